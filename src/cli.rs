@@ -1,0 +1,1 @@
+//! The command line: one argh struct and one function a subcommand.

@@ -1,0 +1,223 @@
+//! What a checked configuration is. Whoever holds a [`Config`] need not check it again: names are
+//! unique, dependencies point at existing enabled services and form no cycle.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::base::Signal;
+
+/// A whole checked `services.toml`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// `[timeouts]`.
+    pub timeouts: Timeouts,
+    /// `[[services]]`, in the order of the file.
+    pub services: Vec<Service>,
+}
+
+/// `[timeouts]`; each 0 means "at once", never "for ever".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From a service being up to its post-script.
+    pub post_script: Duration,
+    /// From a service's stop signal to SIGKILL, unless the service has a `stop_timeout`.
+    pub service_shutdown: Duration,
+    /// From the start of a shutdown to killing everything left.
+    pub global_shutdown: Duration,
+    /// How long a service waits for a dependency that is not up.
+    pub dependency_wait: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
+            post_script: Duration::from_secs(7),
+            service_shutdown: Duration::from_secs(10),
+            global_shutdown: Duration::from_secs(30),
+            dependency_wait: Duration::from_secs(300),
+        }
+    }
+}
+
+/// One `[[services]]` entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Unique, `[A-Za-z0-9_-]+`.
+    pub name: String,
+    /// Absolute, or looked up in the service's PATH.
+    pub command: String,
+    /// Passed as they are; no shell.
+    pub args: Vec<String>,
+    /// False: listed, never started at boot.
+    pub enabled: bool,
+    /// Ending up FAILED shuts the whole system down.
+    pub required: bool,
+    /// None: the daemon's own user.
+    pub user: Option<User>,
+    /// Who scripts run as; None: as the service does.
+    pub script_user: Option<User>,
+    /// What has to be up before this service starts.
+    pub depends_on: Vec<Dependency>,
+    /// Runs before the process; failing it fails the service.
+    pub pre_script: Option<Script>,
+    /// Runs after the service has been up for a while; failing it is only logged.
+    pub post_script: Option<Script>,
+    /// Second destination of the output; opened for appending.
+    pub log_file: Option<PathBuf>,
+    /// Added to, and replacing, the daemon's own environment, in the file's order.
+    pub env: Vec<(String, EnvValue)>,
+    /// `KEY=value` files read at each start, before `env`.
+    pub env_file: Vec<PathBuf>,
+    /// None: the daemon's own.
+    pub working_dir: Option<PathBuf>,
+    /// File mode creation mask, 0 to 0o777.
+    pub umask: Option<u32>,
+    /// -20 to 19.
+    pub nice: Option<i32>,
+    /// -1000 to 1000.
+    pub oom_score_adj: Option<i32>,
+    /// Resource limits set in the child.
+    pub limits: Vec<Limit>,
+    /// PR_SET_NO_NEW_PRIVS in the child.
+    pub no_new_privs: bool,
+    /// True: a PTY; false: pipes.
+    pub tty: bool,
+    /// What asks the service to end; SIGTERM by default.
+    pub stop_signal: Signal,
+    /// Overrides `service_shutdown_timeout`.
+    pub stop_timeout: Option<Duration>,
+}
+
+impl Default for Service {
+    fn default() -> Service {
+        Service {
+            name: String::new(),
+            command: String::new(),
+            args: Vec::new(),
+            enabled: true,
+            required: false,
+            user: None,
+            script_user: None,
+            depends_on: Vec::new(),
+            pre_script: None,
+            post_script: None,
+            log_file: None,
+            env: Vec::new(),
+            env_file: Vec::new(),
+            working_dir: None,
+            umask: None,
+            nice: None,
+            oom_score_adj: None,
+            limits: Vec::new(),
+            no_new_privs: false,
+            tty: true,
+            stop_signal: Signal::TERM,
+            stop_timeout: None,
+        }
+    }
+}
+
+/// One edge of the dependency graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dependency {
+    /// The name of another service in the same file.
+    pub on: String,
+    /// What has to hold of it.
+    pub condition: Condition,
+    /// How long it has to have held; 0 to 300 s.
+    pub wait_after: Duration,
+}
+
+/// What a dependent waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// RUNNING, or completed with 0.
+    Started,
+    /// Its health check passes.
+    Healthy,
+    /// It exited with 0.
+    Completed,
+}
+
+/// Who a process runs as, resolved when the file was read: no name service is asked later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The login name, where the number has one.
+    pub name: Option<String>,
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// Supplementary groups, the primary one included.
+    pub groups: Vec<u32>,
+    /// HOME, from the passwd file; `/` where it does not say.
+    pub home: String,
+    /// SHELL, from the passwd file; `/bin/sh` where it does not say.
+    pub shell: String,
+}
+
+/// A `pre_script` or `pos_script`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Script {
+    /// A file.
+    Path(PathBuf),
+    /// The text itself, with or without a `#!` line.
+    Inline(String),
+}
+
+/// Where an environment variable's value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EnvValue {
+    /// The value itself.
+    Text(String),
+    /// A file read at each start; one trailing newline is dropped.
+    File(PathBuf),
+}
+
+/// One resource limit (setrlimit(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Which.
+    pub resource: Resource,
+    /// None is unlimited.
+    pub soft: Option<u64>,
+    /// None is unlimited.
+    pub hard: Option<u64>,
+}
+
+/// The limits of `ulimit`, in the kernel's units (bytes where `ulimit` counts KiB).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// `core`, bytes.
+    Core,
+    /// `data`, bytes.
+    Data,
+    /// `nice`, 20 minus the lowest nice value.
+    Nice,
+    /// `fsize`, bytes.
+    Fsize,
+    /// `sigpending`, signals.
+    Sigpending,
+    /// `memlock`, bytes.
+    Memlock,
+    /// `rss`, bytes (without effect on Linux).
+    Rss,
+    /// `nofile`, descriptors.
+    Nofile,
+    /// `msgqueue`, bytes.
+    Msgqueue,
+    /// `rtprio`, priority.
+    Rtprio,
+    /// `stack`, bytes.
+    Stack,
+    /// `cpu`, seconds.
+    Cpu,
+    /// `nproc`, processes.
+    Nproc,
+    /// `as`, bytes of address space.
+    As,
+    /// `locks`, file locks (without effect since Linux 2.4).
+    Locks,
+    /// `rttime`, microseconds.
+    Rttime,
+}

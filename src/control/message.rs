@@ -1,0 +1,331 @@
+//! Requests and responses. Their JSON shape is stable and documented in `docs/PROTOCOL.md`.
+
+use serde::{Deserialize, Serialize};
+
+/// What a client asks. One line, at most [`MAX_REQUEST_BYTES`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Every service, in the order of the file.
+    List {},
+    /// The counts, or with `service` everything about one.
+    Status {
+        /// One service's name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<String>,
+    },
+    /// Bring services up, and what they depend on.
+    Start(Selection),
+    /// Take services down.
+    Stop(Selection),
+    /// Take services down and bring them up again.
+    Restart(Selection),
+    /// Send a signal to a service's main process.
+    Signal {
+        /// The service's name.
+        service: String,
+        /// A name (`SIGHUP`, `HUP`) or number.
+        signal: String,
+    },
+    /// Answer when the service is in the named condition, or cannot get there any more.
+    Wait {
+        /// The service's name.
+        service: String,
+        /// What to wait for.
+        #[serde(rename = "for")]
+        until: WaitFor,
+        /// Milliseconds; absent: no limit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_ms: Option<u64>,
+    },
+    /// Is everything that should be up, up?
+    Health {},
+    /// Stop everything and end the daemon. Answered before it begins.
+    Shutdown {
+        /// The daemon's exit code; 0 when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit_code: Option<u8>,
+    },
+    /// Who is there: version, pid, configuration.
+    Version {},
+}
+
+/// Which services a start, stop or restart is about, and how long to wait for the outcome.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Selection {
+    /// Names; empty only with `all`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
+    /// Every enabled service (for `stop`: every service).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub all: bool,
+    /// For `restart`: what depends on them too.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub with_dependents: bool,
+    /// Answer at once instead of when the outcome is known.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub no_wait: bool,
+    /// Milliseconds to wait for the outcome; absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// What `wait` waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WaitFor {
+    /// RUNNING.
+    Running,
+    /// Health is `healthy`; without a health check: RUNNING.
+    Healthy,
+    /// Not active: STOPPED or FAILED.
+    Stopped,
+    /// Exited with 0.
+    Completed,
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum Response {
+    /// To `list`.
+    List {
+        /// In the order of the file.
+        services: Vec<ServiceStatus>,
+    },
+    /// To `status` without a name.
+    System(SystemStatus),
+    /// To `status` with a name.
+    Service(Box<ServiceDetail>),
+    /// To `start`, `stop`, `restart`, `wait`: what became of each service.
+    Outcome {
+        /// True when each service got where it was asked to go.
+        ok: bool,
+        /// One for each service asked about.
+        services: Vec<Outcome>,
+    },
+    /// To `health`.
+    Health {
+        /// True when every enabled service is up and none is unhealthy.
+        healthy: bool,
+        /// Why not, a line a service.
+        reasons: Vec<String>,
+    },
+    /// To `signal` and `shutdown`.
+    Done {
+        /// What was done, in words.
+        message: String,
+    },
+    /// To `version`.
+    Version {
+        /// The daemon's version.
+        version: String,
+        /// The daemon's process id in its own namespace.
+        pid: i32,
+        /// The configuration file; absent where only a main program is supervised.
+        config: Option<String>,
+        /// How many services it has.
+        services: usize,
+    },
+    /// To anything that could not be done.
+    Error {
+        /// For programs.
+        code: ErrorCode,
+        /// "cannot X: why".
+        message: String,
+        /// What to do about it; absent where there is nothing to say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+    },
+}
+
+/// The kinds of error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorCode {
+    /// The request was no valid line of JSON, too long, or asks nothing known.
+    BadRequest,
+    /// No service of that name.
+    UnknownService,
+    /// The caller is neither root nor the daemon's user.
+    NotAllowed,
+    /// What was asked does not fit the present state.
+    Conflict,
+    /// Too many clients are connected.
+    TooManyClients,
+    /// The daemon is shutting down.
+    ShuttingDown,
+    /// The time given was over.
+    TimedOut,
+}
+
+/// A service's state, shown everywhere in capitals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum State {
+    /// Waiting for dependencies.
+    Pending,
+    /// Pre-script, spawn, or waiting for readiness.
+    Starting,
+    /// Executed and ready.
+    Running,
+    /// Told to end; not gone yet.
+    Stopping,
+    /// Ended as it should: completed, told to, or never started.
+    Stopped,
+    /// Ended as it should not.
+    Failed,
+}
+
+impl State {
+    /// All, in the order of a service's life.
+    pub const ALL: [State; 6] = [
+        State::Pending,
+        State::Starting,
+        State::Running,
+        State::Stopping,
+        State::Stopped,
+        State::Failed,
+    ];
+
+    /// The word users see.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Pending => "PENDING",
+            State::Starting => "STARTING",
+            State::Running => "RUNNING",
+            State::Stopping => "STOPPING",
+            State::Stopped => "STOPPED",
+            State::Failed => "FAILED",
+        }
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A health check's standing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// No check configured.
+    #[default]
+    None,
+    /// No verdict yet.
+    Starting,
+    /// The last checks passed.
+    Healthy,
+    /// The last checks failed.
+    Unhealthy,
+}
+
+/// One row of `list`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// The service's name.
+    pub name: String,
+    /// Its state.
+    pub state: State,
+    /// The state in a few plain words; may be empty.
+    pub detail: String,
+    /// Of the main process; null when there is none.
+    pub pid: Option<i32>,
+    /// Since RUNNING; null when it is not.
+    pub uptime_seconds: Option<f64>,
+    /// Its health check's standing.
+    pub health: Health,
+    /// How often it was started again, by policy or by hand.
+    pub restarts: u32,
+    /// Of the last end, 128+n for a signal; null before the first.
+    pub exit_code: Option<u8>,
+    /// Whether its failure ends the system.
+    pub required: bool,
+    /// Whether it starts at boot.
+    pub enabled: bool,
+    /// CPU seconds of its process tree; null where not known.
+    pub cpu_seconds: Option<f64>,
+    /// Resident bytes of its process tree; null where not known.
+    pub memory_bytes: Option<u64>,
+}
+
+/// `status` of the whole.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SystemStatus {
+    /// Services in the file.
+    pub total: usize,
+    /// How many are PENDING.
+    pub pending: usize,
+    /// How many are STARTING.
+    pub starting: usize,
+    /// How many are RUNNING.
+    pub running: usize,
+    /// How many are STOPPING.
+    pub stopping: usize,
+    /// How many are STOPPED.
+    pub stopped: usize,
+    /// How many are FAILED.
+    pub failed: usize,
+    /// Whether a shutdown is under way.
+    pub shutting_down: bool,
+    /// Seconds since the daemon started.
+    pub uptime_seconds: f64,
+}
+
+/// `status` of one service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceDetail {
+    /// The row of `list`.
+    #[serde(flatten)]
+    pub status: ServiceStatus,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// The login name or number it runs as; null: as the daemon.
+    pub user: Option<String>,
+    /// What it depends on, with the condition and whether that holds.
+    pub depends_on: Vec<DependencyStatus>,
+    /// Who depends on it.
+    pub dependents: Vec<String>,
+    /// The last end in words (`exit 1`, `killed by SIGKILL`); null before the first.
+    pub last_exit: Option<String>,
+    /// What stops it.
+    pub stop_signal: String,
+    /// Seconds from the stop signal to SIGKILL.
+    pub stop_timeout_seconds: f64,
+    /// Second destination of its output.
+    pub log_file: Option<String>,
+}
+
+/// One edge of `status SERVICE`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DependencyStatus {
+    /// The dependency's name.
+    pub name: String,
+    /// `started`, `healthy` or `completed`.
+    pub condition: String,
+    /// Whether it holds now.
+    pub met: bool,
+}
+
+/// What became of one service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The service's name.
+    pub name: String,
+    /// Whether it got where it was asked to go.
+    pub ok: bool,
+    /// Its state now.
+    pub state: State,
+    /// The state in a few plain words.
+    pub detail: String,
+}
+
+/// The longest request the daemon reads.
+pub const MAX_REQUEST_BYTES: usize = 64 * 1024;

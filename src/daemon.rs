@@ -1,0 +1,1 @@
+//! The daemon: load, PID 1 duties, build the supervisor and the reactor, run.

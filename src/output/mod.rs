@@ -1,0 +1,1 @@
+//! The text of the log path: splitting into lines, prefixing, bounded memory. Pure.

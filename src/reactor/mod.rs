@@ -1,0 +1,1 @@
+//! The shell around the supervisor: owns every descriptor of the daemon.

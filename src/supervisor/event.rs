@@ -1,0 +1,153 @@
+//! What goes into the supervisor and what comes out of it.
+
+use std::time::Duration;
+
+use crate::base::{ClientId, ExitStatus, JobId, Pid, ServiceId, Signal};
+use crate::control::message::{Request, Response, State};
+
+/// Something that happened. Each is handled to the end before the next one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The daemon is ready: start what is enabled.
+    Boot,
+    /// The answer to [`Action::Spawn`]: the program was really executed.
+    Spawned {
+        /// Which spawn.
+        job: JobId,
+        /// The child's process id.
+        pid: Pid,
+    },
+    /// The answer to [`Action::Spawn`]: there is no child.
+    SpawnFailed {
+        /// Which spawn.
+        job: JobId,
+        /// Why, in words, and the exit code it stands for.
+        failure: SpawnFailure,
+    },
+    /// A child was reaped and its process group is empty.
+    Exited {
+        /// Which child.
+        job: JobId,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// No child is left, ours or adopted. Told when a sweep of strays found none, and when the last
+    /// one was reaped after it.
+    ChildrenGone,
+    /// A client with the right to ask asks for a change (start, stop, restart, signal, wait, shutdown).
+    Request {
+        /// Who is to be answered.
+        client: ClientId,
+        /// What is asked.
+        request: Request,
+    },
+    /// A client closed its connection; nobody is left to answer.
+    ClientGone {
+        /// Who.
+        client: ClientId,
+    },
+    /// A signal asked for a shutdown.
+    ShutdownSignal(Signal),
+    /// A signal to be passed to the main program.
+    ForwardSignal(Signal),
+}
+
+/// Why a program could not be executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpawnFailure {
+    /// `cannot execute /usr/bin/redis: Exec format error`.
+    pub message: String,
+    /// 127 not found, 126 not executable, 1 otherwise.
+    pub exit_code: u8,
+}
+
+/// Which of a service's programs a child is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// `pre_script`.
+    PreScript,
+    /// `command`.
+    Main,
+    /// `pos_script`.
+    PostScript,
+}
+
+/// Whom a signal is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The child's whole process group.
+    Group,
+    /// The child alone.
+    Process,
+}
+
+/// Something to be done, in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Start a child; answer with `Spawned` or `SpawnFailed` before any other event.
+    Spawn {
+        /// The child's name from now on.
+        job: JobId,
+        /// Whose.
+        service: ServiceId,
+        /// Which of the service's programs.
+        role: Role,
+    },
+    /// Send a signal to a child. One that is gone meanwhile is an ordinary thing.
+    Kill {
+        /// Which child.
+        job: JobId,
+        /// What to send.
+        signal: Signal,
+        /// To it or to its group.
+        scope: Scope,
+    },
+    /// Send a signal to every process that is left; answer with `ChildrenGone` once there is none.
+    SignalStrays(Signal),
+    /// Answer a client; the last word about its request.
+    Reply {
+        /// Who asked.
+        client: ClientId,
+        /// The answer.
+        response: Response,
+    },
+    /// Something worth telling the user.
+    Notice(Notice),
+    /// Nothing is left to do: end the daemon with this code. Nothing follows.
+    Exit(u8),
+}
+
+/// What the supervisor tells about itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// A service changed its state.
+    Changed {
+        /// Which.
+        service: ServiceId,
+        /// From.
+        from: State,
+        /// To.
+        to: State,
+        /// In a few words.
+        detail: String,
+    },
+    /// A script that does not decide about its service failed.
+    PostScriptFailed {
+        /// Which.
+        service: ServiceId,
+        /// How it ended.
+        reason: String,
+    },
+    /// The shutdown began.
+    ShuttingDown {
+        /// Why, in words.
+        reason: String,
+        /// Its bound.
+        within: Duration,
+    },
+    /// The bound was over, or a second signal came: everything left is killed.
+    KillingAll {
+        /// Why, in words.
+        reason: String,
+    },
+}

@@ -1,0 +1,1 @@
+//! One kernel object a file; every `unsafe` of the program.
