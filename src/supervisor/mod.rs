@@ -1,3 +1,377 @@
-//! THE state machine: events and the time in, actions and the next deadline out.
+//! THE state machine: events and the time go in, actions and the next deadline come out.
+//!
+//! It does no I/O, reads no clock, owns no descriptor, and cannot fail. The rule of use: after each
+//! [`Supervisor::handle`] or [`Supervisor::handle_timeout`] take the actions until there is none, then
+//! read the deadline anew. An [`Action::Spawn`] is answered before any other event goes in.
+//!
+//! Nothing recurses: whatever changes a service puts it and its neighbours into a queue, and
+//! [`Supervisor::settle`] looks at each of them until nobody has anything left to do.
 
 pub mod event;
+mod graph;
+mod request;
+mod service;
+mod shutdown;
+mod start;
+pub mod status;
+mod stop;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+
+use slab::Slab;
+
+use crate::base::{ClientId, ExitStatus, JobId, Moment, ServiceId, Signal};
+use crate::config::model::{self, Config, Timeouts};
+use event::{Action, Event, Notice, Role, Scope, SpawnFailure};
+use request::Waiter;
+use service::{Phase, Post, Service, StopReason};
+use shutdown::Life;
+
+/// When [`Supervisor::handle_timeout`] is to be called, and what for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// The moment.
+    pub at: Moment,
+    /// Whose; None where it is the shutdown's or a client's.
+    pub service: Option<ServiceId>,
+}
+
+/// All decisions of the daemon.
+pub struct Supervisor {
+    /// Every service of the file, and the main program where there is one.
+    services: Slab<Service>,
+    /// The order of the file; the main program is not in it.
+    order: Vec<ServiceId>,
+    main_program: Option<ServiceId>,
+    timeouts: Timeouts,
+    /// Every child that is alive, or asked for.
+    jobs: BTreeMap<JobId, (ServiceId, Role)>,
+    next_job: u64,
+    /// Services to look at again.
+    queue: VecDeque<ServiceId>,
+    /// One entry for each service that waits on time.
+    deadlines: BTreeSet<(Moment, ServiceId)>,
+    actions: VecDeque<Action>,
+    /// Clients whose answer is still open, at most one a client.
+    waiters: BTreeMap<ClientId, Waiter>,
+    life: Life,
+    started_at: Moment,
+}
+
+impl Supervisor {
+    /// A supervisor in which nothing has been started. `main_program` runs when every enabled service
+    /// is up, and its end is the end of everything.
+    pub fn new(config: Config, main_program: Option<model::Service>, now: Moment) -> Supervisor {
+        let (services, order, main_program) = graph::build(config.services, main_program, now);
+        Supervisor {
+            services,
+            order,
+            main_program,
+            timeouts: config.timeouts,
+            jobs: BTreeMap::new(),
+            next_job: 1,
+            queue: VecDeque::new(),
+            deadlines: BTreeSet::new(),
+            actions: VecDeque::new(),
+            waiters: BTreeMap::new(),
+            life: Life::Up,
+            started_at: now,
+        }
+    }
+
+    /// Takes in what happened at `now`.
+    pub fn handle(&mut self, event: Event, now: Moment) {
+        if self.life.is_over() {
+            return;
+        }
+        match event {
+            Event::Boot => self.boot(now),
+            Event::Spawned { job, pid } => self.on_spawned(job, pid, now),
+            Event::SpawnFailed { job, failure } => self.on_spawn_failed(job, &failure, now),
+            Event::Exited { job, status } => self.on_exited(job, status, now),
+            Event::ChildrenGone => self.on_children_gone(),
+            Event::Request { client, request } => self.on_request(client, request, now),
+            Event::ClientGone { client } => drop(self.waiters.remove(&client)),
+            Event::ShutdownSignal(signal) => self.on_shutdown_signal(signal, now),
+            Event::ForwardSignal(signal) => self.forward(signal),
+        }
+        self.settle(now);
+    }
+
+    /// To be called when the moment of [`Supervisor::poll_timeout`] has come; harmless before it.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        if self.life.is_over() {
+            return;
+        }
+        let due: Vec<ServiceId> = self
+            .deadlines
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .map(|(_, id)| *id)
+            .collect();
+        for id in due {
+            self.enqueue(id);
+        }
+        self.on_shutdown_time(now);
+        self.settle(now);
+    }
+
+    /// The next thing to be done, until None.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When to call [`Supervisor::handle_timeout`]; None while nothing waits on time.
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        let service = self.deadlines.first().map(|&(at, id)| Deadline {
+            at,
+            service: Some(id),
+        });
+        let waiter = self
+            .waiters
+            .values()
+            .filter_map(|waiter| waiter.deadline)
+            .min();
+        let others = [self.life.deadline(), waiter]
+            .into_iter()
+            .flatten()
+            .map(|at| Deadline { at, service: None });
+        service
+            .into_iter()
+            .chain(others)
+            .min_by_key(|deadline| deadline.at)
+    }
+
+    /// The configuration of a service; None for one that is not there any more.
+    pub fn config(&self, id: ServiceId) -> Option<Rc<model::Service>> {
+        self.services
+            .get(id.0 as usize)
+            .map(|service| Rc::clone(&service.config))
+    }
+
+    /// Whether this is the main program, which has the container's own terminal.
+    pub fn is_main_program(&self, id: ServiceId) -> bool {
+        self.main_program == Some(id)
+    }
+
+    /// Every service in the order of the file, and at the end the main program.
+    pub fn ids(&self) -> impl Iterator<Item = ServiceId> + '_ {
+        self.order.iter().copied().chain(self.main_program)
+    }
+
+    fn boot(&mut self, now: Moment) {
+        for id in self.ids().collect::<Vec<_>>() {
+            if self.service(id).config.enabled {
+                self.set_phase(id, Phase::Pending { since: now }, now);
+            }
+        }
+    }
+
+    fn service(&self, id: ServiceId) -> &Service {
+        &self.services[id.0 as usize]
+    }
+
+    fn service_mut(&mut self, id: ServiceId) -> &mut Service {
+        &mut self.services[id.0 as usize]
+    }
+
+    /// Looks at every queued service until nobody has anything to do, then at the whole. It ends:
+    /// each step moves a service forward in its life, and only an event from outside moves it back.
+    fn settle(&mut self, now: Moment) {
+        loop {
+            while let Some(id) = self.queue.pop_front() {
+                self.service_mut(id).queued = false;
+                self.advance(id, now);
+                self.note_deadline(id, now);
+            }
+            self.advance_shutdown(now);
+            if self.queue.is_empty() {
+                break;
+            }
+        }
+        self.answer_waiters(now);
+    }
+
+    fn advance(&mut self, id: ServiceId, now: Moment) {
+        match self.service(id).phase {
+            Phase::Pending { .. } => self.advance_pending(id, now),
+            Phase::Stopping { .. } => self.advance_stopping(id, now),
+            Phase::Starting { .. } | Phase::Running { .. } => self.advance_active(id, now),
+            Phase::Stopped(_) | Phase::Failed { .. } => {}
+        }
+        self.advance_post_script(id, now);
+    }
+
+    /// The only door through which a service changes its state.
+    fn set_phase(&mut self, id: ServiceId, phase: Phase, now: Moment) {
+        let service = self.service_mut(id);
+        let from = service.phase.state();
+        let to = phase.state();
+        debug_assert!(
+            service::is_legal(from, to),
+            "{}: {from} -> {to}",
+            service.config.name
+        );
+        service.phase = phase;
+        if from != to {
+            service.changed_at = now;
+            let detail = self.detail(id, now);
+            self.actions.push_back(Action::Notice(Notice::Changed {
+                service: id,
+                from,
+                to,
+                detail,
+            }));
+        }
+        self.enqueue_neighbourhood(id);
+        self.consider_the_whole(id, now);
+    }
+
+    fn enqueue(&mut self, id: ServiceId) {
+        let service = self.service_mut(id);
+        if !service.queued {
+            service.queued = true;
+            self.queue.push_back(id);
+        }
+    }
+
+    /// A service's state is what its dependents wait for and what its dependencies wait for when they
+    /// stop, so both look again.
+    fn enqueue_neighbourhood(&mut self, id: ServiceId) {
+        self.enqueue(id);
+        for index in 0..self.service(id).dependents.len() {
+            self.enqueue(self.service(id).dependents[index]);
+        }
+        for index in 0..self.service(id).dependencies.len() {
+            self.enqueue(self.service(id).dependencies[index].on);
+        }
+    }
+
+    fn note_deadline(&mut self, id: ServiceId, now: Moment) {
+        let deadline = self.deadline_of(id, now);
+        let noted = self.service(id).deadline;
+        if noted == deadline {
+            return;
+        }
+        if let Some(at) = noted {
+            self.deadlines.remove(&(at, id));
+        }
+        if let Some(at) = deadline {
+            self.deadlines.insert((at, id));
+        }
+        self.service_mut(id).deadline = deadline;
+    }
+
+    fn deadline_of(&self, id: ServiceId, now: Moment) -> Option<Moment> {
+        let service = self.service(id);
+        let by_phase = match &service.phase {
+            Phase::Pending { since } => self.pending_deadline(id, *since, now),
+            Phase::Stopping { kill_at, .. } => *kill_at,
+            Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopped(_)
+            | Phase::Failed { .. } => None,
+        };
+        by_phase.into_iter().chain(service.post.deadline()).min()
+    }
+
+    fn spawn(&mut self, id: ServiceId, role: Role) -> JobId {
+        let job = JobId(self.next_job);
+        self.next_job += 1;
+        self.jobs.insert(job, (id, role));
+        self.actions.push_back(Action::Spawn {
+            job,
+            service: id,
+            role,
+        });
+        job
+    }
+
+    fn kill_group(&mut self, job: JobId, signal: Signal) {
+        self.actions.push_back(Action::Kill {
+            job,
+            signal,
+            scope: Scope::Group,
+        });
+    }
+
+    fn on_spawned(&mut self, job: JobId, pid: crate::base::Pid, now: Moment) {
+        let Some(&(id, role)) = self.jobs.get(&job) else {
+            return;
+        };
+        match role {
+            Role::PreScript => {}
+            Role::Main => self.on_main_spawned(id, job, pid, now),
+            Role::PostScript => {}
+        }
+    }
+
+    fn on_spawn_failed(&mut self, job: JobId, failure: &SpawnFailure, now: Moment) {
+        let Some((id, role)) = self.jobs.remove(&job) else {
+            return;
+        };
+        self.enqueue(id);
+        match role {
+            // It was told to end before it began; the queue finds that nothing is left of it.
+            Role::PreScript | Role::Main
+                if matches!(self.service(id).phase, Phase::Stopping { .. }) => {}
+            Role::PreScript => self.fail(
+                id,
+                format!("pre-script: {}", failure.message),
+                failure.exit_code,
+                now,
+            ),
+            Role::Main => self.fail(id, failure.message.clone(), failure.exit_code, now),
+            Role::PostScript => self.on_post_script_failed(id, failure.message.clone()),
+        }
+    }
+
+    fn on_exited(&mut self, job: JobId, status: ExitStatus, now: Moment) {
+        let Some((id, role)) = self.jobs.remove(&job) else {
+            return;
+        };
+        match role {
+            Role::PreScript => self.on_pre_script_exited(id, status, now),
+            Role::Main => self.on_main_exited(id, status, now),
+            Role::PostScript => self.on_post_script_exited(id, status),
+        }
+        self.enqueue(id);
+    }
+
+    fn on_main_exited(&mut self, id: ServiceId, status: ExitStatus, now: Moment) {
+        self.service_mut(id).last_exit = Some(status);
+        match self.service(id).phase {
+            Phase::Stopping { .. } => {}
+            _ if status.success() => {
+                self.set_phase(id, Phase::Stopped(StopReason::Completed { at: now }), now);
+            }
+            _ => self.fail(id, status.to_string(), status.code(), now),
+        }
+    }
+
+    fn fail(&mut self, id: ServiceId, reason: String, code: u8, now: Moment) {
+        self.cancel_post_script(id, now);
+        self.set_phase(id, Phase::Failed { reason, code }, now);
+    }
+
+    fn forward(&mut self, signal: Signal) {
+        let Some(id) = self.main_program else { return };
+        if let Phase::Running { job, .. } = self.service(id).phase {
+            self.actions.push_back(Action::Kill {
+                job,
+                signal,
+                scope: Scope::Process,
+            });
+        }
+    }
+
+    fn on_post_script_failed(&mut self, id: ServiceId, reason: String) {
+        self.service_mut(id).post = Post::None;
+        self.actions
+            .push_back(Action::Notice(Notice::PostScriptFailed {
+                service: id,
+                reason,
+            }));
+    }
+}

@@ -1,0 +1,448 @@
+//! What clients ask for, and when they get their answer: at once, or when the thing asked for has
+//! settled. A client has one open request at most; the shell keeps the next one back.
+
+use super::Supervisor;
+use super::event::{Action, Scope};
+use super::service::{AfterStop, Phase, StopReason};
+use super::shutdown::ExitCode;
+use crate::base::{ClientId, Moment, ServiceId, Signal};
+use crate::control::message::{ErrorCode, Outcome, Request, Response, Selection, WaitFor};
+
+/// A client whose answer is still open.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    goal: Goal,
+    targets: Vec<ServiceId>,
+    pub deadline: Option<Moment>,
+}
+
+/// Where the targets are to get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    Up,
+    Down,
+    Condition(WaitFor),
+}
+
+/// Whether a target got there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Settled {
+    NotYet,
+    Reached,
+    /// It cannot get there any more unless somebody starts it again.
+    Missed,
+}
+
+impl Supervisor {
+    pub(super) fn on_request(&mut self, client: ClientId, request: Request, now: Moment) {
+        let result = match request {
+            Request::Start(selection) => self.request_start(client, &selection, now),
+            Request::Stop(selection) => self.request_stop(client, &selection, now),
+            Request::Restart(selection) => self.request_restart(client, &selection, now),
+            Request::Signal { service, signal } => self.request_signal(client, &service, &signal),
+            Request::Wait {
+                service,
+                until,
+                timeout_ms,
+            } => self.request_wait(client, &service, until, timeout_ms, now),
+            Request::Shutdown { exit_code } => self.request_shutdown(client, exit_code, now),
+            Request::List {}
+            | Request::Status { .. }
+            | Request::Health {}
+            | Request::Version {} => Err(Refusal {
+                code: ErrorCode::BadRequest,
+                message: "cannot treat a reading request as a change".into(),
+                hint: None,
+            }),
+        };
+        if let Err(Refusal {
+            code,
+            message,
+            hint,
+        }) = result
+        {
+            self.refuse(client, code, message, hint);
+        }
+    }
+
+    pub(super) fn refuse(
+        &mut self,
+        client: ClientId,
+        code: ErrorCode,
+        message: String,
+        hint: Option<String>,
+    ) {
+        self.reply(
+            client,
+            Response::Error {
+                code,
+                message,
+                hint,
+            },
+        );
+    }
+
+    fn reply(&mut self, client: ClientId, response: Response) {
+        self.actions.push_back(Action::Reply { client, response });
+    }
+
+    fn request_start(
+        &mut self,
+        client: ClientId,
+        selection: &Selection,
+        now: Moment,
+    ) -> Result<(), Refusal> {
+        self.refuse_when_down("start")?;
+        let targets = self.select(selection, "start", true)?;
+        for &id in &targets {
+            self.bring_up(id, now);
+        }
+        self.wait_for(client, Goal::Up, targets, selection, now);
+        Ok(())
+    }
+
+    fn request_stop(
+        &mut self,
+        client: ClientId,
+        selection: &Selection,
+        now: Moment,
+    ) -> Result<(), Refusal> {
+        let targets = self.select(selection, "stop", false)?;
+        for &id in &targets {
+            if !self.life.is_down() {
+                self.begin_stop(id, AfterStop::Stay, now);
+            }
+        }
+        self.wait_for(client, Goal::Down, targets, selection, now);
+        Ok(())
+    }
+
+    fn request_restart(
+        &mut self,
+        client: ClientId,
+        selection: &Selection,
+        now: Moment,
+    ) -> Result<(), Refusal> {
+        self.refuse_when_down("restart")?;
+        let mut targets = self.select(selection, "restart", true)?;
+        if selection.with_dependents {
+            self.add_active_dependents(&mut targets);
+        }
+        for &id in &targets {
+            if selection.with_dependents && self.service(id).is_active() {
+                self.service_mut(id).restart_pending = true;
+                self.enqueue_neighbourhood(id);
+            } else {
+                self.begin_stop(id, AfterStop::Restart, now);
+                self.bring_up_dependencies(id, now);
+            }
+        }
+        self.wait_for(client, Goal::Up, targets, selection, now);
+        Ok(())
+    }
+
+    fn request_signal(
+        &mut self,
+        client: ClientId,
+        name: &str,
+        signal: &str,
+    ) -> Result<(), Refusal> {
+        let id = self.find(name)?;
+        let signal = Signal::parse(signal).ok_or_else(|| Refusal {
+            code: ErrorCode::BadRequest,
+            message: format!("cannot signal {name}: there is no signal {signal}"),
+            hint: Some("use a name such as SIGHUP or HUP, or a number from 1 to 64".into()),
+        })?;
+        let (Phase::Running { job, pid, .. }
+        | Phase::Stopping {
+            job,
+            pid: Some(pid),
+            ..
+        }) = self.service(id).phase
+        else {
+            return Err(Refusal {
+                code: ErrorCode::Conflict,
+                message: format!(
+                    "cannot signal {name}: it is {}",
+                    self.service(id).phase.state()
+                ),
+                hint: Some(format!("start it first: go-overlay start {name}")),
+            });
+        };
+        self.actions.push_back(Action::Kill {
+            job,
+            signal,
+            scope: Scope::Process,
+        });
+        self.reply(
+            client,
+            Response::Done {
+                message: format!("sent {signal} to {name} (pid {})", pid.0),
+            },
+        );
+        Ok(())
+    }
+
+    fn request_wait(
+        &mut self,
+        client: ClientId,
+        name: &str,
+        until: WaitFor,
+        timeout_ms: Option<u64>,
+        now: Moment,
+    ) -> Result<(), Refusal> {
+        let id = self.find(name)?;
+        let deadline = timeout_ms.map(|ms| now.after(std::time::Duration::from_millis(ms)));
+        self.waiters.insert(
+            client,
+            Waiter {
+                goal: Goal::Condition(until),
+                targets: vec![id],
+                deadline,
+            },
+        );
+        Ok(())
+    }
+
+    fn request_shutdown(
+        &mut self,
+        client: ClientId,
+        exit_code: Option<u8>,
+        now: Moment,
+    ) -> Result<(), Refusal> {
+        self.refuse_when_down("shut down")?;
+        self.reply(
+            client,
+            Response::Done {
+                message: "shutting down".into(),
+            },
+        );
+        let code = exit_code.map_or(ExitCode::Asked, ExitCode::Fixed);
+        self.begin_shutdown("asked for by a client".into(), code, None, now);
+        Ok(())
+    }
+
+    fn refuse_when_down(&self, what: &str) -> Result<(), Refusal> {
+        if !self.life.is_down() {
+            return Ok(());
+        }
+        let message = format!("cannot {what}: the daemon is shutting down");
+        Err(Refusal {
+            code: ErrorCode::ShuttingDown,
+            message,
+            hint: None,
+        })
+    }
+
+    fn select(
+        &self,
+        selection: &Selection,
+        verb: &str,
+        only_enabled: bool,
+    ) -> Result<Vec<ServiceId>, Refusal> {
+        let refuse = |message: String| Refusal {
+            code: ErrorCode::BadRequest,
+            message,
+            hint: None,
+        };
+        match (selection.all, selection.services.is_empty()) {
+            (true, true) => {
+                let wanted = |id: &ServiceId| !only_enabled || self.service(*id).config.enabled;
+                Ok(self.order.iter().copied().filter(wanted).collect())
+            }
+            (true, false) => Err(refuse(format!(
+                "cannot {verb}: give either names or all, not both"
+            ))),
+            (false, true) => Err(refuse(format!("cannot {verb}: no service was named"))),
+            (false, false) => {
+                let mut targets = Vec::new();
+                for name in &selection.services {
+                    let id = self.find(name)?;
+                    if !targets.contains(&id) {
+                        targets.push(id);
+                    }
+                }
+                Ok(targets)
+            }
+        }
+    }
+
+    /// The service of this name.
+    pub(super) fn find(&self, name: &str) -> Result<ServiceId, Refusal> {
+        self.order
+            .iter()
+            .copied()
+            .find(|id| self.service(*id).config.name == name)
+            .ok_or_else(|| {
+                let names = self
+                    .order
+                    .iter()
+                    .map(|id| self.service(*id).config.name.as_str());
+                let near = names
+                    .map(|known| (strsim::jaro_winkler(known, name), known))
+                    .filter(|(likeness, _)| *likeness > 0.8)
+                    .max_by(|a, b| a.0.total_cmp(&b.0));
+                Refusal {
+                    code: ErrorCode::UnknownService,
+                    message: format!("there is no service {name:?}"),
+                    hint: Some(near.map_or_else(
+                        || "go-overlay list shows the services".to_owned(),
+                        |(_, known)| format!("did you mean {known:?}?"),
+                    )),
+                }
+            })
+    }
+
+    /// Starts what is not up, dependencies first; each waits for its own in PENDING.
+    fn bring_up(&mut self, id: ServiceId, now: Moment) {
+        match self.service(id).phase {
+            Phase::Stopping { .. } => self.begin_stop(id, AfterStop::Restart, now),
+            Phase::Stopped(_) | Phase::Failed { .. } => self.begin_pending(id, now),
+            Phase::Pending { .. } | Phase::Starting { .. } | Phase::Running { .. } => {}
+        }
+        self.bring_up_dependencies(id, now);
+    }
+
+    /// Dependencies that nobody is starting are started too. A completed one has done its work. The
+    /// list grows while it is walked; the graph has no cycle, and each service enters it once.
+    fn bring_up_dependencies(&mut self, id: ServiceId, now: Moment) {
+        let mut walk = vec![id];
+        let mut next = 0;
+        while let Some(&at) = walk.get(next) {
+            next += 1;
+            for index in 0..self.service(at).dependencies.len() {
+                let on = self.service(at).dependencies[index].on;
+                let down = match self.service(on).phase {
+                    Phase::Stopped(StopReason::Completed { .. }) => false,
+                    Phase::Stopped(_) | Phase::Failed { .. } => true,
+                    Phase::Stopping { after, .. } => after == AfterStop::Stay,
+                    Phase::Pending { .. } | Phase::Starting { .. } | Phase::Running { .. } => false,
+                };
+                if down && !walk.contains(&on) {
+                    self.begin_stop(on, AfterStop::Restart, now);
+                    walk.push(on);
+                }
+            }
+        }
+    }
+
+    fn add_active_dependents(&self, targets: &mut Vec<ServiceId>) {
+        let mut next = 0;
+        while let Some(&at) = targets.get(next) {
+            next += 1;
+            for &dependent in &self.service(at).dependents {
+                let affected =
+                    self.service(dependent).is_active() && !self.is_main_program(dependent);
+                if affected && !targets.contains(&dependent) {
+                    targets.push(dependent);
+                }
+            }
+        }
+    }
+
+    fn wait_for(
+        &mut self,
+        client: ClientId,
+        goal: Goal,
+        targets: Vec<ServiceId>,
+        selection: &Selection,
+        now: Moment,
+    ) {
+        if selection.no_wait {
+            let services = targets
+                .iter()
+                .map(|id| self.outcome(*id, true, now))
+                .collect();
+            return self.reply(client, Response::Outcome { ok: true, services });
+        }
+        let deadline = selection
+            .timeout_ms
+            .map(|ms| now.after(std::time::Duration::from_millis(ms)));
+        self.waiters.insert(
+            client,
+            Waiter {
+                goal,
+                targets,
+                deadline,
+            },
+        );
+    }
+
+    /// Answers everyone whose targets have all settled, and everyone whose time is over.
+    pub(super) fn answer_waiters(&mut self, now: Moment) {
+        let mut answers = Vec::new();
+        for (&client, waiter) in &self.waiters {
+            let settled: Vec<Settled> = waiter
+                .targets
+                .iter()
+                .map(|id| self.settled(*id, waiter.goal))
+                .collect();
+            let timed_out = waiter.deadline.is_some_and(|at| at <= now);
+            if settled.contains(&Settled::NotYet) && !timed_out {
+                continue;
+            }
+            let outcomes = waiter.targets.iter().zip(&settled);
+            let services = outcomes
+                .map(|(id, settled)| self.outcome(*id, *settled == Settled::Reached, now))
+                .collect();
+            let ok = settled.iter().all(|settled| *settled == Settled::Reached);
+            answers.push((client, Response::Outcome { ok, services }));
+        }
+        for (client, response) in answers {
+            self.waiters.remove(&client);
+            self.reply(client, response);
+        }
+    }
+
+    fn settled(&self, id: ServiceId, goal: Goal) -> Settled {
+        let service = self.service(id);
+        let completed = matches!(service.phase, Phase::Stopped(StopReason::Completed { .. }));
+        let running = matches!(service.phase, Phase::Running { .. }) && !service.restart_pending;
+        let ended = matches!(service.phase, Phase::Stopped(_) | Phase::Failed { .. });
+        let reached = match goal {
+            Goal::Up => running || completed,
+            Goal::Down | Goal::Condition(WaitFor::Stopped) => ended,
+            Goal::Condition(WaitFor::Running | WaitFor::Healthy) => running,
+            Goal::Condition(WaitFor::Completed) => completed,
+        };
+        match (reached, ended) {
+            (true, _) => Settled::Reached,
+            (false, true) => Settled::Missed,
+            (false, false) => Settled::NotYet,
+        }
+    }
+
+    fn outcome(&self, id: ServiceId, ok: bool, now: Moment) -> Outcome {
+        let service = self.service(id);
+        Outcome {
+            name: service.config.name.clone(),
+            ok,
+            state: service.phase.state(),
+            detail: self.detail(id, now),
+        }
+    }
+}
+
+/// Why a request is not carried out.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub code: ErrorCode,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+impl From<Refusal> for Response {
+    fn from(
+        Refusal {
+            code,
+            message,
+            hint,
+        }: Refusal,
+    ) -> Response {
+        Response::Error {
+            code,
+            message,
+            hint,
+        }
+    }
+}

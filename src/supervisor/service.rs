@@ -1,0 +1,179 @@
+//! One service: what is wanted of it is kept apart from what it is doing. Data stands only where it
+//! is valid: a process id only in the phases that have a process.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::base::{ExitStatus, JobId, Moment, Pid, ServiceId};
+use crate::config::model::{self, Condition};
+use crate::control::message::State;
+
+/// A slab entry.
+pub(super) struct Service {
+    pub config: Rc<model::Service>,
+    pub dependencies: Vec<Edge>,
+    pub dependents: Vec<ServiceId>,
+    pub phase: Phase,
+    pub post: Post,
+    pub changed_at: Moment,
+    /// How often its main program was executed.
+    pub starts: u32,
+    pub last_exit: Option<ExitStatus>,
+    /// `restart --with-dependents`: to be restarted as soon as its dependents are down.
+    pub restart_pending: bool,
+    /// The entry in the supervisor's set of deadlines.
+    pub deadline: Option<Moment>,
+    /// Whether it is in the supervisor's queue.
+    pub queued: bool,
+}
+
+/// One dependency, by slot.
+pub(super) struct Edge {
+    pub on: ServiceId,
+    pub condition: Condition,
+    pub wait_after: Duration,
+}
+
+/// Where a service is in its life.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Waits for its dependencies.
+    Pending { since: Moment },
+    /// Its pre-script runs, or its program is just being executed.
+    Starting { job: JobId, pre_script: bool },
+    /// Its program runs.
+    Running { job: JobId, pid: Pid, since: Moment },
+    /// It was told to end. `job` is its main program or pre-script.
+    Stopping {
+        job: JobId,
+        pid: Option<Pid>,
+        asked_at: Moment,
+        kill_at: Option<Moment>,
+        killed: Option<Duration>,
+        after: AfterStop,
+    },
+    /// It ended as it should, or was never started.
+    Stopped(StopReason),
+    /// It ended as it should not; `code` is what the system exits with when it was required.
+    Failed { reason: String, code: u8 },
+}
+
+/// What follows when a service that was told to end has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AfterStop {
+    Stay,
+    Restart,
+}
+
+/// Why a service is STOPPED.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StopReason {
+    /// `enabled = false`.
+    Disabled,
+    /// The daemon has not started it yet.
+    NotStarted,
+    /// Exit 0.
+    Completed { at: Moment },
+    /// Told to. `killed`: how long it was given before SIGKILL.
+    Asked { killed: Option<Duration> },
+}
+
+/// The post-script of the present run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Post {
+    None,
+    Due {
+        at: Moment,
+    },
+    Running {
+        job: JobId,
+        kill_at: Option<Moment>,
+        cancelled: bool,
+    },
+}
+
+impl Post {
+    pub fn deadline(self) -> Option<Moment> {
+        match self {
+            Post::None => None,
+            Post::Due { at } => Some(at),
+            Post::Running { kill_at, .. } => kill_at,
+        }
+    }
+
+    pub fn job(self) -> Option<JobId> {
+        match self {
+            Post::Running { job, .. } => Some(job),
+            Post::None | Post::Due { .. } => None,
+        }
+    }
+}
+
+impl Service {
+    pub fn new(config: model::Service, dependencies: Vec<Edge>, now: Moment) -> Service {
+        let reason = if config.enabled {
+            StopReason::NotStarted
+        } else {
+            StopReason::Disabled
+        };
+        Service {
+            config: Rc::new(config),
+            dependencies,
+            dependents: Vec::new(),
+            phase: Phase::Stopped(reason),
+            post: Post::None,
+            changed_at: now,
+            starts: 0,
+            last_exit: None,
+            restart_pending: false,
+            deadline: None,
+            queued: false,
+        }
+    }
+
+    /// Whether a process of it may be alive, its post-script aside.
+    pub fn is_active(&self) -> bool {
+        match self.phase {
+            Phase::Starting { .. } | Phase::Running { .. } | Phase::Stopping { .. } => true,
+            Phase::Pending { .. } | Phase::Stopped(_) | Phase::Failed { .. } => false,
+        }
+    }
+}
+
+impl Phase {
+    pub fn state(&self) -> State {
+        match self {
+            Phase::Pending { .. } => State::Pending,
+            Phase::Starting { .. } => State::Starting,
+            Phase::Running { .. } => State::Running,
+            Phase::Stopping { .. } => State::Stopping,
+            Phase::Stopped(_) => State::Stopped,
+            Phase::Failed { .. } => State::Failed,
+        }
+    }
+
+    pub fn pid(&self) -> Option<Pid> {
+        match self {
+            Phase::Running { pid, .. } => Some(*pid),
+            Phase::Stopping { pid, .. } => *pid,
+            Phase::Pending { .. }
+            | Phase::Starting { .. }
+            | Phase::Stopped(_)
+            | Phase::Failed { .. } => None,
+        }
+    }
+}
+
+/// The legal edges of the state diagram; staying is always legal.
+pub(super) fn is_legal(from: State, to: State) -> bool {
+    use State::{Failed, Pending, Running, Starting, Stopped, Stopping};
+    from == to
+        || matches!(
+            (from, to),
+            (Stopped | Failed | Stopping, Pending)
+                | (Pending, Starting | Stopped | Failed)
+                | (Starting, Running | Failed | Stopping)
+                | (Running, Stopped | Failed | Stopping)
+                | (Stopping, Stopped)
+        )
+}

@@ -1,0 +1,223 @@
+//! From PENDING to RUNNING: dependencies, pre-script, spawn, and the post-script afterwards.
+
+use super::Supervisor;
+use super::event::Role;
+use super::service::{Edge, Phase, Post, StopReason};
+use crate::base::{ExitStatus, JobId, Moment, Pid, ServiceId, Signal};
+use crate::config::model::Condition;
+
+/// What one dependency means for a service that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Its condition holds since then.
+    MetSince(Moment),
+    /// Not yet.
+    Waiting,
+    /// It will not hold unless somebody starts the dependency again.
+    Failed,
+}
+
+impl Supervisor {
+    /// A condition is read off the dependency's present state each time, never remembered: one that
+    /// restarts while somebody waits loses nobody and starts nobody early.
+    pub(super) fn verdict(&self, edge: &Edge) -> Verdict {
+        let dependency = self.service(edge.on);
+        if dependency.restart_pending {
+            return Verdict::Waiting;
+        }
+        match (&dependency.phase, edge.condition) {
+            (Phase::Running { since, .. }, Condition::Started | Condition::Healthy) => {
+                Verdict::MetSince(*since)
+            }
+            (Phase::Stopped(StopReason::Completed { at }), _) => Verdict::MetSince(*at),
+            (Phase::Failed { .. }, _) => Verdict::Failed,
+            (
+                Phase::Running { .. }
+                | Phase::Pending { .. }
+                | Phase::Starting { .. }
+                | Phase::Stopping { .. }
+                | Phase::Stopped(_),
+                _,
+            ) => Verdict::Waiting,
+        }
+    }
+
+    pub(super) fn advance_pending(&mut self, id: ServiceId, now: Moment) {
+        let Phase::Pending { since } = self.service(id).phase else {
+            return;
+        };
+        if self.life.is_down() {
+            return self.set_phase(id, Phase::Stopped(StopReason::Asked { killed: None }), now);
+        }
+        // A post-script of the run before is on its way out.
+        let mut ready = self.service(id).post.job().is_none();
+        let mut problem = None;
+        for edge in &self.service(id).dependencies {
+            let name = &self.service(edge.on).config.name;
+            match self.verdict(edge) {
+                Verdict::MetSince(met) => ready &= met.after(edge.wait_after) <= now,
+                Verdict::Waiting if since.after(self.timeouts.dependency_wait) <= now => {
+                    let waited = crate::base::human_duration(self.timeouts.dependency_wait);
+                    problem = Some(format!("dependency {name} not up after {waited}"));
+                }
+                Verdict::Waiting => ready = false,
+                Verdict::Failed => {
+                    problem = Some(format!("dependency {name} failed"));
+                    break;
+                }
+            }
+        }
+        match problem {
+            Some(reason) => self.fail(id, reason, 1, now),
+            None if ready => self.begin_start(id, now),
+            None => {}
+        }
+    }
+
+    /// When a waiting service has to look again by itself: the first `wait_after` to pass, or the end
+    /// of its patience with a dependency that is not up.
+    pub(super) fn pending_deadline(
+        &self,
+        id: ServiceId,
+        since: Moment,
+        now: Moment,
+    ) -> Option<Moment> {
+        let service = self.service(id);
+        service
+            .dependencies
+            .iter()
+            .filter_map(|edge| match self.verdict(edge) {
+                Verdict::MetSince(met) => Some(met.after(edge.wait_after)),
+                Verdict::Waiting => Some(since.after(self.timeouts.dependency_wait)),
+                Verdict::Failed => None,
+            })
+            .filter(|at| *at > now)
+            .min()
+    }
+
+    fn begin_start(&mut self, id: ServiceId, now: Moment) {
+        let pre_script = self.service(id).config.pre_script.is_some();
+        let job = self.spawn(
+            id,
+            if pre_script {
+                Role::PreScript
+            } else {
+                Role::Main
+            },
+        );
+        self.set_phase(id, Phase::Starting { job, pre_script }, now);
+    }
+
+    pub(super) fn on_pre_script_exited(&mut self, id: ServiceId, status: ExitStatus, now: Moment) {
+        match self.service(id).phase {
+            Phase::Stopping { .. } => {}
+            _ if status.success() => {
+                let job = self.spawn(id, Role::Main);
+                self.set_phase(
+                    id,
+                    Phase::Starting {
+                        job,
+                        pre_script: false,
+                    },
+                    now,
+                );
+            }
+            _ => self.fail(id, format!("pre-script: {status}"), status.code(), now),
+        }
+    }
+
+    pub(super) fn on_main_spawned(&mut self, id: ServiceId, job: JobId, pid: Pid, now: Moment) {
+        let delay = self.timeouts.post_script;
+        let service = self.service_mut(id);
+        service.starts = service.starts.saturating_add(1);
+        if let Phase::Stopping { pid: stopping, .. } = &mut service.phase {
+            *stopping = Some(pid);
+            return;
+        }
+        if service.config.post_script.is_some() {
+            service.post = Post::Due {
+                at: now.after(delay),
+            };
+        }
+        self.set_phase(
+            id,
+            Phase::Running {
+                job,
+                pid,
+                since: now,
+            },
+            now,
+        );
+    }
+
+    /// The post-script runs when its time has come and the service still is up, or has done its work.
+    pub(super) fn advance_post_script(&mut self, id: ServiceId, now: Moment) {
+        let service = self.service(id);
+        match service.post {
+            Post::Due { at } if at <= now => {
+                let up = matches!(
+                    service.phase,
+                    Phase::Running { .. } | Phase::Stopped(StopReason::Completed { .. })
+                );
+                self.service_mut(id).post = Post::None;
+                if up {
+                    let job = self.spawn(id, Role::PostScript);
+                    self.service_mut(id).post = Post::Running {
+                        job,
+                        kill_at: None,
+                        cancelled: false,
+                    };
+                }
+            }
+            Post::Running {
+                job,
+                kill_at: Some(at),
+                ..
+            } if at <= now => {
+                self.service_mut(id).post = Post::Running {
+                    job,
+                    kill_at: None,
+                    cancelled: true,
+                };
+                self.kill_group(job, Signal::KILL);
+            }
+            Post::None | Post::Due { .. } | Post::Running { .. } => {}
+        }
+    }
+
+    pub(super) fn on_post_script_exited(&mut self, id: ServiceId, status: ExitStatus) {
+        let cancelled = matches!(
+            self.service(id).post,
+            Post::Running {
+                cancelled: true,
+                ..
+            }
+        );
+        self.service_mut(id).post = Post::None;
+        if !status.success() && !cancelled {
+            self.on_post_script_failed(id, status.to_string());
+        }
+    }
+
+    /// Ends a post-script whose service is going: it gets what the service gets, a signal and a grace.
+    pub(super) fn cancel_post_script(&mut self, id: ServiceId, now: Moment) {
+        let grace = self.grace(id);
+        match self.service(id).post {
+            Post::Running {
+                job,
+                cancelled: false,
+                ..
+            } => {
+                self.service_mut(id).post = Post::Running {
+                    job,
+                    kill_at: Some(now.after(grace)),
+                    cancelled: true,
+                };
+                self.kill_group(job, Signal::TERM);
+            }
+            Post::Running { .. } => {}
+            Post::None | Post::Due { .. } => self.service_mut(id).post = Post::None,
+        }
+        self.enqueue(id);
+    }
+}

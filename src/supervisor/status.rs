@@ -1,0 +1,212 @@
+//! What the supervisor shows of itself: the rows of `list`, the counts of `status`, the words beside a
+//! state.
+
+use super::Supervisor;
+use super::service::{Phase, Post, StopReason};
+use super::start::Verdict;
+use crate::base::{Moment, Pid, ServiceId, human_duration};
+use crate::config::model::Condition;
+use crate::control::message::{
+    DependencyStatus, Health, Response, ServiceDetail, ServiceStatus, State, SystemStatus,
+};
+
+impl Supervisor {
+    /// The rows of `list`, in the order of the file. CPU and memory are the shell's to fill in.
+    pub fn list(&self, now: Moment) -> Vec<ServiceStatus> {
+        self.order.iter().map(|id| self.row(*id, now)).collect()
+    }
+
+    /// The main processes of the rows of [`Supervisor::list`], in the same order.
+    pub fn pids(&self) -> Vec<Option<Pid>> {
+        self.order
+            .iter()
+            .map(|id| self.service(*id).phase.pid())
+            .collect()
+    }
+
+    /// The counts.
+    pub fn system_status(&self, now: Moment) -> SystemStatus {
+        let count = |state: State| {
+            self.order
+                .iter()
+                .filter(|id| self.service(**id).phase.state() == state)
+                .count()
+        };
+        SystemStatus {
+            total: self.order.len(),
+            pending: count(State::Pending),
+            starting: count(State::Starting),
+            running: count(State::Running),
+            stopping: count(State::Stopping),
+            stopped: count(State::Stopped),
+            failed: count(State::Failed),
+            shutting_down: self.life.is_down(),
+            uptime_seconds: now.since(self.started_at).as_secs_f64(),
+        }
+    }
+
+    /// Everything about one service, or the error for a name that nobody has.
+    pub fn service_detail(&self, name: &str, now: Moment) -> Response {
+        let id = match self.find(name) {
+            Ok(id) => id,
+            Err(refusal) => return refusal.into(),
+        };
+        let service = self.service(id);
+        let config = &service.config;
+        let name_of = |id: &ServiceId| self.service(*id).config.name.clone();
+        let dependencies = service.dependencies.iter().map(|edge| DependencyStatus {
+            name: name_of(&edge.on),
+            condition: condition_name(edge.condition).into(),
+            met: matches!(self.verdict(edge), Verdict::MetSince(_)),
+        });
+        let user = config
+            .user
+            .as_ref()
+            .map(|user| user.name.clone().unwrap_or_else(|| user.uid.to_string()));
+        let dependents = service
+            .dependents
+            .iter()
+            .filter(|id| !self.is_main_program(**id));
+        Response::Service(Box::new(ServiceDetail {
+            status: self.row(id, now),
+            command: std::iter::once(&config.command)
+                .chain(&config.args)
+                .cloned()
+                .collect(),
+            user,
+            depends_on: dependencies.collect(),
+            dependents: dependents.map(name_of).collect(),
+            last_exit: service.last_exit.map(|status| status.to_string()),
+            stop_signal: config.stop_signal.to_string(),
+            stop_timeout_seconds: self.grace(id).as_secs_f64(),
+            log_file: config
+                .log_file
+                .as_ref()
+                .map(|path| path.display().to_string()),
+        }))
+    }
+
+    /// The answer to `health`: every enabled service is up, where a finished one-shot counts as up.
+    pub fn health(&self) -> Response {
+        let mut reasons: Vec<String> = Vec::new();
+        if self.life.is_down() {
+            reasons.push("the daemon is shutting down".into());
+        }
+        for id in &self.order {
+            let service = self.service(*id);
+            let up = match service.phase {
+                Phase::Running { .. } | Phase::Stopped(StopReason::Completed { .. }) => true,
+                Phase::Pending { .. }
+                | Phase::Starting { .. }
+                | Phase::Stopping { .. }
+                | Phase::Failed { .. } => false,
+                Phase::Stopped(_) => !service.config.enabled,
+            };
+            if !up {
+                let state = service.phase.state();
+                let detail = self.detail(*id, Moment(0));
+                let brackets = if detail.is_empty() {
+                    String::new()
+                } else {
+                    format!(" ({detail})")
+                };
+                reasons.push(format!("{}: {state}{brackets}", service.config.name));
+            }
+        }
+        Response::Health {
+            healthy: reasons.is_empty(),
+            reasons,
+        }
+    }
+
+    fn row(&self, id: ServiceId, now: Moment) -> ServiceStatus {
+        let service = self.service(id);
+        let uptime = match service.phase {
+            Phase::Running { since, .. } => Some(now.since(since).as_secs_f64()),
+            _ => None,
+        };
+        ServiceStatus {
+            name: service.config.name.clone(),
+            state: service.phase.state(),
+            detail: self.detail(id, now),
+            pid: service.phase.pid().map(|pid| pid.0),
+            uptime_seconds: uptime,
+            health: Health::None,
+            restarts: service.starts.saturating_sub(1),
+            exit_code: service.last_exit.map(crate::base::ExitStatus::code),
+            required: service.config.required,
+            enabled: service.config.enabled,
+            cpu_seconds: None,
+            memory_bytes: None,
+        }
+    }
+
+    /// The plain words beside the state.
+    pub(super) fn detail(&self, id: ServiceId, now: Moment) -> String {
+        let service = self.service(id);
+        match &service.phase {
+            Phase::Pending { .. } => self.what_it_waits_for(id, now),
+            Phase::Starting {
+                pre_script: true, ..
+            } => "pre-script".into(),
+            Phase::Starting { .. } => String::new(),
+            Phase::Running { .. } if matches!(service.post, Post::Running { .. }) => {
+                "post-script".into()
+            }
+            Phase::Running { .. } => String::new(),
+            Phase::Stopping {
+                killed: Some(waited),
+                ..
+            } => killed_after(*waited),
+            Phase::Stopping { .. } => "stop signal sent".into(),
+            Phase::Stopped(StopReason::Disabled) => "disabled".into(),
+            Phase::Stopped(StopReason::NotStarted) => "not started".into(),
+            Phase::Stopped(StopReason::Completed { .. }) => "completed".into(),
+            Phase::Stopped(StopReason::Asked {
+                killed: Some(waited),
+            }) => killed_after(*waited),
+            Phase::Stopped(StopReason::Asked { killed: None }) => "stopped".into(),
+            Phase::Failed { reason, .. } => reason.clone(),
+        }
+    }
+
+    fn what_it_waits_for(&self, id: ServiceId, now: Moment) -> String {
+        let service = self.service(id);
+        let mut names = Vec::new();
+        let mut settling = None;
+        for edge in &service.dependencies {
+            match self.verdict(edge) {
+                Verdict::MetSince(met) if met.after(edge.wait_after) > now => settling = Some(edge),
+                Verdict::MetSince(_) => {}
+                Verdict::Waiting | Verdict::Failed => {
+                    names.push(self.service(edge.on).config.name.as_str())
+                }
+            }
+        }
+        match settling {
+            _ if names.len() > 3 => format!(
+                "waiting for {} and {} more",
+                names[..3].join(", "),
+                names.len() - 3
+            ),
+            _ if !names.is_empty() => format!("waiting for {}", names.join(", ")),
+            Some(edge) => {
+                let name = &self.service(edge.on).config.name;
+                format!("waiting {} after {name}", human_duration(edge.wait_after))
+            }
+            None => String::new(),
+        }
+    }
+}
+
+fn killed_after(waited: std::time::Duration) -> String {
+    format!("killed after {}", human_duration(waited))
+}
+
+fn condition_name(condition: Condition) -> &'static str {
+    match condition {
+        Condition::Started => "started",
+        Condition::Healthy => "healthy",
+        Condition::Completed => "completed",
+    }
+}

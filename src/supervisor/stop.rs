@@ -1,0 +1,200 @@
+//! From RUNNING to STOPPED: the stop signal, the grace period, SIGKILL, and what follows.
+
+use std::time::Duration;
+
+use super::Supervisor;
+use super::service::{AfterStop, Phase, Post, StopReason};
+use crate::base::{JobId, Moment, ServiceId, Signal};
+
+impl Supervisor {
+    /// How long the service has between its stop signal and SIGKILL.
+    pub(super) fn grace(&self, id: ServiceId) -> Duration {
+        self.service(id)
+            .config
+            .stop_timeout
+            .unwrap_or(self.timeouts.service_shutdown)
+    }
+
+    /// Tells a service to end, whatever it is doing.
+    pub(super) fn begin_stop(&mut self, id: ServiceId, after: AfterStop, now: Moment) {
+        self.service_mut(id).restart_pending = false;
+        self.cancel_post_script(id, now);
+        match self.service(id).phase {
+            Phase::Pending { .. } if after == AfterStop::Stay => {
+                self.set_phase(id, Phase::Stopped(StopReason::Asked { killed: None }), now);
+            }
+            Phase::Pending { .. } => {}
+            Phase::Starting { job, pre_script } => {
+                let signal = if pre_script {
+                    Signal::TERM
+                } else {
+                    self.stop_signal(id)
+                };
+                self.send_stop(id, job, None, signal, after, now);
+            }
+            Phase::Running { job, pid, .. } => {
+                self.send_stop(id, job, Some(pid), self.stop_signal(id), after, now);
+            }
+            Phase::Stopping {
+                job,
+                pid,
+                asked_at,
+                kill_at,
+                killed,
+                ..
+            } => {
+                self.set_phase(
+                    id,
+                    Phase::Stopping {
+                        job,
+                        pid,
+                        asked_at,
+                        kill_at,
+                        killed,
+                        after,
+                    },
+                    now,
+                );
+            }
+            Phase::Stopped(_) | Phase::Failed { .. } if after == AfterStop::Restart => {
+                self.begin_pending(id, now)
+            }
+            Phase::Stopped(_) | Phase::Failed { .. } => {}
+        }
+    }
+
+    /// From the top: wait for the dependencies, then start.
+    pub(super) fn begin_pending(&mut self, id: ServiceId, now: Moment) {
+        self.cancel_post_script(id, now);
+        self.set_phase(id, Phase::Pending { since: now }, now);
+    }
+
+    fn stop_signal(&self, id: ServiceId) -> Signal {
+        let passed_on = self.life.signal().filter(|_| self.is_main_program(id));
+        passed_on.unwrap_or(self.service(id).config.stop_signal)
+    }
+
+    /// SIGCONT follows the stop signal, as in systemd: a stopped process has to be able to hear it.
+    fn send_stop(
+        &mut self,
+        id: ServiceId,
+        job: JobId,
+        pid: Option<crate::base::Pid>,
+        signal: Signal,
+        after: AfterStop,
+        now: Moment,
+    ) {
+        self.kill_group(job, signal);
+        self.kill_group(job, Signal::CONT);
+        let kill_at = Some(now.after(self.grace(id)));
+        self.set_phase(
+            id,
+            Phase::Stopping {
+                job,
+                pid,
+                asked_at: now,
+                kill_at,
+                killed: None,
+                after,
+            },
+            now,
+        );
+    }
+
+    pub(super) fn advance_stopping(&mut self, id: ServiceId, now: Moment) {
+        let Phase::Stopping {
+            job,
+            asked_at,
+            kill_at,
+            killed,
+            after,
+            ..
+        } = self.service(id).phase
+        else {
+            return;
+        };
+        if !self.jobs.contains_key(&job) {
+            // The post-script is a process of the service too: it is not stopped while that is there.
+            if self.service(id).post.job().is_none() {
+                self.finish_stop(id, killed, after, now);
+            }
+            return;
+        }
+        if kill_at.is_some_and(|at| at <= now) {
+            self.kill_service(id, now.since(asked_at), now);
+        }
+    }
+
+    /// SIGKILL to everything of an active service; its end comes as an event.
+    pub(super) fn kill_service(&mut self, id: ServiceId, waited: Duration, now: Moment) {
+        if let Post::Running { job, .. } = self.service(id).post {
+            self.service_mut(id).post = Post::Running {
+                job,
+                kill_at: None,
+                cancelled: true,
+            };
+            self.kill_group(job, Signal::KILL);
+        }
+        let (job, pid, asked_at, after) = match self.service(id).phase {
+            Phase::Starting { job, .. } => (job, None, now, AfterStop::Stay),
+            Phase::Running { job, pid, .. } => (job, Some(pid), now, AfterStop::Stay),
+            Phase::Stopping {
+                job,
+                pid,
+                asked_at,
+                after,
+                ..
+            } => (job, pid, asked_at, after),
+            Phase::Pending { .. } | Phase::Stopped(_) | Phase::Failed { .. } => return,
+        };
+        self.kill_group(job, Signal::KILL);
+        self.set_phase(
+            id,
+            Phase::Stopping {
+                job,
+                pid,
+                asked_at,
+                kill_at: None,
+                killed: Some(waited),
+                after,
+            },
+            now,
+        );
+    }
+
+    fn finish_stop(
+        &mut self,
+        id: ServiceId,
+        killed: Option<Duration>,
+        after: AfterStop,
+        now: Moment,
+    ) {
+        match after {
+            AfterStop::Restart if !self.life.is_down() => self.begin_pending(id, now),
+            AfterStop::Restart | AfterStop::Stay => {
+                self.set_phase(id, Phase::Stopped(StopReason::Asked { killed }), now);
+            }
+        }
+    }
+
+    /// What an active service has to do for others: end once its dependents are down, in a shutdown or
+    /// in a `restart --with-dependents`.
+    pub(super) fn advance_active(&mut self, id: ServiceId, now: Moment) {
+        let service = self.service(id);
+        let after = match (self.life.is_down(), service.restart_pending) {
+            (true, _) => AfterStop::Stay,
+            (false, true) => AfterStop::Restart,
+            (false, false) => return,
+        };
+        let in_the_way = |dependent: &ServiceId| {
+            let dependent = self.service(*dependent);
+            dependent.is_active()
+                && (self.life.is_down()
+                    || dependent.restart_pending
+                    || matches!(dependent.phase, Phase::Stopping { .. }))
+        };
+        if !service.dependents.iter().any(in_the_way) {
+            self.begin_stop(id, after, now);
+        }
+    }
+}
