@@ -1,0 +1,60 @@
+# go-overlay. `make help` lists what there is to do.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+
+# The target is named in .cargo/config.toml, so that the release binary is static; its folder follows.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+BINARY = $(or $(CARGO_TARGET_DIR),target)/$(HOST)/release/go-overlay
+BINDIR = $(DESTDIR)$(PREFIX)/bin
+
+# The largest the release binary may be, in bytes.
+MAX_SIZE = 2000000
+
+# The tests that are quick and need nothing installed.
+QUICK_TESTS = --lib --test architecture
+
+.PHONY: help build install uninstall run test check setup lint verify clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+		printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+build: ## Build the static release binary
+	$(CARGO) build --release --locked
+	@echo "built $(BINARY)"
+
+install: build ## Install it under PREFIX (/usr/local), with DESTDIR in front
+	install -d "$(BINDIR)"
+	install -m 755 "$(BINARY)" "$(BINDIR)/go-overlay"
+
+uninstall: ## Remove what `make install` installed
+	rm -f "$(BINDIR)/go-overlay"
+
+run: build ## Build it and supervise docs/examples/run.toml; ctrl-c ends it
+	@"$(BINARY)" --no-install --config docs/examples/run.toml
+
+test: setup ## Run every test against real servers, then verify sources and binary
+	$(CARGO) test --release --locked
+	@$(MAKE) --no-print-directory verify
+
+check: lint ## Check format and lints and run the quick tests
+	$(CARGO) test --locked $(QUICK_TESTS)
+
+setup: ## Install what the tests need (as root on Debian; elsewhere it says what is missing)
+	@tests/setup.sh
+
+lint: ## Check format and lints
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+verify: lint build ## Check format, lints, and that the binary is static and small
+	@if readelf -l "$(BINARY)" | grep -q INTERP; then \
+		echo "cannot ship $(BINARY): it needs a dynamic loader" >&2; exit 1; fi
+	@size=$$(stat -c %s "$(BINARY)"); if [ "$$size" -gt $(MAX_SIZE) ]; then \
+		echo "cannot ship $(BINARY): $$size bytes are more than $(MAX_SIZE)" >&2; exit 1; fi; \
+		echo "verified: static, $$size bytes"
+
+clean: ## Remove everything that was built
+	$(CARGO) clean
