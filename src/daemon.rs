@@ -1,1 +1,262 @@
-//! The daemon: load, PID 1 duties, build the supervisor and the reactor, run.
+//! The daemon, put together: read the configuration, take on the duties of PID 1, build the supervisor
+//! and the reactor, run. Until the configuration was found good and the socket is ours, nothing is
+//! started.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+
+use crate::config::{self, Config, model};
+use crate::output::prefix::Prefixer;
+use crate::reactor::{Reactor, Setup};
+use crate::render::ColorChoice;
+use crate::supervisor::Supervisor;
+use crate::sys::facts::SystemFacts;
+use crate::sys::signals::SignalFd;
+use crate::sys::socket::{self, BindError, Bound};
+use crate::sys::{clock, descriptors, install, limits, pid1};
+
+/// Where the configuration is looked for when nobody says where.
+pub const DEFAULT_CONFIG: &str = "/services.toml";
+
+/// The exit code for a bad configuration or wrong usage.
+const EXIT_USAGE: i32 = 2;
+
+/// What the command line asked for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file; None: GO_OVERLAY_CONFIG, or [`DEFAULT_CONFIG`].
+    pub config: Option<PathBuf>,
+    /// The control socket; None: GO_OVERLAY_SOCKET, or the default place.
+    pub socket: Option<PathBuf>,
+    /// Say more.
+    pub debug: bool,
+    /// Whether names are coloured.
+    pub color: ColorChoice,
+    /// Whether the program puts itself in PATH.
+    pub install: bool,
+    /// The main program and its arguments, after `--`.
+    pub command: Option<Vec<OsString>>,
+}
+
+/// Runs the daemon to its end; gives back its exit code.
+pub fn run(options: Options) -> i32 {
+    descriptors::ensure_standard_descriptors();
+    descriptors::mark_inherited_close_on_exec();
+    let loaded = match load(&options) {
+        Ok(loaded) => loaded,
+        Err(Refusal { text, code }) => {
+            complain(&text);
+            return code;
+        }
+    };
+    let main_program = match main_program(&options) {
+        Ok(main_program) => main_program,
+        Err(text) => {
+            complain(&text);
+            return EXIT_USAGE;
+        }
+    };
+    match supervise(&options, loaded, main_program) {
+        Ok(code) => i32::from(code),
+        Err(Refusal { text, code }) => {
+            complain(&text);
+            code
+        }
+    }
+}
+
+/// Why the daemon does not start.
+struct Refusal {
+    text: String,
+    code: i32,
+}
+
+/// A configuration and where it came from; `path` is None where only a main program is supervised.
+struct Loaded {
+    config: Config,
+    path: Option<PathBuf>,
+}
+
+fn load(options: &Options) -> Result<Loaded, Refusal> {
+    let named = options
+        .config
+        .clone()
+        .or_else(|| std::env::var_os("GO_OVERLAY_CONFIG").map(PathBuf::from));
+    let path = named
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG));
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error)
+            if error.kind() == std::io::ErrorKind::NotFound
+                && named.is_none()
+                && options.command.is_some() =>
+        {
+            return Ok(Loaded {
+                config: Config::default(),
+                path: None,
+            });
+        }
+        Err(error) => {
+            let text = format!(
+                "error: cannot read {}: {error}\n  = help: name the configuration with --config FILE or GO_OVERLAY_CONFIG, \
+                 or give a program to supervise: go-overlay -- PROGRAM\n",
+                path.display()
+            );
+            return Err(Refusal {
+                text,
+                code: EXIT_USAGE,
+            });
+        }
+    };
+    let file = path.display().to_string();
+    let checked = config::check(&text, &SystemFacts::new());
+    let report = config::render(
+        &checked.findings,
+        &file,
+        &text,
+        wants_color(options.color, &std::io::stderr()),
+    );
+    match checked.config {
+        Some(config) => {
+            complain(&report);
+            Ok(Loaded {
+                config,
+                path: Some(path),
+            })
+        }
+        None => Err(Refusal {
+            text: report,
+            code: EXIT_USAGE,
+        }),
+    }
+}
+
+/// The main program as a service like any other; its name holds a space, so that none of the file's
+/// can be taken for it.
+fn main_program(options: &Options) -> Result<Option<model::Service>, String> {
+    let Some(words) = &options.command else {
+        return Ok(None);
+    };
+    let mut words = words.iter().map(|word| {
+        word.to_str()
+            .map(str::to_owned)
+            .ok_or_else(|| format!("error: cannot run {}: it is not UTF-8\n", word.display()))
+    });
+    let Some(command) = words.next() else {
+        return Err("error: cannot run a main program: none stands after --\n".into());
+    };
+    let (command, args) = (command?, words.collect::<Result<_, _>>()?);
+    Ok(Some(model::Service {
+        name: "main program".into(),
+        command,
+        args,
+        ..model::Service::default()
+    }))
+}
+
+fn supervise(
+    options: &Options,
+    loaded: Loaded,
+    main_program: Option<model::Service>,
+) -> Result<u8, Refusal> {
+    let cannot = |what: &str, error: std::io::Error| Refusal {
+        text: format!("error: cannot {what}: {error}\n"),
+        code: 1,
+    };
+    let mut messages = Vec::new();
+    limits::lift_descriptor_limit();
+    let signals = SignalFd::new().map_err(|error| cannot("watch signals", error))?;
+    let bound = match &loaded.path {
+        Some(_) => bind(options, &mut messages)?,
+        None => None,
+    };
+    if !pid1::is_pid1()
+        && let Err(error) = pid1::become_subreaper()
+    {
+        messages.push(format!(
+            "cannot adopt orphans: {error}; processes that detach themselves may be left over"
+        ));
+    }
+    if options.install && loaded.path.is_some() {
+        let notes = install::auto_install();
+        if options.debug {
+            messages.extend(notes);
+        }
+    }
+    let now = clock::now();
+    let prefixer = prefixer(&loaded.config, options);
+    let setup = Setup {
+        supervisor: Supervisor::new(loaded.config, main_program, now),
+        signals,
+        listener: bound
+            .as_ref()
+            .and_then(|bound| bound.listener.try_clone().ok()),
+        prefixer,
+        config_path: loaded.path.map(|path| path.display().to_string()),
+        debug: options.debug,
+        messages,
+    };
+    let reactor = Reactor::new(setup).map_err(|error| cannot("start the loop", error))?;
+    reactor
+        .run()
+        .map_err(|error| cannot("wait for events", error))
+}
+
+/// A daemon that lives already is never displaced; any other trouble with the socket costs the
+/// commands, not the services.
+fn bind(options: &Options, messages: &mut Vec<String>) -> Result<Option<Bound>, Refusal> {
+    match socket::bind(options.socket.as_deref()) {
+        Ok(bound) => {
+            if options.debug {
+                messages.push(format!("control socket: {}", bound.address));
+            }
+            Ok(Some(bound))
+        }
+        Err(error @ BindError::AlreadyRunning { .. }) => {
+            let table =
+                crate::client::describe_running(options.socket.as_deref()).unwrap_or_default();
+            Err(Refusal {
+                text: format!("error: {error}\n{table}"),
+                code: 1,
+            })
+        }
+        Err(error) if options.socket.is_some() => Err(Refusal {
+            text: format!("error: {error}\n"),
+            code: 1,
+        }),
+        Err(error) => {
+            messages.push(format!(
+                "{error}; the commands of go-overlay will not reach this daemon"
+            ));
+            Ok(None)
+        }
+    }
+}
+
+fn prefixer(config: &Config, options: &Options) -> Prefixer {
+    let width = config
+        .services
+        .iter()
+        .map(|service| service.name.len())
+        .max()
+        .unwrap_or(0);
+    Prefixer::new(width, wants_color(options.color, &std::io::stdout()))
+}
+
+/// Colour where a person looks (https://no-color.org), or where it was asked for.
+pub fn wants_color(choice: ColorChoice, stream: &impl IsTerminal) -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => stream.is_terminal() && !refused && !dumb,
+    }
+}
+
+/// Writes to standard error before there is a loop; nobody to read it is not our trouble.
+fn complain(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}

@@ -31,7 +31,13 @@ struct World {
 
 impl World {
     fn new(services: Vec<Service>) -> World {
-        World::with(Config { timeouts: Timeouts::default(), services }, None)
+        World::with(
+            Config {
+                timeouts: Timeouts::default(),
+                services,
+            },
+            None,
+        )
     }
 
     fn with(config: Config, main: Option<Service>) -> World {
@@ -72,7 +78,8 @@ impl World {
                 Action::Kill { job, signal, .. } => {
                     if let Some((name, role)) = self.alive.get(&job) {
                         self.log.push(format!("{signal} {name} {role:?}"));
-                        let deadly = signal == Signal::KILL || (self.obedient && signal == Signal::TERM);
+                        let deadly =
+                            signal == Signal::KILL || (self.obedient && signal == Signal::TERM);
                         if deadly && !died.iter().any(|(known, _)| *known == job) {
                             died.push((job, signal));
                         }
@@ -85,14 +92,30 @@ impl World {
                     }
                 }
                 Action::Reply { response, .. } => self.replies.push(response),
-                Action::Notice(Notice::Changed { service, from, to, detail }) => {
-                    self.log.push(format!("{} {from}->{to} {detail}", self.name(service)).trim_end().to_owned());
+                Action::Notice(Notice::Changed {
+                    service,
+                    from,
+                    to,
+                    detail,
+                }) => {
+                    self.log.push(
+                        format!("{} {from}->{to} {detail}", self.name(service))
+                            .trim_end()
+                            .to_owned(),
+                    );
                 }
                 Action::Notice(Notice::PostScriptFailed { service, reason }) => {
-                    self.log.push(format!("{} post-script failed: {reason}", self.name(service)));
+                    self.log.push(format!(
+                        "{} post-script failed: {reason}",
+                        self.name(service)
+                    ));
                 }
-                Action::Notice(Notice::ShuttingDown { reason, .. }) => self.log.push(format!("down: {reason}")),
-                Action::Notice(Notice::KillingAll { reason }) => self.log.push(format!("kill all: {reason}")),
+                Action::Notice(Notice::ShuttingDown { reason, .. }) => {
+                    self.log.push(format!("down: {reason}"))
+                }
+                Action::Notice(Notice::KillingAll { reason }) => {
+                    self.log.push(format!("kill all: {reason}"))
+                }
                 Action::Exit(code) => {
                     assert!(self.alive.is_empty(), "alive at Exit: {:?}", self.alive);
                     self.exit = Some(code);
@@ -108,12 +131,18 @@ impl World {
         let name = self.name(service);
         self.log.push(format!("spawn {name} {role:?}"));
         let answer = if self.broken.contains(&name) && role == Role::Main {
-            let failure = SpawnFailure { message: "cannot execute it: Exec format error".into(), exit_code: 126 };
+            let failure = SpawnFailure {
+                message: "cannot execute it: Exec format error".into(),
+                exit_code: 126,
+            };
             Event::SpawnFailed { job, failure }
         } else {
             self.alive.insert(job, (name, role));
             self.next_pid += 1;
-            Event::Spawned { job, pid: Pid(self.next_pid) }
+            Event::Spawned {
+                job,
+                pid: Pid(self.next_pid),
+            }
         };
         self.supervisor.handle(answer, self.now);
     }
@@ -125,7 +154,11 @@ impl World {
     }
 
     fn end(&mut self, name: &str, status: ExitStatus) {
-        let job = self.alive.iter().find(|(_, (of, _))| of == name).map(|(job, _)| *job);
+        let job = self
+            .alive
+            .iter()
+            .find(|(_, (of, _))| of == name)
+            .map(|(job, _)| *job);
         self.end_job(job.unwrap_or_else(|| panic!("{name} is not alive")), status);
     }
 
@@ -136,19 +169,29 @@ impl World {
     /// Lets time pass, stopping at each deadline on the way.
     fn pass(&mut self, by: Duration) {
         let end = self.now.after(by);
-        while let Some(deadline) = self.supervisor.poll_timeout().filter(|deadline| deadline.at <= end) {
+        while let Some(deadline) = self
+            .supervisor
+            .poll_timeout()
+            .filter(|deadline| deadline.at <= end)
+        {
             assert!(deadline.at >= self.now, "a deadline in the past");
             self.now = deadline.at;
             self.supervisor.handle_timeout(self.now);
             self.drain();
             let next = self.supervisor.poll_timeout();
-            assert!(next.is_none_or(|next| next.at > self.now), "a deadline that does not move");
+            assert!(
+                next.is_none_or(|next| next.at > self.now),
+                "a deadline that does not move"
+            );
         }
         self.now = end;
     }
 
     fn request(&mut self, request: Request) {
-        self.tell(Event::Request { client: CLIENT, request });
+        self.tell(Event::Request {
+            client: CLIENT,
+            request,
+        });
     }
 
     fn state(&self, name: &str) -> State {
@@ -161,7 +204,10 @@ impl World {
 
     fn row(&self, name: &str) -> (State, String) {
         let rows = self.supervisor.list(self.now);
-        let row = rows.into_iter().find(|row| row.name == name).unwrap_or_else(|| panic!("no {name}"));
+        let row = rows
+            .into_iter()
+            .find(|row| row.name == name)
+            .unwrap_or_else(|| panic!("no {name}"));
         (row.state, row.detail)
     }
 
@@ -172,21 +218,39 @@ impl World {
     }
 
     fn never(&self, line: &str) {
-        assert!(!self.log.iter().any(|logged| logged.starts_with(line)), "{line:?} in {:#?}", self.log);
+        assert!(
+            !self.log.iter().any(|logged| logged.starts_with(line)),
+            "{line:?} in {:#?}",
+            self.log
+        );
     }
 }
 
 fn service(name: &str) -> Service {
-    Service { name: name.into(), command: format!("/bin/{name}"), ..Service::default() }
+    Service {
+        name: name.into(),
+        command: format!("/bin/{name}"),
+        ..Service::default()
+    }
 }
 
 fn after(name: &str, on: &[&str]) -> Service {
-    let edge = |on: &&str| Dependency { on: (*on).into(), condition: Condition::Started, wait_after: Duration::ZERO };
-    Service { depends_on: on.iter().map(edge).collect(), ..service(name) }
+    let edge = |on: &&str| Dependency {
+        on: (*on).into(),
+        condition: Condition::Started,
+        wait_after: Duration::ZERO,
+    };
+    Service {
+        depends_on: on.iter().map(edge).collect(),
+        ..service(name)
+    }
 }
 
 fn named(names: &[&str]) -> Selection {
-    Selection { services: names.iter().map(|name| (*name).to_owned()).collect(), ..Selection::default() }
+    Selection {
+        services: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..Selection::default()
+    }
 }
 
 fn seconds(count: u64) -> Duration {
@@ -206,7 +270,10 @@ fn wait_after_passes_before_a_dependent_starts() {
     let mut web = after("web", &["db"]);
     web.depends_on[0].wait_after = seconds(2);
     let mut world = World::new(vec![service("db"), web]).boot();
-    assert_eq!(world.row("web"), (State::Pending, "waiting 2s after db".into()));
+    assert_eq!(
+        world.row("web"),
+        (State::Pending, "waiting 2s after db".into())
+    );
     world.pass(Duration::from_millis(1999));
     world.never("spawn web");
     world.pass(Duration::from_millis(1));
@@ -219,21 +286,34 @@ fn a_completed_one_shot_lets_its_dependents_start_and_a_failed_one_fails_them() 
         let mut web = after("web", &["migrate"]);
         web.depends_on[0].condition = Condition::Completed;
         let mut world = World::new(vec![service("migrate"), web]).boot();
-        assert_eq!(world.row("web"), (State::Pending, "waiting for migrate".into()));
+        assert_eq!(
+            world.row("web"),
+            (State::Pending, "waiting for migrate".into())
+        );
         world.exit_of("migrate", code);
         world
     };
     assert_eq!(migrated(0).state("web"), State::Running);
-    assert_eq!(migrated(3).row("web"), (State::Failed, "dependency migrate failed".into()));
+    assert_eq!(
+        migrated(3).row("web"),
+        (State::Failed, "dependency migrate failed".into())
+    );
     assert_eq!(migrated(3).row("migrate"), (State::Failed, "exit 3".into()));
 }
 
 #[test]
 fn a_program_that_cannot_be_executed_fails_its_service_and_all_who_wait_for_it() {
-    let mut world = World::new(vec![service("redis"), after("migrate", &["redis"]), after("web", &["migrate"])]);
+    let mut world = World::new(vec![
+        service("redis"),
+        after("migrate", &["redis"]),
+        after("web", &["migrate"]),
+    ]);
     world.broken.push("redis".into());
     let world = world.boot();
-    assert_eq!(world.row("redis"), (State::Failed, "cannot execute it: Exec format error".into()));
+    assert_eq!(
+        world.row("redis"),
+        (State::Failed, "cannot execute it: Exec format error".into())
+    );
     assert_eq!(world.detail("migrate"), "dependency redis failed");
     assert_eq!(world.detail("web"), "dependency migrate failed");
     world.never("spawn web");
@@ -241,18 +321,30 @@ fn a_program_that_cannot_be_executed_fails_its_service_and_all_who_wait_for_it()
 
 #[test]
 fn a_dependency_that_is_merely_slow_fails_its_dependents_in_the_end() {
-    let slow = Service { pre_script: Some(Script::Path("/setup".into())), ..service("slow") };
+    let slow = Service {
+        pre_script: Some(Script::Path("/setup".into())),
+        ..service("slow")
+    };
     let mut world = World::new(vec![slow, after("web", &["slow"])]).boot();
     world.pass(seconds(299));
-    assert_eq!(world.row("web"), (State::Pending, "waiting for slow".into()));
+    assert_eq!(
+        world.row("web"),
+        (State::Pending, "waiting for slow".into())
+    );
     world.pass(seconds(1));
-    assert_eq!(world.row("web"), (State::Failed, "dependency slow not up after 5m".into()));
+    assert_eq!(
+        world.row("web"),
+        (State::Failed, "dependency slow not up after 5m".into())
+    );
     assert_eq!(world.row("slow"), (State::Starting, "pre-script".into()));
 }
 
 #[test]
 fn a_pre_script_runs_first_and_its_failure_is_the_services() {
-    let scripted = || Service { pre_script: Some(Script::Path("/setup".into())), ..service("web") };
+    let scripted = || Service {
+        pre_script: Some(Script::Path("/setup".into())),
+        ..service("web")
+    };
     let mut world = World::new(vec![scripted()]).boot();
     world.exit_of("web", 0);
     assert!(world.at("spawn web PreScript") < world.at("spawn web Main"));
@@ -260,19 +352,30 @@ fn a_pre_script_runs_first_and_its_failure_is_the_services() {
 
     let mut world = World::new(vec![scripted()]).boot();
     world.exit_of("web", 4);
-    assert_eq!(world.row("web"), (State::Failed, "pre-script: exit 4".into()));
+    assert_eq!(
+        world.row("web"),
+        (State::Failed, "pre-script: exit 4".into())
+    );
     world.never("spawn web Main");
 }
 
 #[test]
 fn a_post_script_runs_later_if_the_service_is_still_up_or_completed() {
-    let scripted = || Service { post_script: Some(Script::Path("/after".into())), ..service("web") };
+    let scripted = || Service {
+        post_script: Some(Script::Path("/after".into())),
+        ..service("web")
+    };
     let mut world = World::new(vec![scripted()]).boot();
     world.pass(Duration::from_millis(6999));
     world.never("spawn web PostScript");
     world.pass(Duration::from_millis(1));
     assert_eq!(world.detail("web"), "post-script");
-    let job = *world.alive.iter().find(|(_, (_, role))| *role == Role::PostScript).unwrap().0;
+    let job = *world
+        .alive
+        .iter()
+        .find(|(_, (_, role))| *role == Role::PostScript)
+        .unwrap()
+        .0;
     world.end_job(job, ExitStatus::Exited(1));
     world.at("web post-script failed: exit 1");
     assert_eq!(world.row("web"), (State::Running, String::new()));
@@ -290,7 +393,12 @@ fn a_post_script_runs_later_if_the_service_is_still_up_or_completed() {
 
 #[test]
 fn a_shutdown_stops_in_reverse_order_and_ends_with_0() {
-    let mut world = World::new(vec![service("db"), after("migrate", &["db"]), after("web", &["migrate"])]).boot();
+    let mut world = World::new(vec![
+        service("db"),
+        after("migrate", &["db"]),
+        after("web", &["migrate"]),
+    ])
+    .boot();
     world.tell(Event::ShutdownSignal(Signal::TERM));
     assert!(world.at("web STOPPING->STOPPED") < world.at("SIGTERM migrate"));
     assert!(world.at("migrate STOPPING->STOPPED") < world.at("SIGTERM db"));
@@ -315,7 +423,10 @@ fn a_deaf_service_is_killed_after_its_grace_and_not_before() {
 
 #[test]
 fn the_global_bound_kills_whatever_is_left() {
-    let mut config = Config { services: vec![service("db"), after("web", &["db"])], ..Config::default() };
+    let mut config = Config {
+        services: vec![service("db"), after("web", &["db"])],
+        ..Config::default()
+    };
     config.timeouts.global_shutdown = seconds(3);
     let mut world = World::with(config, None).boot();
     world.obedient = false;
@@ -352,13 +463,19 @@ fn strays_get_a_moment_between_sigterm_and_sigkill() {
 
 #[test]
 fn a_required_service_takes_the_system_with_it_and_gives_its_code() {
-    let required = Service { required: true, ..after("web", &["db"]) };
+    let required = Service {
+        required: true,
+        ..after("web", &["db"])
+    };
     let mut world = World::new(vec![service("db"), required]).boot();
     world.exit_of("web", 42);
     world.at("down: required service web failed: exit 42");
     assert_eq!(world.exit, Some(42));
 
-    let required = Service { required: true, ..service("web") };
+    let required = Service {
+        required: true,
+        ..service("web")
+    };
     let mut world = World::new(vec![required]).boot();
     world.end("web", ExitStatus::Signaled(Signal::KILL));
     assert_eq!(world.exit, Some(137));
@@ -366,14 +483,25 @@ fn a_required_service_takes_the_system_with_it_and_gives_its_code() {
 
 #[test]
 fn restarting_a_required_service_is_no_failure_and_nobody_else_notices() {
-    let required = Service { required: true, ..service("web") };
+    let required = Service {
+        required: true,
+        ..service("web")
+    };
     let mut world = World::new(vec![required, after("worker", &["web"])]).boot();
     let before = world.log.len();
     world.request(Request::Restart(named(&["web"])));
     assert_eq!(world.state("web"), State::Running);
     assert_eq!(world.exit, None);
-    assert!(!world.log[before..].iter().any(|line| line.contains("worker")), "{:#?}", &world.log[before..]);
-    let Some(Response::Outcome { ok: true, services }) = world.replies.last() else { panic!("{:?}", world.replies) };
+    assert!(
+        !world.log[before..]
+            .iter()
+            .any(|line| line.contains("worker")),
+        "{:#?}",
+        &world.log[before..]
+    );
+    let Some(Response::Outcome { ok: true, services }) = world.replies.last() else {
+        panic!("{:?}", world.replies)
+    };
     assert_eq!(services[0].state, State::Running);
     assert_eq!(world.supervisor.list(world.now)[0].restarts, 1);
 }
@@ -382,7 +510,10 @@ fn restarting_a_required_service_is_no_failure_and_nobody_else_notices() {
 fn restart_with_dependents_goes_down_and_up_in_order() {
     let mut world = World::new(vec![service("db"), after("web", &["db"]), service("other")]).boot();
     world.log.clear();
-    world.request(Request::Restart(Selection { with_dependents: true, ..named(&["db"]) }));
+    world.request(Request::Restart(Selection {
+        with_dependents: true,
+        ..named(&["db"])
+    }));
     assert!(world.at("web STOPPING->PENDING") < world.at("SIGTERM db"));
     assert!(world.at("db STARTING->RUNNING") < world.at("spawn web"));
     world.never("other");
@@ -393,10 +524,19 @@ fn restart_with_dependents_goes_down_and_up_in_order() {
 #[test]
 fn starting_a_service_starts_what_it_depends_on() {
     let mut world = World::new(vec![service("db"), after("web", &["db"])]).boot();
-    world.request(Request::Stop(Selection { all: true, ..Selection::default() }));
-    assert_eq!((world.state("db"), world.state("web")), (State::Stopped, State::Stopped));
+    world.request(Request::Stop(Selection {
+        all: true,
+        ..Selection::default()
+    }));
+    assert_eq!(
+        (world.state("db"), world.state("web")),
+        (State::Stopped, State::Stopped)
+    );
     world.request(Request::Start(named(&["web"])));
-    assert_eq!((world.state("db"), world.state("web")), (State::Running, State::Running));
+    assert_eq!(
+        (world.state("db"), world.state("web")),
+        (State::Running, State::Running)
+    );
     assert_eq!(world.replies.len(), 2);
 }
 
@@ -406,7 +546,10 @@ fn a_stop_waits_until_the_service_is_down_and_a_start_during_it_follows() {
     world.obedient = false;
     world.request(Request::Stop(named(&["web"])));
     assert!(world.replies.is_empty());
-    world.tell(Event::Request { client: ClientId(2), request: Request::Start(named(&["web"])) });
+    world.tell(Event::Request {
+        client: ClientId(2),
+        request: Request::Start(named(&["web"])),
+    });
     world.exit_of("web", 1);
     assert_eq!(world.state("web"), State::Running);
 }
@@ -414,7 +557,11 @@ fn a_stop_waits_until_the_service_is_down_and_a_start_during_it_follows() {
 #[test]
 fn every_client_gets_one_answer_even_when_the_daemon_ends() {
     let mut world = World::new(vec![service("web")]).boot();
-    let wait = Request::Wait { service: "web".into(), until: WaitFor::Completed, timeout_ms: None };
+    let wait = Request::Wait {
+        service: "web".into(),
+        until: WaitFor::Completed,
+        timeout_ms: None,
+    };
     world.request(wait);
     assert!(world.replies.is_empty());
     world.tell(Event::ShutdownSignal(Signal::TERM));
@@ -425,7 +572,11 @@ fn every_client_gets_one_answer_even_when_the_daemon_ends() {
 #[test]
 fn a_wait_ends_at_its_time() {
     let mut world = World::new(vec![service("web")]).boot();
-    world.request(Request::Wait { service: "web".into(), until: WaitFor::Stopped, timeout_ms: Some(1500) });
+    world.request(Request::Wait {
+        service: "web".into(),
+        until: WaitFor::Stopped,
+        timeout_ms: Some(1500),
+    });
     world.pass(Duration::from_millis(1499));
     assert!(world.replies.is_empty());
     world.pass(Duration::from_millis(1));
@@ -436,20 +587,32 @@ fn a_wait_ends_at_its_time() {
 fn an_unknown_service_gets_a_suggestion() {
     let mut world = World::new(vec![service("redis")]).boot();
     world.request(Request::Stop(named(&["reddis"])));
-    let Some(Response::Error { hint: Some(hint), .. }) = world.replies.last() else { panic!("{:?}", world.replies) };
+    let Some(Response::Error {
+        hint: Some(hint), ..
+    }) = world.replies.last()
+    else {
+        panic!("{:?}", world.replies)
+    };
     assert_eq!(hint, "did you mean \"redis\"?");
 }
 
 #[test]
 fn a_disabled_service_is_listed_and_not_started() {
-    let world = World::new(vec![Service { enabled: false, ..service("web") }]).boot();
+    let world = World::new(vec![Service {
+        enabled: false,
+        ..service("web")
+    }])
+    .boot();
     assert_eq!(world.row("web"), (State::Stopped, "disabled".into()));
     assert!(world.alive.is_empty());
 }
 
 #[test]
 fn the_main_program_starts_last_and_its_end_is_the_end() {
-    let config = || Config { services: vec![service("db"), after("web", &["db"])], ..Config::default() };
+    let config = || Config {
+        services: vec![service("db"), after("web", &["db"])],
+        ..Config::default()
+    };
     let mut world = World::with(config(), Some(service("main program"))).boot();
     assert!(world.at("web STARTING->RUNNING") < world.at("spawn main program"));
     assert_eq!(world.supervisor.list(world.now).len(), 2);
@@ -464,7 +627,10 @@ fn the_main_program_starts_last_and_its_end_is_the_end() {
 
 #[test]
 fn a_shutdown_in_the_middle_of_a_start_cancels_scripts_and_waits() {
-    let scripted = Service { pre_script: Some(Script::Path("/setup".into())), ..service("db") };
+    let scripted = Service {
+        pre_script: Some(Script::Path("/setup".into())),
+        ..service("db")
+    };
     let mut world = World::new(vec![scripted, after("web", &["db"])]).boot();
     world.tell(Event::ShutdownSignal(Signal::TERM));
     world.at("SIGTERM db PreScript");
@@ -479,7 +645,11 @@ fn layers() -> Vec<Service> {
     let mut services = Vec::new();
     for layer in 0..50 {
         for index in 0..10 {
-            let on: Vec<String> = if layer == 0 { vec![] } else { (0..10).map(|i| name(layer - 1, i)).collect() };
+            let on: Vec<String> = if layer == 0 {
+                vec![]
+            } else {
+                (0..10).map(|i| name(layer - 1, i)).collect()
+            };
             let on: Vec<&str> = on.iter().map(String::as_str).collect();
             services.push(after(&name(layer, index), &on));
         }
@@ -495,7 +665,10 @@ fn five_hundred_services_in_a_deep_graph_start_in_order_with_the_same_trace_each
         for layer in 0..50 {
             let first = world.at(&format!("spawn s{layer}-"));
             assert!(first >= last, "layer {layer} began early");
-            last = (0..10).map(|index| world.at(&format!("s{layer}-{index} STARTING->RUNNING"))).max().unwrap();
+            last = (0..10)
+                .map(|index| world.at(&format!("s{layer}-{index} STARTING->RUNNING")))
+                .max()
+                .unwrap();
         }
         world.tell(Event::ShutdownSignal(Signal::TERM));
         assert_eq!(world.exit, Some(0));

@@ -2,4 +2,5 @@
 //!
 //! Pure: text and bytes only. `docs/PROTOCOL.md` describes it for other programs.
 
+pub mod frame;
 pub mod message;

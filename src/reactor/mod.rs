@@ -1,1 +1,313 @@
-//! The shell around the supervisor: owns every descriptor of the daemon.
+//! The shell around the supervisor: owns every descriptor of the daemon and is the only user of mio's
+//! `Poll` in it. It decides nothing; it tells the supervisor what happened and does what comes out.
+//!
+//! Within a turn: signals, then timers, then the control socket, then the services' output. A flood of
+//! output can so delay nothing for longer than one turn's budget.
+
+mod children;
+mod clients;
+mod console;
+mod launch;
+mod perform;
+mod serve;
+mod streams;
+mod token;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use mio::net::UnixListener;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll};
+
+use crate::base::{ClientId, JobId, Moment, ServiceId, Signal};
+use crate::output::prefix::Prefixer;
+use crate::supervisor::Supervisor;
+use crate::supervisor::event::Event;
+use crate::sys::clock;
+use crate::sys::output_end::OutputEnd;
+use crate::sys::signals::SignalFd;
+use crate::sys::timer::TimerFd;
+use children::Children;
+use clients::Clients;
+use console::Console;
+use streams::Streams;
+use token::Source;
+
+/// Events taken from the kernel at a time; more wait for the next turn.
+const EVENTS: usize = 256;
+
+/// New connections taken at a time.
+const ACCEPTS_A_TURN: usize = 64;
+
+/// What the daemon hands over.
+pub struct Setup {
+    /// Built from the checked configuration.
+    pub supervisor: Supervisor,
+    /// The blocked signals, readable.
+    pub signals: SignalFd,
+    /// The control socket; None where none could be had.
+    pub listener: Option<std::os::unix::net::UnixListener>,
+    /// How names are shown.
+    pub prefixer: Prefixer,
+    /// The configuration file, for `version`.
+    pub config_path: Option<String>,
+    /// Say more.
+    pub debug: bool,
+    /// Messages from before the loop.
+    pub messages: Vec<String>,
+}
+
+/// The daemon's loop and all it owns.
+pub struct Reactor {
+    poll: Poll,
+    supervisor: Supervisor,
+    signals: SignalFd,
+    supervisor_timer: TimerFd,
+    housekeeping_timer: TimerFd,
+    /// When the housekeeping timer goes off; it may be early, never late.
+    housekeeping_at: Option<Moment>,
+    listener: Option<UnixListener>,
+    children: Children,
+    clients: Clients,
+    streams: Streams,
+    stdout: Console,
+    stderr: Console,
+    messages: Vec<String>,
+    config_path: Option<String>,
+    debug: bool,
+    /// Whose children the jobs are, until their end was told.
+    job_services: BTreeMap<JobId, ServiceId>,
+    /// Clients that were answered in this turn: they may have more to ask.
+    answered: Vec<ClientId>,
+    /// More connections wait than one turn takes.
+    accept_again: bool,
+    /// Strays were sent a signal: the end of the last child is to be told.
+    sweeping: bool,
+    exit: Option<u8>,
+}
+
+impl Reactor {
+    /// Registers everything with the kernel.
+    ///
+    /// # Errors
+    /// When the kernel grants no epoll or timer descriptor: there is nothing to be done without.
+    pub fn new(setup: Setup) -> io::Result<Reactor> {
+        let poll = Poll::new()?;
+        let supervisor_timer = TimerFd::new()?;
+        let housekeeping_timer = TimerFd::new()?;
+        let watch = |fd: RawFd, source: Source| {
+            poll.registry()
+                .register(&mut SourceFd(&fd), source.token(), Interest::READABLE)
+        };
+        watch(setup.signals.as_raw_fd(), Source::Signals)?;
+        watch(supervisor_timer.as_raw_fd(), Source::SupervisorTimer)?;
+        watch(housekeeping_timer.as_raw_fd(), Source::HousekeepingTimer)?;
+        let listener = setup.listener.map(UnixListener::from_std);
+        if let Some(listener) = &listener {
+            watch(listener.as_raw_fd(), Source::Listener)?;
+        }
+        let mut reactor = Reactor {
+            poll,
+            supervisor: setup.supervisor,
+            signals: setup.signals,
+            supervisor_timer,
+            housekeeping_timer,
+            housekeeping_at: None,
+            listener,
+            children: Children::default(),
+            clients: Clients::new(),
+            streams: Streams::new(setup.prefixer),
+            stdout: Console::new(OutputEnd::new(1), Source::Stdout),
+            stderr: Console::new(OutputEnd::new(2), Source::Stderr),
+            messages: setup.messages,
+            config_path: setup.config_path,
+            debug: setup.debug,
+            job_services: BTreeMap::new(),
+            answered: Vec::new(),
+            accept_again: false,
+            sweeping: false,
+            exit: None,
+        };
+        reactor.open_sinks();
+        Ok(reactor)
+    }
+
+    /// Runs until the supervisor says Exit; gives back the exit code.
+    ///
+    /// # Errors
+    /// When epoll itself fails, which the kernel does not do to a correct caller.
+    pub fn run(mut self) -> io::Result<u8> {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut now = clock::now();
+        self.tell(Event::Boot, now);
+        loop {
+            self.show(now);
+            if let Some(code) = self.exit {
+                self.finish(now);
+                return Ok(code);
+            }
+            self.arm(now);
+            let more_to_read = self.streams.any_ready() && !self.output_is_full();
+            let timeout = (more_to_read || self.accept_again).then_some(Duration::ZERO);
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            now = clock::now();
+            self.turn(&events, now);
+        }
+    }
+
+    fn turn(&mut self, events: &Events, now: Moment) {
+        let (mut signals, mut supervisor_timer, mut listener) = (false, false, false);
+        for event in events {
+            match Source::from_token(event.token()) {
+                Source::Signals => signals = true,
+                Source::SupervisorTimer => supervisor_timer = true,
+                Source::HousekeepingTimer => self.housekeeping_timer.clear(),
+                Source::Listener => listener = true,
+                Source::Stdout | Source::Stderr | Source::Client(_) => {}
+                Source::Stream(slot) => self.streams.on_ready(slot),
+            }
+        }
+        if signals {
+            self.on_signals(now);
+        }
+        if supervisor_timer {
+            self.supervisor_timer.clear();
+            self.supervisor.handle_timeout(now);
+            self.perform(now);
+        }
+        for event in events {
+            if let Source::Client(slot) = Source::from_token(event.token())
+                && let Some(client) = self.clients.at(slot)
+            {
+                let hung_up = event.is_write_closed() || event.is_error();
+                self.serve(client, hung_up, now);
+            }
+        }
+        if listener || self.accept_again {
+            self.accept(now);
+        }
+        self.serve_answered(now);
+        if self.housekeeping_at.is_some_and(|at| at <= now) {
+            self.housekeeping_at = None;
+            self.keep_house(now);
+        }
+        self.streams
+            .pump(&mut self.stdout.queue, &mut self.messages, now);
+    }
+
+    fn on_signals(&mut self, now: Moment) {
+        while let Ok(Some(signal)) = self.signals.read() {
+            match signal {
+                Signal::CHLD => {}
+                Signal::TERM | Signal::INT | Signal::QUIT | Signal::RTMIN_3 => {
+                    self.tell(Event::ShutdownSignal(signal), now);
+                }
+                Signal::USR1 if self.config_path.is_some() => self.log_status(now),
+                Signal::USR2 if self.config_path.is_some() => {
+                    let complaints = self.streams.reopen_log_files();
+                    self.messages.extend(complaints);
+                }
+                Signal::HUP if self.config_path.is_some() => {
+                    self.messages.push(
+                        "cannot reload: this version does not support it; restart the container"
+                            .into(),
+                    );
+                }
+                other => self.tell(Event::ForwardSignal(other), now),
+            }
+        }
+        // One SIGCHLD may stand for many children, and any signal may have hidden one.
+        self.reap(now);
+    }
+
+    fn reap(&mut self, now: Moment) {
+        let round = self.children.reap(now);
+        if !round.died.is_empty() {
+            // Last words before the obituary.
+            for service in self.services_of(&round.died) {
+                self.streams
+                    .last_words(service, &mut self.stdout.queue, &mut self.messages, now);
+            }
+        }
+        for event in round.ended {
+            self.tell(event, now);
+        }
+        if round.none_left && self.sweeping {
+            self.tell(Event::ChildrenGone, now);
+        }
+    }
+
+    /// An event goes in, and everything that comes out of it is done.
+    fn tell(&mut self, event: Event, now: Moment) {
+        self.supervisor.handle(event, now);
+        self.perform(now);
+    }
+
+    fn keep_house(&mut self, now: Moment) {
+        self.streams.flush_quiet(&mut self.stdout.queue, now);
+        for client in self.clients.overdue(now) {
+            self.clients.close(client, self.poll.registry());
+        }
+        if self.children.deadline().is_some_and(|at| at <= now) {
+            self.reap(now);
+        }
+    }
+
+    fn output_is_full(&self) -> bool {
+        self.stdout.queue.len() >= crate::output::queue::HIGH_WATER
+    }
+
+    /// Writes what there is to standard output and standard error.
+    fn show(&mut self, _now: Moment) {
+        for message in self.messages.drain(..) {
+            self.stderr.message(&message);
+        }
+        self.stdout.flush(self.poll.registry());
+        self.stderr.flush(self.poll.registry());
+    }
+
+    /// Sets both timers to the next deadline. The housekeeping one may go off early: a partial line's
+    /// deadline moves with each read, and moving the timer with it would cost a system call each time.
+    fn arm(&mut self, now: Moment) {
+        let deadline = self.supervisor.poll_timeout().map(|deadline| deadline.at);
+        if let Err(error) = self.supervisor_timer.arm(deadline) {
+            self.messages.push(format!("cannot arm the timer: {error}"));
+        }
+        let quiet = if self.output_is_full() {
+            None
+        } else {
+            self.streams.deadline()
+        };
+        let next = [quiet, self.clients.deadline(), self.children.deadline()]
+            .into_iter()
+            .flatten()
+            .min();
+        let Some(next) = next else { return };
+        if self.housekeeping_at.is_none_or(|at| next < at || at <= now)
+            && self.housekeeping_timer.arm(Some(next)).is_ok()
+        {
+            self.housekeeping_at = Some(next);
+        }
+    }
+
+    /// The last bytes, and the end.
+    fn finish(mut self, now: Moment) {
+        self.streams
+            .drain_all(&mut self.stdout.queue, &mut self.messages, now);
+        self.show(now);
+        let until = now.after(Duration::from_secs(10));
+        self.stdout.final_flush(until);
+        self.stderr
+            .final_flush(clock::now().after(Duration::from_millis(50)));
+        for client in self.clients.ids() {
+            self.clients
+                .advance(client, false, self.poll.registry(), now);
+        }
+    }
+}

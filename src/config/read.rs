@@ -1,0 +1,161 @@
+//! The file as a whole: its top level, `[timeouts]`, and the list of services.
+
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostic::{Finding, nearest};
+use super::model::{Config, Timeouts};
+use super::scalar::{Table, type_name};
+use super::{Facts, graph, service};
+
+/// Tables that the specification knows and this version does not.
+const LATER: [&str; 2] = ["log", "http"];
+
+const MINIMAL: &str =
+    "a minimal file is:\n[[services]]\nname = \"web\"\ncommand = \"/usr/sbin/nginx\"";
+
+pub(super) fn file(
+    table: &DeTable<'_>,
+    text: &str,
+    facts: &dyn Facts,
+    findings: &mut Vec<Finding>,
+) -> Config {
+    unknown_keys(table, findings);
+    let timeouts = timeouts(&mut Table { table, findings });
+    let read = match table
+        .get("services")
+        .map(|value| (value.get_ref(), value.span()))
+    {
+        Some((DeValue::Array(items), _)) => items
+            .iter()
+            .filter_map(|item| match item.get_ref() {
+                DeValue::Table(table) => Some(service::read(table, item.span(), facts, findings)),
+                other => {
+                    let found = type_name(other);
+                    findings.push(
+                        Finding::error(
+                            item.span(),
+                            format!("a service has to be a table, and this is {found}"),
+                            "expected a table",
+                        )
+                        .help("write each service under a [[services]] line of its own"),
+                    );
+                    None
+                }
+            })
+            .collect(),
+        Some((DeValue::Table(_), span)) => {
+            findings.push(
+                Finding::error(
+                    span,
+                    "`services` has to be a list",
+                    "this makes it one table",
+                )
+                .help("write [[services]], in double brackets, above each service"),
+            );
+            Vec::new()
+        }
+        Some((_, span)) => {
+            findings.push(
+                Finding::error(
+                    span,
+                    "`services` has to be a list of tables",
+                    "expected [[services]]",
+                )
+                .help(MINIMAL),
+            );
+            Vec::new()
+        }
+        None => Vec::new(),
+    };
+    let wrong_name = ["service", "Services", "Service"]
+        .iter()
+        .any(|key| table.contains_key(*key));
+    if read.is_empty() && findings.is_empty() && !wrong_name {
+        findings.push(
+            Finding::error(0..text.len().min(1), "there is no service in this file", "")
+                .help(MINIMAL),
+        );
+    }
+    graph::check(&read, findings);
+    Config {
+        timeouts,
+        services: read.into_iter().map(|read| read.service).collect(),
+    }
+}
+
+fn unknown_keys(table: &DeTable<'_>, findings: &mut Vec<Finding>) {
+    for key in table.keys() {
+        let (name, span) = (key.get_ref().as_ref(), key.span());
+        match name {
+            "services" | "timeouts" => {}
+            _ if LATER.contains(&name) => {
+                findings.push(Finding::error(
+                    span,
+                    format!("`[{name}]` is not supported by this version"),
+                    "not supported yet",
+                ));
+            }
+            "service" | "Service" | "Services" => findings.push(
+                Finding::error(span, format!("unknown table `{name}`"), "unknown")
+                    .help("each service stands under a line [[services]]"),
+            ),
+            _ if service::KEYS.contains(&name) => findings.push(
+                Finding::error(
+                    span,
+                    format!("`{name}` stands outside of a service"),
+                    "belongs to a service",
+                )
+                .help("move it below a [[services]] line"),
+            ),
+            _ if TIMEOUTS.contains(&name) => findings.push(
+                Finding::error(
+                    span,
+                    format!("`{name}` stands outside of its table"),
+                    "belongs to [timeouts]",
+                )
+                .help("move it below a [timeouts] line"),
+            ),
+            _ => findings.push(
+                Finding::error(span, format!("unknown key `{name}`"), "unknown")
+                    .suggest(name, ["services", "timeouts"]),
+            ),
+        }
+    }
+}
+
+const TIMEOUTS: [&str; 4] = [
+    "post_script_timeout",
+    "service_shutdown_timeout",
+    "global_shutdown_timeout",
+    "dependency_wait_timeout",
+];
+
+fn timeouts(file: &mut Table<'_, '_>) -> Timeouts {
+    let defaults = Timeouts::default();
+    let Some(table) = file.table("timeouts", "a table") else {
+        return defaults;
+    };
+    for key in table.keys() {
+        let name = key.get_ref().as_ref();
+        if !TIMEOUTS.contains(&name) {
+            let near = nearest(name, TIMEOUTS);
+            let finding =
+                Finding::error(key.span(), format!("unknown timeout `{name}`"), "unknown");
+            file.report(match near {
+                Some(near) => finding.help(format!("did you mean `{near}`?")),
+                None => finding.help(format!("the timeouts are {}", TIMEOUTS.join(", "))),
+            });
+        }
+    }
+    let mut fields = Table {
+        table,
+        findings: file.findings,
+    };
+    let mut timeout = |key, default| fields.duration(key).unwrap_or(default);
+    Timeouts {
+        post_script: timeout("post_script_timeout", defaults.post_script),
+        service_shutdown: timeout("service_shutdown_timeout", defaults.service_shutdown),
+        global_shutdown: timeout("global_shutdown_timeout", defaults.global_shutdown),
+        dependency_wait: timeout("dependency_wait_timeout", defaults.dependency_wait),
+    }
+}

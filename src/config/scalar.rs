@@ -1,0 +1,269 @@
+//! Typed values of one table: each that is wrong becomes a finding, and reading goes on.
+
+use std::ops::{Range, RangeInclusive};
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostic::Finding;
+
+pub(super) type Value<'v> = Spanned<DeValue<'v>>;
+
+/// A table that is being read.
+pub(super) struct Table<'t, 'f> {
+    pub table: &'t DeTable<'t>,
+    pub findings: &'f mut Vec<Finding>,
+}
+
+impl<'t> Table<'t, '_> {
+    pub fn get(&self, key: &str) -> Option<&'t Value<'t>> {
+        self.table.get(key)
+    }
+
+    pub fn span_of_key(&self, key: &str) -> Option<Range<usize>> {
+        self.table.get_key_value(key).map(|(key, _)| key.span())
+    }
+
+    pub fn report(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    fn wrong_type(&mut self, key: &str, value: &Value<'_>, wanted: &str) -> Finding {
+        let found = type_name(value.get_ref());
+        Finding::error(
+            value.span(),
+            format!("`{key}` has to be {wanted}, and is {found}"),
+            format!("expected {wanted}"),
+        )
+    }
+
+    pub fn string(&mut self, key: &str) -> Option<(String, Range<usize>)> {
+        let value = self.get(key)?;
+        let DeValue::String(text) = value.get_ref() else {
+            let finding = self.wrong_type(key, value, "a string");
+            self.report(finding);
+            return None;
+        };
+        self.without_nul(key, text, value.span())
+            .then(|| (text.to_string(), value.span()))
+    }
+
+    /// A string that goes to the kernel, which ends strings at a NUL byte.
+    pub fn without_nul(&mut self, key: &str, text: &str, span: Range<usize>) -> bool {
+        let good = !text.contains('\0');
+        if !good {
+            self.report(Finding::error(
+                span,
+                format!("`{key}` holds a NUL byte"),
+                "no program can be given this",
+            ));
+        }
+        good
+    }
+
+    pub fn boolean(&mut self, key: &str) -> Option<bool> {
+        let value = self.get(key)?;
+        match value.get_ref() {
+            DeValue::Boolean(boolean) => Some(*boolean),
+            other => {
+                let plain = other
+                    .as_str()
+                    .filter(|text| matches!(*text, "true" | "false"));
+                let mut finding = self.wrong_type(key, value, "true or false");
+                if let Some(text) = plain {
+                    finding = finding.help(format!("write it without quotes: {key} = {text}"));
+                }
+                self.report(finding);
+                None
+            }
+        }
+    }
+
+    pub fn integer(&mut self, key: &str, range: RangeInclusive<i64>) -> Option<i64> {
+        let value = self.get(key)?;
+        let Some(number) = integer_of(value.get_ref()) else {
+            let finding = self.wrong_type(key, value, "a whole number");
+            self.report(finding);
+            return None;
+        };
+        if range.contains(&number) {
+            return Some(number);
+        }
+        let (low, high) = range.into_inner();
+        self.report(Finding::error(
+            value.span(),
+            format!("`{key}` is out of range"),
+            format!("has to be from {low} to {high}"),
+        ));
+        None
+    }
+
+    /// An integer of seconds, or a string with units.
+    pub fn duration(&mut self, key: &str) -> Option<Duration> {
+        let value = self.get(key)?;
+        let result = match value.get_ref() {
+            DeValue::String(text) => parse_duration(text),
+            other => match integer_of(other) {
+                Some(seconds) => u64::try_from(seconds)
+                    .map(Duration::from_secs)
+                    .map_err(|_| "cannot be negative"),
+                None => {
+                    let finding = self.wrong_type(key, value, "a duration").help(format!(
+                        "write whole seconds, {key} = 10, or a string with units, {key} = \"1m30s\""
+                    ));
+                    self.report(finding);
+                    return None;
+                }
+            },
+        };
+        match result {
+            Ok(duration) if duration <= LONGEST => Some(duration),
+            Ok(_) => {
+                self.report(Finding::error(
+                    value.span(),
+                    format!("`{key}` is longer than a year"),
+                    "too long",
+                ));
+                None
+            }
+            Err(why) => {
+                let finding = Finding::error(value.span(), format!("`{key}` is no duration"), why);
+                self.report(
+                    finding.help("units are ms, s, m, h and d: \"500ms\", \"1m30s\", \"2h\""),
+                );
+                None
+            }
+        }
+    }
+
+    pub fn strings(&mut self, key: &str) -> Option<Vec<(String, Range<usize>)>> {
+        let value = self.get(key)?;
+        let DeValue::Array(items) = value.get_ref() else {
+            let mut finding = self.wrong_type(key, value, "an array of strings");
+            if let DeValue::String(text) = value.get_ref() {
+                let words: Vec<String> = text
+                    .split_whitespace()
+                    .map(|word| format!("\"{word}\""))
+                    .collect();
+                finding = finding.help(format!(
+                    "no shell splits it; write {key} = [{}]",
+                    words.join(", ")
+                ));
+            }
+            self.report(finding);
+            return None;
+        };
+        let mut strings = Vec::new();
+        for item in items.iter() {
+            match item.get_ref() {
+                DeValue::String(text) if self.without_nul(key, text, item.span()) => {
+                    strings.push((text.to_string(), item.span()))
+                }
+                DeValue::String(_) => {}
+                other => {
+                    let found = type_name(other);
+                    let finding = Finding::error(
+                        item.span(),
+                        format!("`{key}` has to hold strings, and this is {found}"),
+                        "expected a string",
+                    );
+                    self.report(finding.help("put it in quotes"));
+                }
+            }
+        }
+        Some(strings)
+    }
+
+    pub fn table(&mut self, key: &str, wanted: &str) -> Option<&'t DeTable<'t>> {
+        let value = self.get(key)?;
+        match value.get_ref() {
+            DeValue::Table(table) => Some(table),
+            _ => {
+                let finding = self.wrong_type(key, value, wanted);
+                self.report(finding);
+                None
+            }
+        }
+    }
+}
+
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// With its article, as it stands in a sentence.
+pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a decimal number",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "an array",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+pub(super) fn integer_of(value: &DeValue<'_>) -> Option<i64> {
+    let integer = value.as_integer()?;
+    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+/// `500ms`, `1m30s`, `2h`; a bare number is seconds.
+///
+/// # Errors
+/// Why the text is no duration.
+pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return Err("is empty");
+    }
+    if rest.starts_with('-') {
+        return Err("cannot be negative");
+    }
+    let mut millis: u64 = 0;
+    while !rest.is_empty() {
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let number: u64 = rest[..digits]
+            .parse()
+            .map_err(|_| "expected a number here, then a unit")?;
+        let letters = rest[digits..]
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .map_or(rest.len(), |end| digits + end);
+        let unit = match &rest[digits..letters] {
+            "ms" => 1,
+            "s" | "" => 1000,
+            "m" | "min" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err("has an unknown unit"),
+        };
+        millis = number
+            .checked_mul(unit)
+            .and_then(|part| millis.checked_add(part))
+            .ok_or("is too long")?;
+        rest = rest[letters..].trim_start();
+    }
+    Ok(Duration::from_millis(millis))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::parse_duration;
+
+    #[test]
+    fn durations_are_read_with_their_units() {
+        let millis = |text| parse_duration(text).map(|duration: Duration| duration.as_millis());
+        assert_eq!(millis("500ms"), Ok(500));
+        assert_eq!(millis("1m30s"), Ok(90_000));
+        assert_eq!(millis("1h 5m"), Ok(3_900_000));
+        assert_eq!(millis("7"), Ok(7_000));
+        assert_eq!(millis("0"), Ok(0));
+        for wrong in ["", "-1s", "1.5s", "5 parsecs", "s", "99999999999999999999d"] {
+            assert!(millis(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The daemon's children: which job a process is, and the process groups that outlive their leaders.
+//!
+//! A job's end is told only when its group is empty: what is left of the group gets SIGKILL, and
+//! since the daemon is the reaper of the adopted, the last of them to go is noticed here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::base::{ExitStatus, JobId, Moment, Pid, Signal};
+use crate::supervisor::event::{Event, Scope};
+use crate::sys::reap::{self, Reaped};
+
+/// How long a group that does not die of SIGKILL holds back its job's end. A member may be stuck in
+/// the kernel, or be a zombie whose own parent left the group and does not reap it.
+const LINGER: Duration = Duration::from_millis(500);
+
+#[derive(Default)]
+pub(super) struct Children {
+    jobs: BTreeMap<Pid, JobId>,
+    pids: BTreeMap<JobId, Pid>,
+    lingering: Vec<Lingering>,
+    /// Children that nobody here had started: orphans that were adopted, and reaped.
+    pub adopted_reaped: u64,
+}
+
+struct Lingering {
+    group: Pid,
+    job: JobId,
+    status: ExitStatus,
+    until: Moment,
+}
+
+/// What one round of reaping found.
+#[derive(Default)]
+pub(super) struct Round {
+    /// Jobs whose leader died just now, to have their last words read.
+    pub died: Vec<JobId>,
+    /// `Exited` for each job whose group is empty.
+    pub ended: Vec<Event>,
+    /// No child is left, ours or adopted.
+    pub none_left: bool,
+}
+
+impl Children {
+    pub fn add(&mut self, job: JobId, pid: Pid) {
+        self.jobs.insert(pid, job);
+        self.pids.insert(job, pid);
+    }
+
+    /// Sends a signal; somebody who is gone is an ordinary thing.
+    pub fn kill(&self, job: JobId, signal: Signal, scope: Scope) -> std::io::Result<bool> {
+        let Some(&pid) = self.pids.get(&job) else {
+            return Ok(false);
+        };
+        match scope {
+            Scope::Group => reap::kill_group(pid, signal),
+            Scope::Process => reap::kill_process(pid, signal),
+        }
+    }
+
+    /// Reaps until nobody is ready. Ended by the number of dead children, each of which is a slot of
+    /// the kernel's process table.
+    pub fn reap(&mut self, now: Moment) -> Round {
+        let mut round = Round::default();
+        loop {
+            match reap::reap_next() {
+                Ok(Reaped::Child { pid, status }) => self.on_child(pid, status, now, &mut round),
+                Ok(Reaped::NoChildren) => {
+                    round.none_left = true;
+                    break;
+                }
+                Ok(Reaped::NoneReady) | Err(_) => break,
+            }
+        }
+        self.release_lingering(now, &mut round);
+        round
+    }
+
+    /// When the first group that lingers is given up.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.lingering.iter().map(|lingering| lingering.until).min()
+    }
+
+    fn on_child(&mut self, pid: Pid, status: ExitStatus, now: Moment, round: &mut Round) {
+        let Some(job) = self.jobs.remove(&pid) else {
+            self.adopted_reaped += 1;
+            return;
+        };
+        self.pids.remove(&job);
+        round.died.push(job);
+        // The number cannot belong to a new group yet: the kernel hands numbers out in a circle, and
+        // this follows the reaping at once.
+        match reap::kill_group(pid, Signal::KILL) {
+            Ok(false) => round.ended.push(Event::Exited { job, status }),
+            Ok(true) | Err(_) => {
+                self.lingering.push(Lingering {
+                    group: pid,
+                    job,
+                    status,
+                    until: now.after(LINGER),
+                });
+            }
+        }
+    }
+
+    fn release_lingering(&mut self, now: Moment, round: &mut Round) {
+        self.lingering.retain(|lingering| {
+            let empty = matches!(reap::kill_group(lingering.group, Signal::KILL), Ok(false));
+            let released = empty || lingering.until <= now;
+            if released {
+                round.ended.push(Event::Exited {
+                    job: lingering.job,
+                    status: lingering.status,
+                });
+            }
+            !released
+        });
+    }
+}

@@ -1,0 +1,312 @@
+//! The control socket's clients: each is served one request at a time, and none can hold the daemon up
+//! or make it grow. Too much input, silence, or a reader that never reads costs that client its own
+//! connection and nobody else anything.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::time::Duration;
+
+use mio::net::UnixStream;
+use mio::{Interest, Registry};
+use slab::Slab;
+
+use super::token::{Slot, Source};
+use crate::base::{ClientId, Moment};
+use crate::control::frame::{self, LineBuffer};
+use crate::control::message::{ErrorCode, MAX_REQUEST_BYTES, Request, Response};
+use crate::sys::socket::Peer;
+
+/// Connections at once. One more costs the client that has been idle longest its place.
+const MAX_CLIENTS: usize = 512;
+
+/// How long a client may sit without a whole request, or without reading its answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How much is read of one client a turn.
+const READ_BYTES: usize = 16 * 1024;
+
+pub(super) struct Clients {
+    slab: Slab<Client>,
+    by_id: BTreeMap<ClientId, usize>,
+    next_id: u64,
+}
+
+struct Client {
+    id: ClientId,
+    stream: UnixStream,
+    peer: Peer,
+    input: LineBuffer,
+    output: Vec<u8>,
+    written: usize,
+    /// A request went to the supervisor and its answer is not here yet.
+    waiting: bool,
+    /// It sent its last byte; it may still want its answer.
+    ended: bool,
+    /// To be closed once the output is written.
+    closing: bool,
+    idle_since: Moment,
+}
+
+/// What a client's readiness led to.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// Nothing to do now.
+    Nothing,
+    /// A whole request.
+    Asked {
+        client: ClientId,
+        peer: Peer,
+        request: Request,
+    },
+    /// It is gone; the supervisor need not answer it.
+    Gone(ClientId),
+}
+
+impl Clients {
+    pub fn new() -> Clients {
+        Clients {
+            slab: Slab::new(),
+            by_id: BTreeMap::new(),
+            next_id: 1,
+        }
+    }
+
+    /// Takes a new connection in. The clients that lost their places for it are returned.
+    pub fn add(
+        &mut self,
+        mut stream: UnixStream,
+        peer: Peer,
+        registry: &Registry,
+        now: Moment,
+    ) -> Option<ClientId> {
+        let evicted = (self.slab.len() >= MAX_CLIENTS)
+            .then(|| self.evict(registry))
+            .flatten();
+        if self.slab.len() >= MAX_CLIENTS {
+            let refusal = too_many();
+            // The socket's buffer takes one short line; whether it is read is the client's affair.
+            let _ = stream.write(&frame::encode(&refusal));
+            return evicted;
+        }
+        let id = ClientId(self.next_id);
+        let entry = self.slab.vacant_entry();
+        let slot = slot(entry.key(), id);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if registry
+            .register(&mut stream, Source::Client(slot).token(), interest)
+            .is_err()
+        {
+            return evicted;
+        }
+        self.next_id += 1;
+        self.by_id.insert(id, entry.key());
+        entry.insert(Client {
+            id,
+            stream,
+            peer,
+            input: LineBuffer::new(MAX_REQUEST_BYTES),
+            output: Vec::new(),
+            written: 0,
+            waiting: false,
+            ended: false,
+            closing: false,
+            idle_since: now,
+        });
+        evicted
+    }
+
+    /// The client of a slot, if it is still the one the event was for.
+    pub fn at(&self, slot: Slot) -> Option<ClientId> {
+        let client = self.slab.get(slot.index as usize)?;
+        (client.id.0 as u32 == slot.generation).then_some(client.id)
+    }
+
+    /// Moves one client on: writes what is owed, reads what is there, gives back at most one request.
+    /// `hung_up`: the other end is closed, nobody will read an answer.
+    pub fn advance(
+        &mut self,
+        id: ClientId,
+        hung_up: bool,
+        registry: &Registry,
+        now: Moment,
+    ) -> Outcome {
+        let Some(&key) = self.by_id.get(&id) else {
+            return Outcome::Nothing;
+        };
+        let client = &mut self.slab[key];
+        let step = client.step(hung_up, now);
+        match step {
+            Step::Rest => Outcome::Nothing,
+            Step::Request(request) => Outcome::Asked {
+                client: id,
+                peer: client.peer,
+                request,
+            },
+            Step::Close => {
+                self.close(id, registry);
+                Outcome::Gone(id)
+            }
+        }
+    }
+
+    /// Gives a client its answer; one that is gone does not get it.
+    pub fn reply(&mut self, id: ClientId, response: &Response, now: Moment) {
+        let Some(&key) = self.by_id.get(&id) else {
+            return;
+        };
+        let client = &mut self.slab[key];
+        client.waiting = false;
+        client.output = frame::encode(response);
+        client.written = 0;
+        client.idle_since = now;
+    }
+
+    /// When the first client's patience is over; None while no client is there but those that wait for
+    /// the supervisor's answer.
+    pub fn deadline(&self) -> Option<Moment> {
+        let idle = self.slab.iter().filter(|(_, client)| !client.waiting);
+        idle.map(|(_, client)| client.idle_since.after(PATIENCE))
+            .min()
+    }
+
+    /// The clients that are idle for too long.
+    pub fn overdue(&self, now: Moment) -> Vec<ClientId> {
+        let overdue =
+            |client: &&Client| !client.waiting && client.idle_since.after(PATIENCE) <= now;
+        self.slab
+            .iter()
+            .map(|(_, client)| client)
+            .filter(overdue)
+            .map(|client| client.id)
+            .collect()
+    }
+
+    /// Everyone.
+    pub fn ids(&self) -> Vec<ClientId> {
+        self.by_id.keys().copied().collect()
+    }
+
+    pub fn close(&mut self, id: ClientId, registry: &Registry) {
+        if let Some(key) = self.by_id.remove(&id) {
+            let mut client = self.slab.remove(key);
+            // Closing the descriptor takes it out of epoll anyhow.
+            let _ = registry.deregister(&mut client.stream);
+        }
+    }
+
+    /// Makes room: whoever has been idle longest goes, with a word.
+    fn evict(&mut self, registry: &Registry) -> Option<ClientId> {
+        let idle = self.slab.iter().filter(|(_, client)| !client.waiting);
+        let id = idle
+            .min_by_key(|(_, client)| (client.idle_since, client.id))
+            .map(|(_, client)| client.id)?;
+        if let Some(&key) = self.by_id.get(&id) {
+            let _ = self.slab[key].stream.write(&frame::encode(&too_many()));
+        }
+        self.close(id, registry);
+        Some(id)
+    }
+}
+
+enum Step {
+    Rest,
+    Request(Request),
+    Close,
+}
+
+impl Client {
+    fn step(&mut self, hung_up: bool, now: Moment) -> Step {
+        if hung_up {
+            return Step::Close;
+        }
+        loop {
+            match self.write_out(now) {
+                Ok(true) if self.closing => return Step::Close,
+                Ok(true) => {}
+                Ok(false) => return Step::Rest,
+                Err(_) => return Step::Close,
+            }
+            if self.waiting {
+                return Step::Rest;
+            }
+            match self.input.next_line() {
+                Ok(Some(line)) => match frame::parse_request(&line) {
+                    Ok(request) => {
+                        self.waiting = true;
+                        return Step::Request(request);
+                    }
+                    Err(refusal) => self.refuse(&refusal),
+                },
+                Ok(None) if self.ended => return Step::Close,
+                Ok(None) => match self.read_in() {
+                    Ok(true) => {}
+                    Ok(false) => return Step::Rest,
+                    Err(_) => return Step::Close,
+                },
+                Err(refusal) => self.refuse(&refusal),
+            }
+        }
+    }
+
+    /// A client that sends nonsense is told so and shown the door.
+    fn refuse(&mut self, refusal: &Response) {
+        self.output = frame::encode(refusal);
+        self.written = 0;
+        self.closing = true;
+    }
+
+    /// True when nothing is owed any more.
+    fn write_out(&mut self, now: Moment) -> io::Result<bool> {
+        while self.written < self.output.len() {
+            match self.stream.write(&self.output[self.written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.written += count;
+                    self.idle_since = now;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.output = Vec::new();
+        self.written = 0;
+        Ok(true)
+    }
+
+    /// True when there may be a line now, or the end.
+    fn read_in(&mut self) -> io::Result<bool> {
+        let mut buffer = [0; READ_BYTES];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => {
+                    self.ended = true;
+                    return Ok(true);
+                }
+                Ok(count) => {
+                    self.input.feed(&buffer[..count]);
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn slot(key: usize, id: ClientId) -> Slot {
+    // The bound on clients keeps the index small; the generation is the id's low half.
+    Slot {
+        index: key as u32,
+        generation: id.0 as u32,
+    }
+}
+
+fn too_many() -> Response {
+    Response::Error {
+        code: ErrorCode::TooManyClients,
+        message: format!("more than {MAX_CLIENTS} clients are connected"),
+        hint: Some("close idle connections".into()),
+    }
+}

@@ -1,0 +1,127 @@
+//! Starting a child: its terminal or its pipes, and the place where its output is read.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use super::Reactor;
+use crate::base::{JobId, Moment, Pid, ServiceId};
+use crate::config::model;
+use crate::supervisor::event::{Event, Role, SpawnFailure};
+use crate::sys::launch;
+use crate::sys::log_file::LogFile;
+use crate::sys::pipe;
+use crate::sys::pty::Pty;
+use crate::sys::spawn::{self, Session, Stdio};
+
+/// A child's ends of its terminal or pipes, and the daemon's.
+struct Channels {
+    stdio: Stdio,
+    /// Kept open until the child has its own copies.
+    _theirs: Vec<OwnedFd>,
+    ours: Vec<OwnedFd>,
+}
+
+impl Reactor {
+    /// Starts what the supervisor asked for; the answer is the event it waits for.
+    pub(super) fn spawn(
+        &mut self,
+        job: JobId,
+        service: ServiceId,
+        role: Role,
+        now: Moment,
+    ) -> Event {
+        match self.try_spawn(service, role, now) {
+            Ok(pid) => {
+                self.children.add(job, pid);
+                self.job_services.insert(job, service);
+                Event::Spawned { job, pid }
+            }
+            Err(failure) => Event::SpawnFailed { job, failure },
+        }
+    }
+
+    fn try_spawn(
+        &mut self,
+        service: ServiceId,
+        role: Role,
+        now: Moment,
+    ) -> Result<Pid, SpawnFailure> {
+        let Some(config) = self.supervisor.config(service) else {
+            return Err(failure(
+                "the service is not in the configuration any more".into(),
+            ));
+        };
+        let mut plan = launch::plan(&config, role)?;
+        let channels = if self.supervisor.is_main_program(service) {
+            plan.program.session = Session::ForegroundGroup;
+            Channels {
+                stdio: Stdio::Inherit,
+                _theirs: Vec::new(),
+                ours: Vec::new(),
+            }
+        } else {
+            self.open_channels(&config)?
+        };
+        plan.program.stdio = channels.stdio;
+        let pid = spawn::spawn(&plan.program).map_err(|error| SpawnFailure {
+            message: error.message(&plan.program.path),
+            exit_code: error.exit_code(),
+        })?;
+        for fd in channels.ours {
+            if let Err(error) = self.streams.add(service, fd, self.poll.registry(), now) {
+                self.messages
+                    .push(format!("{}: cannot watch its output: {error}", config.name));
+            }
+        }
+        Ok(pid)
+    }
+
+    /// A PTY, or pipes where the service wants them or no PTY is to be had.
+    fn open_channels(&mut self, config: &model::Service) -> Result<Channels, SpawnFailure> {
+        if config.tty {
+            match Pty::open() {
+                Ok(Pty { master, slave }) => {
+                    let stdio = Stdio::Terminal(slave.as_raw_fd());
+                    return Ok(Channels { stdio, _theirs: vec![slave], ours: vec![master] });
+                }
+                Err(error) => self.messages.push(format!(
+                    "{}: cannot open a PTY: {error}; using pipes instead (tty = false does so without this message)",
+                    config.name
+                )),
+            }
+        }
+        let pair = || pipe::pipe().map_err(|error| failure(format!("cannot make a pipe: {error}")));
+        let (out, their_out) = pair()?;
+        let (err, their_err) = pair()?;
+        let stdio = Stdio::Pipes {
+            out: their_out.as_raw_fd(),
+            err: their_err.as_raw_fd(),
+        };
+        Ok(Channels {
+            stdio,
+            _theirs: vec![their_out, their_err],
+            ours: vec![out, err],
+        })
+    }
+
+    pub(super) fn open_log_file(&mut self, config: &model::Service) -> Option<LogFile> {
+        let path = config.log_file.as_ref()?;
+        let owner = config.user.as_ref().map(|user| (user.uid, user.gid));
+        match LogFile::open(path, owner) {
+            Ok(file) => Some(file),
+            Err(error) => {
+                self.messages.push(format!(
+                    "{}: {error}; its output goes to standard output only",
+                    config.name
+                ));
+                None
+            }
+        }
+    }
+}
+
+fn failure(message: String) -> SpawnFailure {
+    SpawnFailure {
+        message,
+        exit_code: 1,
+    }
+}

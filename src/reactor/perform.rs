@@ -1,0 +1,139 @@
+//! What the supervisor decided, done: one function an action.
+
+use super::Reactor;
+use crate::base::{ClientId, JobId, Moment, ServiceId, Signal};
+use crate::control::message::{Response, State};
+use crate::supervisor::event::{Action, Event, Notice, Scope};
+use crate::sys::stray;
+
+impl Reactor {
+    /// Takes the supervisor's actions until there is none. Each answer to a spawn goes back in before
+    /// the next action is taken.
+    pub(super) fn perform(&mut self, now: Moment) {
+        while let Some(action) = self.supervisor.poll_action() {
+            match action {
+                Action::Spawn { job, service, role } => {
+                    let answer = self.spawn(job, service, role, now);
+                    self.supervisor.handle(answer, now);
+                }
+                Action::Kill { job, signal, scope } => self.kill(job, signal, scope),
+                Action::SignalStrays(signal) => self.signal_strays(signal, now),
+                Action::Reply { client, response } => self.reply(client, &response, now),
+                Action::Notice(notice) => self.notice(&notice),
+                Action::Exit(code) => self.exit = Some(code),
+            }
+        }
+    }
+
+    fn kill(&mut self, job: JobId, signal: Signal, scope: Scope) {
+        if let Err(error) = self.children.kill(job, signal, scope) {
+            self.messages.push(format!("cannot send {signal}: {error}"));
+        }
+    }
+
+    /// Whoever is left gets the signal; where nobody is, that is said at once.
+    fn signal_strays(&mut self, signal: Signal, now: Moment) {
+        self.sweeping = true;
+        if self.children.reap(now).none_left {
+            return self.supervisor.handle(Event::ChildrenGone, now);
+        }
+        match stray::signal_everything(signal) {
+            Ok(0) => {}
+            Ok(count) => self
+                .messages
+                .push(format!("{signal} to {count} left-over processes")),
+            Err(error) => self.messages.push(format!(
+                "cannot send {signal} to left-over processes: {error}"
+            )),
+        }
+        // A stopped process has to be able to hear it.
+        if signal != Signal::KILL {
+            let _ = stray::signal_everything(Signal::CONT);
+        }
+    }
+
+    fn reply(&mut self, client: ClientId, response: &Response, now: Moment) {
+        self.clients.reply(client, response, now);
+        self.answered.push(client);
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        let text = match notice {
+            Notice::Changed {
+                service,
+                from,
+                to,
+                detail,
+            } => {
+                let quiet = matches!(to, State::Pending | State::Starting | State::Stopping);
+                if quiet && !self.debug {
+                    return;
+                }
+                let brackets = if detail.is_empty() {
+                    String::new()
+                } else {
+                    format!(" ({detail})")
+                };
+                format!("{}: {from} -> {to}{brackets}", self.name_of(*service))
+            }
+            Notice::PostScriptFailed { service, reason } => {
+                format!("{}: post-script failed: {reason}", self.name_of(*service))
+            }
+            Notice::ShuttingDown { reason, within } => {
+                format!(
+                    "shutting down within {}: {reason}",
+                    crate::base::human_duration(*within)
+                )
+            }
+            Notice::KillingAll { reason } => format!("killing everything: {reason}"),
+        };
+        self.messages.push(text);
+    }
+
+    pub(super) fn name_of(&self, service: ServiceId) -> String {
+        self.supervisor.config(service).map_or_else(
+            || format!("service {}", service.0),
+            |config| config.name.clone(),
+        )
+    }
+
+    /// SIGUSR1: the counts, and a line a service.
+    pub(super) fn log_status(&mut self, now: Moment) {
+        let status = self.supervisor.system_status(now);
+        self.messages.push(format!(
+            "status: total {}, running {}, failed {}; {} orphans reaped",
+            status.total, status.running, status.failed, self.children.adopted_reaped
+        ));
+        for row in self.supervisor.list(now) {
+            let pid = row.pid.map(|pid| format!(" pid {pid}")).unwrap_or_default();
+            self.messages.push(
+                format!("status: {} {}{pid} {}", row.name, row.state, row.detail)
+                    .trim_end()
+                    .to_owned(),
+            );
+        }
+    }
+
+    /// Makes the place for each service's lines.
+    pub(super) fn open_sinks(&mut self) {
+        for id in self.supervisor.ids().collect::<Vec<_>>() {
+            let Some(config) = self.supervisor.config(id) else {
+                continue;
+            };
+            if !self.supervisor.is_main_program(id) {
+                let log_file = self.open_log_file(&config);
+                self.streams.add_service(id, &config.name, log_file);
+            }
+        }
+    }
+
+    pub(super) fn services_of(&mut self, jobs: &[JobId]) -> Vec<ServiceId> {
+        let mut services: Vec<ServiceId> = jobs
+            .iter()
+            .filter_map(|job| self.job_services.remove(job))
+            .collect();
+        services.sort_unstable();
+        services.dedup();
+        services
+    }
+}

@@ -1,0 +1,137 @@
+//! The control socket: new clients, who may ask what, and the reading requests, which are answered
+//! from what the supervisor shows. Whatever changes something is the supervisor's.
+
+use std::os::fd::AsFd;
+
+use mio::net::UnixListener;
+
+use super::clients::Outcome;
+use super::{ACCEPTS_A_TURN, Reactor};
+use crate::base::{ClientId, Moment};
+use crate::control::message::{ErrorCode, Request, Response, ServiceDetail, ServiceStatus};
+use crate::supervisor::event::Event;
+use crate::sys::socket::{self, Peer};
+use crate::sys::usage;
+
+impl Reactor {
+    pub(super) fn accept(&mut self, now: Moment) {
+        for _ in 0..ACCEPTS_A_TURN {
+            let accepted = self.listener.as_ref().map(UnixListener::accept);
+            let Some(Ok((stream, _))) = accepted else {
+                self.accept_again = false;
+                return;
+            };
+            let Ok(peer) = socket::peer(stream.as_fd()) else {
+                continue;
+            };
+            if let Some(evicted) = self.clients.add(stream, peer, self.poll.registry(), now) {
+                self.tell(Event::ClientGone { client: evicted }, now);
+            }
+        }
+        // The kernel tells of the listener once: what this turn left is the next one's.
+        self.accept_again = true;
+    }
+
+    /// Moves a client on, and whoever was answered meanwhile, until none of them has a request ready.
+    pub(super) fn serve(&mut self, client: ClientId, hung_up: bool, now: Moment) {
+        self.advance_client(client, hung_up, now);
+        self.serve_answered(now);
+    }
+
+    /// Writes the answers that are there, and takes the next requests of those who got them.
+    pub(super) fn serve_answered(&mut self, now: Moment) {
+        while let Some(client) = self.answered.pop() {
+            self.advance_client(client, false, now);
+        }
+    }
+
+    fn advance_client(&mut self, client: ClientId, hung_up: bool, now: Moment) {
+        match self
+            .clients
+            .advance(client, hung_up, self.poll.registry(), now)
+        {
+            Outcome::Nothing => {}
+            Outcome::Asked {
+                client,
+                peer,
+                request,
+            } => self.answer(client, peer, request, now),
+            Outcome::Gone(client) => self.tell(Event::ClientGone { client }, now),
+        }
+    }
+
+    fn answer(&mut self, client: ClientId, peer: Peer, request: Request, now: Moment) {
+        let response = match request {
+            Request::List {} => Response::List {
+                services: self.list_with_usage(now),
+            },
+            Request::Status { service: None } => {
+                Response::System(self.supervisor.system_status(now))
+            }
+            Request::Status {
+                service: Some(name),
+            } => self.detail_with_usage(&name, now),
+            Request::Health {} => self.supervisor.health(),
+            Request::Version {} => self.version(now),
+            Request::Wait { .. } => return self.tell(Event::Request { client, request }, now),
+            Request::Start(_)
+            | Request::Stop(_)
+            | Request::Restart(_)
+            | Request::Signal { .. }
+            | Request::Shutdown { .. } => {
+                if socket::may_change(peer) {
+                    return self.tell(Event::Request { client, request }, now);
+                }
+                not_allowed(peer)
+            }
+        };
+        self.clients.reply(client, &response, now);
+        self.answered.push(client);
+    }
+
+    fn list_with_usage(&self, now: Moment) -> Vec<ServiceStatus> {
+        let mut rows = self.supervisor.list(now);
+        let pids = self.supervisor.pids();
+        let known: Vec<_> = pids.iter().copied().flatten().collect();
+        let mut usages = usage::sample(&known).into_iter();
+        for (row, pid) in rows.iter_mut().zip(pids) {
+            let sample = pid.and_then(|_| usages.next().flatten());
+            row.cpu_seconds = sample.map(|usage| usage.cpu.as_secs_f64());
+            row.memory_bytes = sample.map(|usage| usage.memory_bytes);
+        }
+        rows
+    }
+
+    fn detail_with_usage(&self, name: &str, now: Moment) -> Response {
+        let mut response = self.supervisor.service_detail(name, now);
+        if let Response::Service(detail) = &mut response {
+            let ServiceDetail { status, .. } = detail.as_mut();
+            let pids: Vec<_> = status.pid.map(crate::base::Pid).into_iter().collect();
+            if let Some(Some(usage)) = usage::sample(&pids).first() {
+                status.cpu_seconds = Some(usage.cpu.as_secs_f64());
+                status.memory_bytes = Some(usage.memory_bytes);
+            }
+        }
+        response
+    }
+
+    fn version(&self, now: Moment) -> Response {
+        Response::Version {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: i32::try_from(std::process::id()).unwrap_or(0),
+            config: self.config_path.clone(),
+            services: self.supervisor.system_status(now).total,
+        }
+    }
+}
+
+fn not_allowed(peer: Peer) -> Response {
+    Response::Error {
+        code: ErrorCode::NotAllowed,
+        message: format!(
+            "cannot do that for user {}: only root and the daemon's own user may change things",
+            peer.uid
+        ),
+        hint: None,
+    }
+}

@@ -1,0 +1,92 @@
+//! What mio hands back for a ready descriptor: the kind of source, its slot, and the slot's
+//! generation, so that an event of a closed descriptor never reaches the slot's next tenant.
+
+use mio::Token;
+
+/// A source of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Signals,
+    SupervisorTimer,
+    HousekeepingTimer,
+    Listener,
+    Stdout,
+    Stderr,
+    Client(Slot),
+    Stream(Slot),
+}
+
+/// A slab slot and the number of its tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub index: u32,
+    pub generation: u32,
+}
+
+const KIND_BITS: u32 = 3;
+const INDEX_BITS: u32 = 29;
+
+impl Source {
+    pub fn token(self) -> Token {
+        let (kind, slot) = match self {
+            Source::Signals => (0, Slot::FIRST),
+            Source::SupervisorTimer => (1, Slot::FIRST),
+            Source::HousekeepingTimer => (2, Slot::FIRST),
+            Source::Listener => (3, Slot::FIRST),
+            Source::Stdout => (4, Slot::FIRST),
+            Source::Stderr => (5, Slot::FIRST),
+            Source::Client(slot) => (6, slot),
+            Source::Stream(slot) => (7, slot),
+        };
+        let low = (u64::from(slot.index) << KIND_BITS) | kind;
+        Token(((u64::from(slot.generation) << (KIND_BITS + INDEX_BITS)) | low) as usize)
+    }
+
+    pub fn from_token(token: Token) -> Source {
+        let bits = token.0 as u64;
+        let index = ((bits >> KIND_BITS) & ((1 << INDEX_BITS) - 1)) as u32;
+        let slot = Slot {
+            index,
+            generation: (bits >> (KIND_BITS + INDEX_BITS)) as u32,
+        };
+        match bits & 0b111 {
+            0 => Source::Signals,
+            1 => Source::SupervisorTimer,
+            2 => Source::HousekeepingTimer,
+            3 => Source::Listener,
+            4 => Source::Stdout,
+            5 => Source::Stderr,
+            6 => Source::Client(slot),
+            _ => Source::Stream(slot),
+        }
+    }
+}
+
+impl Slot {
+    const FIRST: Slot = Slot {
+        index: 0,
+        generation: 0,
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Slot, Source};
+
+    #[test]
+    fn a_token_gives_back_its_source() {
+        let slot = Slot {
+            index: 3_000,
+            generation: u32::MAX,
+        };
+        for source in [
+            Source::Signals,
+            Source::Listener,
+            Source::Stderr,
+            Source::Client(slot),
+            Source::Stream(slot),
+        ] {
+            assert_eq!(Source::from_token(source.token()), source);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The monotonic clock (clock_gettime(2)).
+
+use nix::time::{ClockId, clock_gettime};
+
+use crate::base::Moment;
+
+/// Now, on CLOCK_MONOTONIC: the clock that timerfds of the daemon follow.
+pub fn now() -> Moment {
+    // CLOCK_MONOTONIC exists on every Linux; the start of time stands for the impossible failure.
+    let Ok(time) = clock_gettime(ClockId::CLOCK_MONOTONIC) else {
+        return Moment(0);
+    };
+    let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
+    let nanos = u64::try_from(time.tv_nsec()).unwrap_or(0);
+    Moment(seconds * 1_000_000_000 + nanos)
+}

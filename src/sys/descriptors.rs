@@ -1,0 +1,48 @@
+//! The descriptors the daemon was started with.
+
+use std::os::fd::{IntoRawFd, RawFd};
+
+/// Marks everything from 3 on close-on-exec, so that nothing the daemon inherited leaks into children
+/// (close_range(2); one by one on kernels before 5.11).
+pub fn mark_inherited_close_on_exec() {
+    // SAFETY: the call takes numbers only and closes nothing.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    } == 0;
+    if done {
+        return;
+    }
+    let listed: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")
+        .map(|entries| {
+            entries
+                .flatten()
+                .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+                .collect()
+        })
+        .unwrap_or_else(|_| (3..1024).collect());
+    for fd in listed.into_iter().filter(|fd| *fd > 2) {
+        // SAFETY: setting a flag on a number; one that is not open is an error that changes nothing.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
+/// Opens /dev/null on each of 0, 1 and 2 that is closed, so that no other file takes its number.
+pub fn ensure_standard_descriptors() {
+    for fd in 0..=2 {
+        // SAFETY: asking for the flags of a number.
+        let closed = unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0;
+        if closed {
+            // The lowest free number is the one that is missing. It stays open for the daemon's life.
+            let null = std::fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open("/dev/null");
+            let _ = null.map(IntoRawFd::into_raw_fd);
+        }
+    }
+}

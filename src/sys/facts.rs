@@ -1,0 +1,115 @@
+//! What this machine says to the questions of `config`.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Read;
+use std::path::Path;
+
+use crate::config::{Account, Facts, FileKind, Lookup};
+use crate::sys::environment::{DEFAULT_PATH, Usable, find_command, usable};
+use crate::sys::users::{self, Group};
+
+/// The answers; the user database is read once.
+#[derive(Debug)]
+pub struct SystemFacts {
+    accounts: Vec<Account>,
+    groups: Vec<Group>,
+    path: OsString,
+}
+
+impl SystemFacts {
+    /// Reads the user database.
+    pub fn new() -> SystemFacts {
+        let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+        SystemFacts {
+            accounts: users::accounts(),
+            groups: users::groups(),
+            path,
+        }
+    }
+}
+
+impl Default for SystemFacts {
+    fn default() -> SystemFacts {
+        SystemFacts::new()
+    }
+}
+
+impl Facts for SystemFacts {
+    fn command(&self, command: &str, path: Option<&str>, cwd: Option<&Path>) -> Lookup {
+        let search = path.map_or(self.path.as_os_str(), OsStr::new);
+        if command.contains('/') {
+            let file = cwd.map_or_else(|| Path::new(command).to_owned(), |cwd| cwd.join(command));
+            return match usable(&file) {
+                Usable::Yes => Lookup::Found,
+                Usable::NotExecutable => Lookup::NotExecutable(file.display().to_string()),
+                Usable::Missing => Lookup::Missing(None),
+            };
+        }
+        match find_command(command, search, cwd) {
+            Ok(_) => Lookup::Found,
+            Err((126, _)) => Lookup::NotExecutable(command.to_owned()),
+            Err(_) => Lookup::Missing(Some(search.to_string_lossy().into_owned())),
+        }
+    }
+
+    fn file(&self, path: &Path) -> FileKind {
+        match std::fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => FileKind::Directory,
+            Ok(_) => FileKind::File,
+            Err(_) => FileKind::Missing,
+        }
+    }
+
+    fn interpreter(&self, path: &Path) -> Option<String> {
+        let mut start = Vec::new();
+        std::fs::File::open(path)
+            .and_then(|file| file.take(256).read_to_end(&mut start))
+            .ok()?;
+        let line = start
+            .strip_prefix(b"#!")?
+            .split(|byte| *byte == b'\n')
+            .next()?;
+        Some(String::from_utf8_lossy(line).trim().to_owned())
+    }
+
+    fn account(&self, name: &str) -> Option<Account> {
+        self.accounts
+            .iter()
+            .find(|account| account.name == name)
+            .cloned()
+    }
+
+    fn account_of_uid(&self, uid: u32) -> Option<Account> {
+        self.accounts
+            .iter()
+            .find(|account| account.uid == uid)
+            .cloned()
+    }
+
+    fn group(&self, name: &str) -> Option<u32> {
+        self.groups
+            .iter()
+            .find(|group| group.name == name)
+            .map(|group| group.gid)
+    }
+
+    fn groups_of(&self, name: &str) -> Vec<u32> {
+        let member = |group: &&Group| group.members.iter().any(|member| member == name);
+        self.groups
+            .iter()
+            .filter(member)
+            .map(|group| group.gid)
+            .collect()
+    }
+
+    fn account_names(&self) -> Vec<String> {
+        self.accounts
+            .iter()
+            .map(|account| account.name.clone())
+            .collect()
+    }
+
+    fn group_names(&self) -> Vec<String> {
+        self.groups.iter().map(|group| group.name.clone()).collect()
+    }
+}

@@ -1,0 +1,146 @@
+//! The daemon's end of the standard output it inherited. Others may hold the same open file, so its
+//! O_NONBLOCK is never touched; and nobody may ever block the daemon. A pipe or terminal is opened
+//! anew through /proc, which gives a file description of our own; where that is refused there are
+//! ways to write that do not block.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// PIPE_BUF: what a pipe that polls as writable takes without blocking (pipe(7)).
+const PIPE_BUF: usize = 4096;
+
+/// How to write without blocking.
+#[derive(Debug)]
+enum Way {
+    /// A file that never blocks: a regular one, /dev/null.
+    Plain,
+    /// Opened anew, not blocking.
+    Own(File),
+    /// send(2) with MSG_DONTWAIT.
+    Socket,
+    /// pwritev2(2) with RWF_NOWAIT, as long as the kernel takes it.
+    NoWait,
+    /// poll(2) first, and then little at a time.
+    Poll,
+}
+
+/// A writing end that never blocks.
+#[derive(Debug)]
+pub struct OutputEnd {
+    fd: RawFd,
+    way: Way,
+}
+
+impl OutputEnd {
+    /// The end behind a descriptor that stays open for the program's life (1 or 2).
+    pub fn new(fd: RawFd) -> OutputEnd {
+        // SAFETY: the descriptor is open (see `descriptors`), and is not closed by this handle.
+        let file = ManuallyDrop::new(unsafe { File::from_raw_fd(fd) });
+        let kind = file.metadata().map(|metadata| metadata.file_type());
+        let way = match kind {
+            Ok(kind) if kind.is_socket() => Way::Socket,
+            Ok(kind) if kind.is_fifo() || (kind.is_char_device() && is_terminal(fd)) => {
+                reopen(fd).map_or(Way::NoWait, Way::Own)
+            }
+            _ => Way::Plain,
+        };
+        OutputEnd { fd, way }
+    }
+
+    /// Writes some of it.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the reader takes no more now; any other error is the end of the reader.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.way {
+            Way::Own(file) => file.write(bytes),
+            Way::Plain => write_plain(self.fd, bytes),
+            Way::Socket => send(self.fd, bytes),
+            Way::NoWait => match write_nowait(self.fd, bytes) {
+                Err(error)
+                    if matches!(
+                        error.raw_os_error(),
+                        Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::ESPIPE)
+                    ) =>
+                {
+                    self.way = Way::Poll;
+                    self.write(bytes)
+                }
+                result => result,
+            },
+            Way::Poll => match self.wait_writable(Duration::ZERO)? {
+                true => write_plain(self.fd, &bytes[..bytes.len().min(PIPE_BUF)]),
+                false => Err(io::ErrorKind::WouldBlock.into()),
+            },
+        }
+    }
+
+    /// What epoll can watch; None where it never has to wait.
+    pub fn poll_fd(&self) -> Option<RawFd> {
+        match &self.way {
+            Way::Own(file) => Some(file.as_raw_fd()),
+            Way::Plain => None,
+            Way::Socket | Way::NoWait | Way::Poll => Some(self.fd),
+        }
+    }
+
+    /// Waits until it can be written to, for so long at most; for the daemon's last moments only.
+    ///
+    /// # Errors
+    /// None that a correct caller can provoke.
+    pub fn wait_writable(&self, at_most: Duration) -> io::Result<bool> {
+        let fd = self.poll_fd().unwrap_or(self.fd);
+        // SAFETY: the descriptor is open as long as self is.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
+        let timeout = PollTimeout::try_from(at_most).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(count) => Ok(count > 0),
+            Err(nix::errno::Errno::EINTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn is_terminal(fd: RawFd) -> bool {
+    // SAFETY: asks about a number.
+    unsafe { libc::isatty(fd) == 1 }
+}
+
+fn reopen(fd: RawFd) -> io::Result<File> {
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    OpenOptions::new()
+        .write(true)
+        .custom_flags(flags)
+        .open(format!("/proc/self/fd/{fd}"))
+}
+
+fn write_plain(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the buffer is valid for its length.
+    result(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) })
+}
+
+fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the buffer is valid for its length.
+    result(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })
+}
+
+fn write_nowait(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    let slice = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: one slice that is valid for its length and only read; -1 is the current position.
+    result(unsafe { libc::pwritev2(fd, &slice, 1, -1, libc::RWF_NOWAIT) })
+}
+
+fn result(count: isize) -> io::Result<usize> {
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}

@@ -1,0 +1,16 @@
+//! The duties of an init: to be the one who adopts orphans.
+
+use std::io;
+
+/// Whether this process is the init of its namespace, which adopts orphans by duty.
+pub fn is_pid1() -> bool {
+    std::process::id() == 1
+}
+
+/// Adopts the orphans among our descendants (PR_SET_CHILD_SUBREAPER in prctl(2)).
+///
+/// # Errors
+/// On kernels before 3.4.
+pub fn become_subreaper() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_child_subreaper(true)?)
+}

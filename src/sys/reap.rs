@@ -1,0 +1,95 @@
+//! Children that have ended (wait(2)), and signals to those that have not (kill(2)).
+
+use std::io;
+
+use crate::base::{ExitStatus, Pid, Signal};
+
+/// What one call found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reaped {
+    /// A child ended and its entry in the process table is gone.
+    Child {
+        /// Which.
+        pid: Pid,
+        /// How.
+        status: ExitStatus,
+    },
+    /// There are children; none has ended.
+    NoneReady,
+    /// There is no child at all, ours or adopted.
+    NoChildren,
+}
+
+/// Reaps one child without waiting.
+///
+/// # Errors
+/// None that a correct caller can provoke.
+pub fn reap_next() -> io::Result<Reaped> {
+    loop {
+        let mut status = 0;
+        // SAFETY: the status is a valid place to write to.
+        let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) };
+        match pid {
+            0 => return Ok(Reaped::NoneReady),
+            1.. => {
+                if let Some(status) = decode(status) {
+                    return Ok(Reaped::Child {
+                        pid: Pid(pid),
+                        status,
+                    });
+                }
+            }
+            _ => match io::Error::last_os_error() {
+                error if error.raw_os_error() == Some(libc::ECHILD) => {
+                    return Ok(Reaped::NoChildren);
+                }
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
+        }
+    }
+}
+
+/// None for a child that was only stopped or continued, which was not asked about.
+fn decode(status: i32) -> Option<ExitStatus> {
+    if libc::WIFEXITED(status) {
+        return u8::try_from(libc::WEXITSTATUS(status))
+            .ok()
+            .map(ExitStatus::Exited);
+    }
+    let signal = libc::WIFSIGNALED(status)
+        .then(|| Signal::from_number(libc::WTERMSIG(status)))
+        .flatten();
+    signal.map(ExitStatus::Signaled)
+}
+
+/// Sends a signal to a process group; false when nobody is in it.
+///
+/// # Errors
+/// EPERM, when it may not be sent to anybody in the group.
+pub fn kill_group(leader: Pid, signal: Signal) -> io::Result<bool> {
+    kill(-leader.0, signal)
+}
+
+/// Sends a signal to one process; false when it is gone.
+///
+/// # Errors
+/// EPERM, when it may not be sent.
+pub fn kill_process(pid: Pid, signal: Signal) -> io::Result<bool> {
+    kill(pid.0, signal)
+}
+
+fn kill(target: i32, signal: Signal) -> io::Result<bool> {
+    // 0, 1 and -1 would mean ourselves, init, and everybody: never a child's number.
+    if (-1..=1).contains(&target) {
+        return Ok(false);
+    }
+    // SAFETY: kill takes numbers only.
+    if unsafe { libc::kill(target, signal.number()) } == 0 {
+        return Ok(true);
+    }
+    match io::Error::last_os_error() {
+        error if error.raw_os_error() == Some(libc::ESRCH) => Ok(false),
+        error => Err(error),
+    }
+}

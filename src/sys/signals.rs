@@ -1,0 +1,119 @@
+//! The daemon's signals as a descriptor (signalfd(2)): blocked, and read in the loop, so that no
+//! handler ever runs in between.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
+
+use crate::base::Signal;
+
+/// What the daemon reads. SIGTTIN and SIGTTOU are blocked beside them: handing the terminal to the main
+/// program's group and back must not stop the daemon.
+const WATCHED: [Signal; 9] = [
+    Signal::CHLD,
+    Signal::TERM,
+    Signal::INT,
+    Signal::QUIT,
+    Signal::RTMIN_3,
+    Signal::HUP,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::WINCH,
+];
+
+/// Signals that were ignored when the program was started, and SIGPIPE, which Rust's start-up ignores.
+/// An ignored signal stays ignored through exec, so children have to reset exactly these.
+static IGNORED: OnceLock<Vec<i32>> = OnceLock::new();
+
+/// The blocked signals, readable.
+#[derive(Debug)]
+pub struct SignalFd(OwnedFd);
+
+impl SignalFd {
+    /// Blocks the daemon's signals and opens them for reading. Also records what is ignored.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn new() -> io::Result<SignalFd> {
+        IGNORED.get_or_init(ignored_now);
+        let watched = signal_set(WATCHED.iter().map(|signal| signal.number()));
+        let blocked = signal_set(
+            WATCHED
+                .iter()
+                .map(|signal| signal.number())
+                .chain([libc::SIGTTIN, libc::SIGTTOU]),
+        );
+        // SAFETY: both sets are initialised and outlive the calls; a new descriptor is owned by nobody else.
+        let fd = unsafe {
+            if libc::sigprocmask(libc::SIG_BLOCK, &blocked, std::ptr::null_mut()) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            libc::signalfd(-1, &watched, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC)
+        };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new and valid.
+        Ok(SignalFd(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// The next pending signal; None when there is none.
+    ///
+    /// # Errors
+    /// None that a correct caller can provoke.
+    pub fn read(&self) -> io::Result<Option<Signal>> {
+        let mut info = MaybeUninit::<libc::signalfd_siginfo>::uninit();
+        let size = std::mem::size_of::<libc::signalfd_siginfo>();
+        // SAFETY: the buffer is of the size that is told.
+        let count = unsafe { libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), size) };
+        if count == size as isize {
+            // SAFETY: the kernel filled the whole structure.
+            let number = unsafe { info.assume_init() }.ssi_signo;
+            return Ok(i32::try_from(number).ok().and_then(Signal::from_number));
+        }
+        match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            error => Err(error),
+        }
+    }
+}
+
+impl AsRawFd for SignalFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// The numbers of the signals that children have to reset to their default.
+pub fn ignored() -> &'static [i32] {
+    IGNORED.get_or_init(ignored_now)
+}
+
+fn ignored_now() -> Vec<i32> {
+    (1..=64)
+        .filter(|number| *number != libc::SIGKILL && *number != libc::SIGSTOP)
+        .filter(|number| is_ignored(*number))
+        .collect()
+}
+
+fn is_ignored(number: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: a null new action only asks; the structure is read only after success.
+    unsafe {
+        libc::sigaction(number, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
+fn signal_set(numbers: impl Iterator<Item = i32>) -> libc::sigset_t {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set before anything is added.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for number in numbers {
+            libc::sigaddset(set.as_mut_ptr(), number);
+        }
+        set.assume_init()
+    }
+}
