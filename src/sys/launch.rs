@@ -1,73 +1,81 @@
-//! From a service's configuration to the program that is executed. Done at each start from what the
+//! From a service's configuration to the program that is executed. Done at each start, from what the
 //! files and the environment hold then; nothing is kept in between.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 
 use crate::config::model::{Script, Service, User};
 use crate::supervisor::event::{Role, SpawnFailure};
-use crate::sys::environment::{self, DEFAULT_PATH};
-use crate::sys::script::{self, Invocation, c_string};
+use crate::sys::environment::{self, DEFAULT_PATH, Refusal, find_command, reason};
+use crate::sys::script::{self, Invocation, Runner};
 use crate::sys::spawn::{Ids, Program, Session, Stdio};
 
 /// A program, and what has to stay open until it is executed.
 #[derive(Debug)]
 pub struct Plan {
-    /// What to spawn. Its standard descriptors and session are the caller's to set.
+    /// What to spawn. Its standard descriptors and its session are the caller's to set.
     pub program: Program,
+    /// An inline script's text: `script_fd` is its number.
     _text: Option<OwnedFd>,
 }
 
 /// What to execute for one of a service's programs.
 ///
 /// # Errors
-/// Why it cannot be executed, found before the attempt, with a shell's exit code.
+/// Why it cannot be executed, where that can be seen before the attempt, and the exit code it stands for.
 pub fn plan(service: &Service, role: Role) -> Result<Plan, SpawnFailure> {
-    let user = match role {
-        Role::Main => service.user.as_ref(),
-        Role::PreScript | Role::PostScript => {
-            service.script_user.as_ref().or(service.user.as_ref())
-        }
+    let failure = |(exit_code, message): Refusal| SpawnFailure { message, exit_code };
+    let (user, script) = match role {
+        Role::Main => (service.user.as_ref(), None),
+        Role::PreScript => (script_user(service), service.pre_script.as_ref()),
+        Role::PostScript => (script_user(service), service.post_script.as_ref()),
     };
-    let environment = environment::of(service, user).map_err(|message| SpawnFailure {
-        message,
-        exit_code: 1,
-    })?;
+    let environment = environment::of(service, user).map_err(|why| failure((1, why)))?;
     let search = environment
         .get(OsStr::new("PATH"))
         .map_or(OsStr::new(DEFAULT_PATH), |path| path.as_os_str());
-    let invocation = match script_of(service, role) {
+    check_working_dir(service).map_err(failure)?;
+    let invocation = match script {
         None => command(service, search),
-        Some(Script::Path(path)) => script::file(path, search),
+        Some(Script::Path(path)) => script::file(path, search, &Runner::of(user)),
         Some(Script::Inline(text)) => script::inline(text, search),
     };
-    let invocation =
-        invocation.map_err(|(exit_code, message)| SpawnFailure { message, exit_code })?;
     let envp = environment::joined(&environment);
-    build(service, user, invocation, envp).map_err(|message| SpawnFailure {
-        message,
-        exit_code: 1,
-    })
+    invocation
+        .and_then(|invocation| build(service, user, invocation, envp))
+        .map_err(failure)
 }
 
-fn script_of(service: &Service, role: Role) -> Option<&Script> {
-    match role {
-        Role::Main => None,
-        Role::PreScript => service.pre_script.as_ref(),
-        Role::PostScript => service.post_script.as_ref(),
-    }
+fn script_user(service: &Service) -> Option<&User> {
+    service.script_user.as_ref().or(service.user.as_ref())
 }
 
-fn command(service: &Service, search: &OsStr) -> Result<Invocation, (u8, String)> {
-    let path = environment::find_command(&service.command, search, service.working_dir.as_deref())?;
-    let argv = std::iter::once(&service.command)
-        .chain(&service.args)
-        .map(|word| word.as_bytes().to_vec())
-        .collect();
+/// The kernel's "no such file" would be taken for the program's.
+fn check_working_dir(service: &Service) -> Result<(), Refusal> {
+    let Some(folder) = &service.working_dir else {
+        return Ok(());
+    };
+    let why = match std::fs::metadata(folder) {
+        Ok(metadata) if metadata.is_dir() => return Ok(()),
+        Ok(_) => "it is not a directory".to_owned(),
+        // The service's user may see more than the daemon's.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Ok(()),
+        Err(error) => reason(&error),
+    };
+    Err((
+        1,
+        format!("cannot use working_dir {}: {why}", folder.display()),
+    ))
+}
+
+fn command(service: &Service, search: &OsStr) -> Result<Invocation, Refusal> {
+    let path = find_command(&service.command, search, service.working_dir.as_deref())?;
+    let words = std::iter::once(&service.command).chain(&service.args);
     Ok(Invocation {
         path,
-        argv,
+        argv: words.map(|word| word.as_bytes().to_vec()).collect(),
         text: None,
     })
 }
@@ -77,22 +85,14 @@ fn build(
     user: Option<&User>,
     invocation: Invocation,
     envp: Vec<Vec<u8>>,
-) -> Result<Plan, String> {
-    let strings = |list: Vec<Vec<u8>>| {
-        list.into_iter()
-            .map(c_string)
-            .collect::<Result<Vec<_>, _>>()
-    };
-    let cwd = service
-        .working_dir
-        .as_ref()
-        .map(|path| c_string(path.as_os_str().as_bytes().to_vec()))
-        .transpose()?;
+) -> Result<Plan, Refusal> {
+    let strings = |list: Vec<Vec<u8>>| list.into_iter().map(c_string).collect::<Result<_, _>>();
+    let folder = |path: &Path| c_string(path.as_os_str().as_bytes().to_vec());
     let program = Program {
-        path: c_string(invocation.path.into_os_string().as_bytes().to_vec())?,
+        path: c_string(invocation.path.into_os_string().into_vec())?,
         argv: strings(invocation.argv)?,
         envp: strings(envp)?,
-        cwd,
+        cwd: service.working_dir.as_deref().map(folder).transpose()?,
         ids: user.map(|user| Ids {
             uid: user.uid,
             gid: user.gid,
@@ -111,4 +111,218 @@ fn build(
         program,
         _text: invocation.text,
     })
+}
+
+fn c_string(bytes: Vec<u8>) -> Result<CString, Refusal> {
+    CString::new(bytes).map_err(|error| {
+        let text = String::from_utf8_lossy(&error.into_vec()).replace('\0', "\\0");
+        let shown: String = text.chars().take(60).collect();
+        (
+            1,
+            format!("cannot pass {shown:?} on: it has a NUL byte in it"),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::Pid;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::config::model::EnvValue;
+    use crate::sys::spawn::spawn;
+
+    /// A folder that every user can write, and what its programs say: they write to `$OUT`.
+    struct Ground(TempDir);
+
+    impl Ground {
+        fn new() -> Ground {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
+            Ground(folder)
+        }
+
+        fn file(&self, name: &str, text: &str, mode: u32) -> PathBuf {
+            let path = self.0.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            path
+        }
+
+        fn service(&self, script: Script) -> Service {
+            let out = self.0.path().join("out").display().to_string();
+            Service {
+                name: "web".into(),
+                command: "true".into(),
+                env: vec![("OUT".into(), EnvValue::Text(out))],
+                pre_script: Some(script),
+                ..Service::default()
+            }
+        }
+
+        /// The exit code and what was written, or why there was no start.
+        fn run(&self, service: &Service, role: Role) -> Result<(i32, String), SpawnFailure> {
+            let plan = plan(service, role)?;
+            let pid = spawn(&plan.program).map_err(|error| SpawnFailure {
+                message: error.message(&plan.program.path),
+                exit_code: error.exit_code(),
+            })?;
+            drop(plan);
+            let WaitStatus::Exited(_, code) = waitpid(Pid::from_raw(pid.0), None).unwrap() else {
+                panic!("it was killed");
+            };
+            let said = std::fs::read_to_string(self.0.path().join("out")).unwrap_or_default();
+            Ok((code, said))
+        }
+
+        fn check(&self, script: Script, code: i32, said: &str) {
+            let ran = self.run(&self.service(script.clone()), Role::PreScript);
+            assert_eq!(ran, Ok((code, said.to_owned())), "{script:?}");
+        }
+
+        fn check_refused(&self, script: Script, exit_code: u8, part: &str) {
+            let failure = self
+                .run(&self.service(script), Role::PreScript)
+                .unwrap_err();
+            assert_eq!(failure.exit_code, exit_code, "{failure:?}");
+            assert!(failure.message.contains(part), "{failure:?}");
+        }
+    }
+
+    fn nobody() -> User {
+        User {
+            name: Some("nobody".into()),
+            uid: 65534,
+            gid: 65534,
+            groups: vec![65534],
+            home: "/nonexistent".into(),
+            shell: "/usr/sbin/nologin".into(),
+        }
+    }
+
+    fn inline(text: &str) -> Script {
+        Script::Inline(text.into())
+    }
+
+    #[test]
+    fn inline_scripts_run_through_what_they_name() {
+        let ground = Ground::new();
+        ground.check(inline("echo plain >$OUT\nexit 3\n"), 3, "plain\n");
+        ground.check(
+            inline("#!/bin/sh -e\nfalse\necho not here >$OUT\n"),
+            1,
+            "plain\n",
+        );
+        ground.check(inline("\n\n#!/bin/sh\r\necho dos >$OUT\r\n"), 0, "dos\n");
+        let long = format!("#!/bin/sh\n# {}\necho long >$OUT\n", "x".repeat(1 << 20));
+        ground.check(inline(&long), 0, "long\n");
+        let python = "#!/usr/bin/env python3\nimport os\nprint('snake', file=open(os.environ['OUT'], 'w'))\n";
+        ground.check(inline(python), 0, "snake\n");
+        let missing = "#!/usr/bin/env no-such-language\n";
+        ground.check_refused(inline(missing), 127, "cannot find no-such-language in PATH");
+        ground.check_refused(inline("#!/no/such\n"), 127, "cannot find /no/such");
+    }
+
+    #[test]
+    fn script_files_run_with_and_without_the_execute_bit() {
+        let ground = Ground::new();
+        let path = |name: &str, text: &str, mode| Script::Path(ground.file(name, text, mode));
+        let own_name = format!("{}\n", ground.0.path().join("a").display());
+        let text = "#!/bin/sh\necho $0 >$OUT\n";
+        ground.check(path("a", text, 0o755), 0, &own_name);
+        ground.check(path("b", "#!/bin/sh\necho b >$OUT\n", 0o644), 0, "b\n");
+        let mode = std::fs::metadata(ground.0.path().join("b"))
+            .unwrap()
+            .permissions();
+        assert_eq!(mode.mode() & 0o777, 0o755);
+        ground.check(path("c", "echo c >$OUT; exit 4", 0o755), 4, "c\n");
+        ground.check(path("d", "echo d >$OUT", 0o600), 0, "d\n");
+        ground.check(path("empty", "", 0o755), 0, "d\n");
+        ground.check_refused(
+            path("e", "#!/no/such\n", 0o755),
+            127,
+            "cannot find /no/such",
+        );
+        ground.check_refused(path("f", "#!/bin/sh\r\n", 0o755), 126, "CR LF");
+        ground.check_refused(
+            Script::Path("/no/such".into()),
+            127,
+            "cannot run /no/such: No such",
+        );
+        ground.check_refused(Script::Path("/".into()), 126, "it is not a file");
+    }
+
+    #[test]
+    fn scripts_run_as_another_user() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: only root can become another user");
+            return;
+        }
+        let ground = Ground::new();
+        let whose = "echo $(id -u) $USER $HOME >$OUT\n";
+        let mut service = ground.service(inline(whose));
+        service.user = Some(nobody());
+        let ran = ground.run(&service, Role::PreScript).unwrap();
+        assert_eq!(ran, (0, "65534 nobody /nonexistent\n".into()));
+        service.pre_script = Some(Script::Path(ground.file("mine", whose, 0o644)));
+        assert_eq!(ground.run(&service, Role::PreScript), Ok(ran));
+        // Executable for its owner, and read by everybody.
+        let text = format!("#!/bin/sh\n{whose}");
+        service.pre_script = Some(Script::Path(ground.file("owner", &text, 0o744)));
+        assert_eq!(ground.run(&service, Role::PreScript).unwrap().0, 0);
+        let root = User {
+            name: Some("root".into()),
+            uid: 0,
+            gid: 0,
+            ..nobody()
+        };
+        service.script_user = Some(root);
+        let ran = ground.run(&service, Role::PreScript).unwrap();
+        assert_eq!(ran.1, "0 root /nonexistent\n");
+    }
+
+    #[test]
+    fn a_plan_holds_what_the_service_says() {
+        let ground = Ground::new();
+        ground.file("program", "#!/bin/sh\necho \"$@\" in $(pwd) >$OUT\n", 0o755);
+        let folder = ground.0.path().to_owned();
+        let mut service = Service {
+            command: "./program".into(),
+            args: vec!["-g".into(), "daemon off;".into()],
+            working_dir: Some(folder.clone()),
+            ..ground.service(inline("true\n"))
+        };
+        let said = format!("-g daemon off; in {}\n", folder.display());
+        assert_eq!(ground.run(&service, Role::Main), Ok((0, said)));
+        service.working_dir = Some("/no/such".into());
+        let failure = ground.run(&service, Role::Main).unwrap_err();
+        assert_eq!(
+            failure.message,
+            "cannot use working_dir /no/such: No such file or directory"
+        );
+        service.working_dir = None;
+        service.command = "no-such-program".into();
+        assert_eq!(ground.run(&service, Role::Main).unwrap_err().exit_code, 127);
+        service.command = "/etc/passwd".into();
+        let failure = ground.run(&service, Role::Main).unwrap_err();
+        assert_eq!(failure.exit_code, 126);
+        assert_eq!(
+            failure.message,
+            "cannot execute /etc/passwd: it is not executable; chmod +x /etc/passwd"
+        );
+        service.args = vec!["a\0b".into()];
+        service.command = "true".into();
+        let failure = ground.run(&service, Role::Main).unwrap_err();
+        assert_eq!(
+            failure.message,
+            "cannot pass \"a\\\\0b\" on: it has a NUL byte in it"
+        );
+    }
 }

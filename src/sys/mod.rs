@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod descriptors;
+pub mod env_file;
 pub mod environment;
 pub mod facts;
 pub mod install;
@@ -14,6 +15,7 @@ pub mod pipe;
 pub mod pty;
 pub mod reap;
 pub mod script;
+pub mod shebang;
 pub mod signals;
 pub mod socket;
 pub mod spawn;

@@ -1,20 +1,21 @@
-//! How a `pre_script` or `pos_script` is executed: a file as it is or through its interpreter, an
-//! inline text from memory (memfd_create(2)), so that no writable folder and no execute bit is needed.
+//! How a `pre_script` or `pos_script` is executed: a file as it is or through its interpreter, an inline
+//! text from memory (memfd_create(2)), so that no writable folder and no execute bit is needed.
 
-use std::ffi::{CString, OsStr};
-use std::fs::File;
+use std::ffi::{CStr, OsStr};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::statvfs::{FsFlags, statvfs};
 
-use crate::sys::environment::{Usable, find_command, usable};
-
-/// The longest `#!` line that is looked at; the kernel's own bound is 256.
-const SHEBANG_BYTES: usize = 256;
+use crate::config::model::User;
+use crate::sys::environment::{Refusal, find_command, reason};
+use crate::sys::shebang::{self, Beginning, Shebang};
 
 /// What to execute for a script.
 #[derive(Debug)]
@@ -23,34 +24,88 @@ pub struct Invocation {
     pub path: PathBuf,
     /// Its arguments, the name first.
     pub argv: Vec<Vec<u8>>,
-    /// The script's text, which has to stay open in the program.
+    /// The script's text, which has to stay open in the program under the same number.
     pub text: Option<OwnedFd>,
 }
 
-/// The invocation of a script file. One without the execute bit gets it where that is possible, and is
-/// otherwise run through its interpreter.
+/// Who is going to execute a file, as the kernel checks it.
+#[derive(Clone, Debug)]
+pub struct Runner {
+    uid: u32,
+    groups: Vec<u32>,
+}
+
+impl Runner {
+    /// This user; None is the daemon's own.
+    pub fn of(user: Option<&User>) -> Runner {
+        match user {
+            Some(user) => Runner {
+                uid: user.uid,
+                groups: [&[user.gid], user.groups.as_slice()].concat(),
+            },
+            None => {
+                let groups = nix::unistd::getgroups().unwrap_or_default();
+                let own = [nix::unistd::getegid()];
+                Runner {
+                    uid: nix::unistd::geteuid().as_raw(),
+                    groups: own.iter().chain(&groups).map(|gid| gid.as_raw()).collect(),
+                }
+            }
+        }
+    }
+
+    fn may_execute(&self, file: &Metadata) -> bool {
+        let class = match self.uid {
+            0 => 0o111,
+            uid if uid == file.uid() => 0o100,
+            _ if self.groups.contains(&file.gid()) => 0o010,
+            _ => 0o001,
+        };
+        file.mode() & class != 0
+    }
+}
+
+/// The invocation of a script file. One that its runner may not execute is made executable for whoever may
+/// read it; where that is not possible it is run through its `#!` interpreter. Without a `#!` line the
+/// shell runs it. A relative path is seen from the daemon's folder.
 ///
 /// # Errors
 /// A shell's exit code, and why.
-pub fn file(path: &Path, search: &OsStr) -> Result<Invocation, (u8, String)> {
-    match usable(path) {
-        Usable::Missing => Err((
-            127,
-            format!("cannot run {}: there is no such file", path.display()),
-        )),
-        Usable::Yes => Ok(direct(path)),
-        Usable::NotExecutable if path.is_dir() => Err((
-            126,
-            format!("cannot run {}: it is a directory", path.display()),
-        )),
-        Usable::NotExecutable if make_executable(path) => Ok(direct(path)),
-        Usable::NotExecutable => {
-            let mut start = Vec::new();
-            let read = File::open(path)
-                .and_then(|file| file.take(SHEBANG_BYTES as u64).read_to_end(&mut start));
-            read.map_err(|error| (126, format!("cannot read {}: {error}", path.display())))?;
-            through(&start, path.as_os_str().as_bytes(), search)
+pub fn file(path: &Path, search: &OsStr, runner: &Runner) -> Result<Invocation, Refusal> {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let shown = path.display();
+    let cannot = |code, why: &str| Err((code, format!("cannot run {shown}: {why}")));
+    let metadata = match std::fs::metadata(&path) {
+        Ok(metadata) if metadata.is_file() => metadata,
+        Ok(_) => return cannot(126, "it is not a file"),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return cannot(126, &reason(&error));
         }
+        Err(error) => return cannot(127, &reason(&error)),
+    };
+    let executable = executes(&path, &metadata, runner);
+    let beginning = match (beginning_of(&path), executable) {
+        (Ok(start), _) => {
+            shebang::read(&start).map_err(|why| (126, format!("cannot run {shown}: {why}")))?
+        }
+        // Who may execute it need not be able to read it.
+        (Err(_), true) => Beginning::Binary,
+        (Err(why), false) => return cannot(126, &why),
+    };
+    let name = path.as_os_str().as_bytes();
+    match beginning {
+        Beginning::Binary if executable => Ok(direct(&path)),
+        Beginning::Binary => cannot(126, "it is a program without the execute bit; chmod +x it"),
+        Beginning::Shebang(line) => {
+            let through = through(&line, name, search)?;
+            // The kernel does not look an interpreter up.
+            Ok(if executable && line.interpreter.contains(&b'/') {
+                direct(&path)
+            } else {
+                through
+            })
+        }
+        Beginning::Text => through_shell(&[name], search),
     }
 }
 
@@ -58,42 +113,98 @@ pub fn file(path: &Path, search: &OsStr) -> Result<Invocation, (u8, String)> {
 ///
 /// # Errors
 /// A shell's exit code, and why.
-pub fn inline(text: &str, search: &OsStr) -> Result<Invocation, (u8, String)> {
+pub fn inline(text: &str, search: &OsStr) -> Result<Invocation, Refusal> {
+    let text = normalised(text);
+    let beginning = shebang::read(text.as_bytes())
+        .map_err(|why| (126, format!("cannot run the script: {why}")))?;
     if !Path::new("/proc/self/fd").exists() {
-        // Without /proc there is no path to memory; the shell takes a text as an argument.
-        let mut invocation = through(text.as_bytes(), b"-c", search)?;
-        if text.starts_with("#!") && !is_shell(&invocation.path) {
-            return Err((
-                126,
-                format!(
-                    "cannot run an inline script with {}: /proc is not mounted",
-                    invocation.path.display()
-                ),
-            ));
-        }
-        invocation.argv.push(text.as_bytes().to_vec());
-        return Ok(invocation);
+        return as_argument(&text, &beginning, search);
     }
-    let cannot = |error: std::io::Error| {
+    let memory = in_memory(text.as_bytes()).map_err(|error| {
         (
             1,
-            format!("cannot hold an inline script in memory: {error}"),
+            format!("cannot hold the script in memory: {}", reason(&error)),
         )
-    };
-    let memory =
-        memfd_create(c"script", MFdFlags::MFD_CLOEXEC).map_err(|error| cannot(error.into()))?;
-    let mut memory = File::from(memory);
-    memory.write_all(text.as_bytes()).map_err(cannot)?;
-    // Another user than ours opens it again by path.
-    memory
-        .set_permissions(PermissionsExt::from_mode(0o555))
-        .map_err(cannot)?;
+    })?;
     let name = format!("/proc/self/fd/{}", memory.as_raw_fd());
-    let invocation = through(text.as_bytes(), name.as_bytes(), search)?;
+    let invocation = match beginning {
+        Beginning::Shebang(line) => through(&line, name.as_bytes(), search)?,
+        Beginning::Text | Beginning::Binary => through_shell(&[name.as_bytes()], search)?,
+    };
     Ok(Invocation {
         text: Some(memory.into()),
         ..invocation
     })
+}
+
+/// Blank lines before the `#!`, and the line ends of an editor that puts a CR before each LF, are not meant.
+fn normalised(text: &str) -> String {
+    let text = text.trim_start_matches(['\r', '\n']);
+    match text.split_once('\n') {
+        Some((first, _)) if first.ends_with('\r') => text.replace("\r\n", "\n"),
+        _ => text.to_owned(),
+    }
+}
+
+/// Without /proc memory has no path; a shell takes its script as an argument instead.
+fn as_argument(text: &str, beginning: &Beginning, search: &OsStr) -> Result<Invocation, Refusal> {
+    let arguments = [b"-c".as_slice(), text.as_bytes()];
+    match beginning {
+        Beginning::Shebang(line) if line.is_shell() => {
+            let mut invocation = through(line, arguments[0], search)?;
+            invocation.argv.push(text.into());
+            Ok(invocation)
+        }
+        Beginning::Shebang(line) => Err((
+            126,
+            format!(
+                "cannot run an inline script with {}: there is no /proc; mount it, or make the script a file",
+                String::from_utf8_lossy(&line.interpreter)
+            ),
+        )),
+        Beginning::Text | Beginning::Binary => through_shell(&arguments, search),
+    }
+}
+
+/// Where the kernel can tell that this is no program it has to be told so: some are set up to refuse others.
+const NOEXEC_SEAL: MFdFlags = MFdFlags::from_bits_retain(0x0008);
+
+fn in_memory(text: &[u8]) -> std::io::Result<File> {
+    let name: &CStr = c"script";
+    let memory =
+        memfd_create(name, MFdFlags::MFD_CLOEXEC | NOEXEC_SEAL).or_else(|error| match error {
+            Errno::EINVAL => memfd_create(name, MFdFlags::MFD_CLOEXEC),
+            other => Err(other),
+        })?;
+    let mut memory = File::from(memory);
+    memory.write_all(text)?;
+    // Whoever it runs as opens it anew.
+    memory.set_permissions(PermissionsExt::from_mode(0o444))?;
+    Ok(memory)
+}
+
+/// Whether the runner can execute the file, after what can be done for it.
+fn executes(path: &Path, metadata: &Metadata, runner: &Runner) -> bool {
+    let forbidden = statvfs(path).is_ok_and(|system| system.flags().contains(FsFlags::ST_NOEXEC));
+    if forbidden || runner.may_execute(metadata) {
+        return !forbidden;
+    }
+    // Whoever may read it may execute it.
+    let mode = metadata.mode() & 0o7777;
+    let changed =
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode | (mode & 0o444) >> 2));
+    changed.is_ok() && std::fs::metadata(path).is_ok_and(|metadata| runner.may_execute(&metadata))
+}
+
+fn beginning_of(path: &Path) -> Result<Vec<u8>, String> {
+    let mut start = Vec::new();
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .and_then(|file| file.take(shebang::MAX_LINE).read_to_end(&mut start))
+        .map_err(|error| reason(&error))?;
+    Ok(start)
 }
 
 fn direct(path: &Path) -> Invocation {
@@ -104,62 +215,38 @@ fn direct(path: &Path) -> Invocation {
     }
 }
 
-fn make_executable(path: &Path) -> bool {
-    let Ok(metadata) = std::fs::metadata(path) else {
-        return false;
-    };
-    let mode = metadata.permissions().mode();
-    // Whoever may read it may run it.
-    let mode = mode | ((mode & 0o444) >> 2);
-    std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).is_ok()
-        && usable(path) == Usable::Yes
-}
-
-/// The interpreter of the text's `#!` line with its one argument, as the kernel would, or the shell.
-fn through(text: &[u8], script: &[u8], search: &OsStr) -> Result<Invocation, (u8, String)> {
-    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let line = String::from_utf8_lossy(&line[..line.len().min(SHEBANG_BYTES)]).into_owned();
-    let (interpreter, argument) = match line.strip_prefix("#!").map(str::trim) {
-        Some(rest) if !rest.is_empty() => {
-            let (interpreter, argument) =
-                rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-            (interpreter.to_owned(), argument.trim().to_owned())
-        }
-        _ => ("sh".to_owned(), String::new()),
-    };
+/// As the kernel does it: the interpreter, its one argument, the script.
+fn through(line: &Shebang, script: &[u8], search: &OsStr) -> Result<Invocation, Refusal> {
+    let interpreter = String::from_utf8_lossy(&line.interpreter);
     let path = find_command(&interpreter, search, None)
-        .or_else(|error| {
-            if interpreter == "sh" {
-                find_command("/bin/sh", search, None)
-            } else {
-                Err(error)
-            }
-        })
         .map_err(|(code, why)| (code, format!("cannot run the script's interpreter: {why}")))?;
-    let mut argv = vec![path.as_os_str().as_bytes().to_vec()];
-    if !argument.is_empty() {
-        argv.push(argument.into_bytes());
+    if let Some(program) = line.looked_up() {
+        find_command(&String::from_utf8_lossy(program), search, None)
+            .map_err(|(code, why)| (code, format!("cannot run the script's interpreter: {why}")))?;
     }
-    argv.push(script.to_vec());
+    let name = line.interpreter.clone();
+    let argv = [Some(name), line.argument.clone(), Some(script.to_vec())];
     Ok(Invocation {
         path,
-        argv,
+        argv: argv.into_iter().flatten().collect(),
         text: None,
     })
 }
 
-fn is_shell(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| {
-        ["sh", "bash", "dash", "ash"]
-            .iter()
-            .any(|shell| name == *shell)
+fn through_shell(arguments: &[&[u8]], search: &OsStr) -> Result<Invocation, Refusal> {
+    let path = find_command("/bin/sh", search, None)
+        .or_else(|_| find_command("sh", search, None))
+        .map_err(|_| {
+            let advice = "begin it with a #! line that names its interpreter";
+            (
+                127,
+                format!("cannot run the script: there is no /bin/sh; {advice}"),
+            )
+        })?;
+    let argv = std::iter::once(b"sh".as_slice()).chain(arguments.iter().copied());
+    Ok(Invocation {
+        path,
+        argv: argv.map(<[u8]>::to_vec).collect(),
+        text: None,
     })
-}
-
-/// A string for the kernel.
-///
-/// # Errors
-/// In words, for one that holds a NUL byte.
-pub fn c_string(bytes: Vec<u8>) -> Result<CString, String> {
-    CString::new(bytes).map_err(|_| "cannot pass an argument that holds a NUL byte".to_owned())
 }

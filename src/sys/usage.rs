@@ -1,7 +1,9 @@
-//! CPU time and memory of process trees, from one look through /proc (proc(5)); taken only when
-//! somebody asks.
+//! CPU time and memory of process trees, from one look through /proc (proc(5)); taken only when somebody
+//! asks, and nothing is kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
 use std::time::Duration;
 
 use crate::base::Pid;
@@ -11,88 +13,206 @@ use crate::base::Pid;
 pub struct Usage {
     /// User and system time of the processes that are alive.
     pub cpu: Duration,
-    /// Resident memory, shared pages counted once a process.
+    /// Resident memory; a page that several processes share is counted once for each.
     pub memory_bytes: u64,
 }
 
+/// One line of /proc/PID/stat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Process {
     parent: i32,
+    session: i32,
     ticks: u64,
     pages: u64,
 }
 
-/// The usage of each tree below these processes, themselves included; None where one is not to be seen.
+/// The usage of each of these processes with its descendants and the members of the session it leads
+/// (workers whose parent is gone). None where the process, or /proc, is not to be seen.
 pub fn sample(roots: &[Pid]) -> Vec<Option<Usage>> {
     if roots.is_empty() {
         return Vec::new();
     }
-    let processes = all_processes();
-    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
-    for (pid, process) in &processes {
-        children.entry(process.parent).or_default().push(*pid);
-    }
+    let forest = Forest::of(processes());
+    let (hertz, page) = (ticks_a_second(), page_bytes());
+    let usage = |total: (u64, u64)| Usage {
+        cpu: Duration::from_millis(total.0.saturating_mul(1000) / hertz),
+        memory_bytes: total.1.saturating_mul(page),
+    };
     roots
         .iter()
-        .map(|root| tree(root.0, &processes, &children))
+        .map(|root| forest.total(root.0).map(usage))
         .collect()
 }
 
-fn tree(
-    root: i32,
-    processes: &BTreeMap<i32, Process>,
-    children: &BTreeMap<i32, Vec<i32>>,
-) -> Option<Usage> {
-    processes.get(&root)?;
-    let (mut ticks, mut pages) = (0, 0);
-    let mut walk = vec![root];
-    let mut next = 0;
-    while let Some(&at) = walk.get(next) {
-        next += 1;
-        if let Some(process) = processes.get(&at) {
-            ticks += process.ticks;
-            pages += process.pages;
-        }
-        walk.extend(children.get(&at).into_iter().flatten());
-    }
-    Some(Usage {
-        cpu: of_ticks(ticks),
-        memory_bytes: pages * page_bytes(),
-    })
+/// All processes, and who belongs to whom.
+struct Forest {
+    processes: BTreeMap<i32, Process>,
+    /// A process's children and the members of its session.
+    belonging: BTreeMap<i32, Vec<i32>>,
 }
 
-fn all_processes() -> BTreeMap<i32, Process> {
+impl Forest {
+    fn of(processes: BTreeMap<i32, Process>) -> Forest {
+        let mut belonging: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+        for (pid, process) in &processes {
+            belonging.entry(process.parent).or_default().push(*pid);
+            if process.session != process.parent {
+                belonging.entry(process.session).or_default().push(*pid);
+            }
+        }
+        Forest {
+            processes,
+            belonging,
+        }
+    }
+
+    /// Ticks and pages. The lines were not read at one moment, so that parents may seem to go in a
+    /// circle: each process is counted once.
+    fn total(&self, root: i32) -> Option<(u64, u64)> {
+        self.processes.get(&root)?;
+        let mut seen = BTreeSet::from([root]);
+        let mut left = vec![root];
+        let (mut ticks, mut pages) = (0u64, 0u64);
+        while let Some(pid) = left.pop() {
+            if let Some(process) = self.processes.get(&pid) {
+                ticks = ticks.saturating_add(process.ticks);
+                pages = pages.saturating_add(process.pages);
+            }
+            let belonging = self.belonging.get(&pid).into_iter().flatten();
+            left.extend(belonging.filter(|pid| seen.insert(**pid)));
+        }
+        Some((ticks, pages))
+    }
+}
+
+fn processes() -> BTreeMap<i32, Process> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return BTreeMap::new();
     };
-    let pids = entries
+    entries
         .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter_map(|pid| Some((pid, process(pid)?))).collect()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter_map(|pid| Some((pid, look_at(pid)?)))
+        .collect()
 }
 
-fn process(pid: i32) -> Option<Process> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let after_name = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(stat.get(after_name + 1..)?).ok()?;
-    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-    // Fields of proc(5), counted from the third: state, parent, …, utime and stime (14, 15), rss (24).
-    let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
+/// More than the line is long: 52 numbers and a name of 64 bytes at most.
+const STAT_BYTES: usize = 2048;
+
+fn look_at(pid: i32) -> Option<Process> {
+    // One read is all of it; a file of /proc has no size to ask for.
+    let mut line = [0; STAT_BYTES];
+    let length = File::open(format!("/proc/{pid}/stat"))
+        .and_then(|mut file| file.read(&mut line))
+        .ok()?;
+    parse(line.get(..length)?)
+}
+
+fn parse(stat: &[u8]) -> Option<Process> {
+    // The name in brackets may hold anything, brackets and spaces too; nothing after it does.
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(name_end + 1..)?).ok()?;
+    // proc(5) counts from 1, with the state, the first one here, as 3.
+    let mut numbers = rest.split_ascii_whitespace();
+    let parent = numbers.nth(4 - 3)?.parse().ok()?;
+    let session = numbers.nth(6 - 4 - 1)?.parse().ok()?;
+    let user: u64 = numbers.nth(14 - 6 - 1)?.parse().ok()?;
+    let system: u64 = numbers.next()?.parse().ok()?;
+    let pages: i64 = numbers.nth(24 - 15 - 1)?.parse().ok()?;
     Some(Process {
-        parent: fields.get(1)?.parse().ok()?,
-        ticks: number(11)? + number(12)?,
-        pages: number(21)?,
+        parent,
+        session,
+        ticks: user.saturating_add(system),
+        pages: u64::try_from(pages).unwrap_or(0),
     })
 }
 
-fn of_ticks(ticks: u64) -> Duration {
-    // SAFETY: asks for a constant.
-    let a_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) })
-        .unwrap_or(100)
-        .max(1);
-    Duration::from_millis(ticks * 1000 / a_second)
+fn ticks_a_second() -> u64 {
+    // SAFETY: asks for a constant by number.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    u64::try_from(ticks).unwrap_or(100).max(1)
 }
 
 fn page_bytes() -> u64 {
-    // SAFETY: asks for a constant.
-    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+    // SAFETY: asks for a constant by number.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).unwrap_or(4096)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn process(parent: i32, session: i32, ticks: u64) -> Process {
+        Process {
+            parent,
+            session,
+            ticks,
+            pages: 1,
+        }
+    }
+
+    #[test]
+    fn a_line_is_read_whatever_the_name_is() {
+        let line =
+            "42 (a) b (c)) S 7 42 6 0 -1 4194304 90 0 0 0 11 22 0 0 20 0 1 0 55 1024 33 99 1";
+        let expected = Process {
+            parent: 7,
+            session: 6,
+            ticks: 33,
+            pages: 33,
+        };
+        assert_eq!(parse(line.as_bytes()), Some(expected));
+        for broken in ["", "42", "42 (a", "42 (a) S 7 42", "42 (a) S x 42 6 0"] {
+            assert_eq!(parse(broken.as_bytes()), None, "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn trees_and_sessions_are_added_up_and_circles_end() {
+        let forest = Forest::of(BTreeMap::from([
+            (10, process(1, 10, 1)),
+            (11, process(10, 10, 10)),
+            (12, process(11, 12, 100)),
+            // Its parent is gone; its session tells whose it is.
+            (13, process(1, 10, 1000)),
+            (20, process(1, 20, 5)),
+            (30, process(31, 30, 7)),
+            (31, process(30, 31, 70)),
+        ]));
+        assert_eq!(forest.total(10), Some((1111, 4)));
+        assert_eq!(forest.total(20), Some((5, 1)));
+        assert_eq!(forest.total(30), Some((77, 2)));
+        assert_eq!(forest.total(99), None);
+    }
+
+    #[test]
+    fn a_real_tree_uses_more_than_its_root() {
+        let script = "i=0; (while [ $i -lt 60000 ]; do i=$((i+1)); done; echo done; exec sleep 60) & \
+                      read stop; kill $!";
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        output.read_line(&mut line).unwrap();
+        let root = i32::try_from(child.id()).unwrap();
+        let alone = look_at(root).unwrap();
+        let sampled = sample(&[Pid(root), Pid(i32::MAX)]);
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        let usage = sampled[0].unwrap();
+        assert!(usage.memory_bytes > alone.pages * page_bytes(), "{usage:?}");
+        assert!(usage.cpu >= Duration::from_millis(10), "{usage:?}");
+        assert_eq!(sampled[1], None);
+        assert!(sample(&[]).is_empty());
+    }
 }
