@@ -5,21 +5,29 @@
 //! abstract one (unix(7)), named after the PID namespace and the user; it has no permissions, so both
 //! ends look at the other's credentials (SO_PEERCRED).
 
+mod places;
+
 use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use nix::unistd::{geteuid, getuid};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, UnixAddr, getsockopt, sockopt::PeerCredentials,
+};
+use nix::unistd::geteuid;
 
-/// Where root's daemon listens.
-const ROOT_PATH: &str = "/run/go-overlay/control.sock";
+/// How often, and how long apart, something is tried that another process holds for a moment: half a
+/// second in all.
+const TRIES: u32 = 50;
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);
 
 /// A place for the socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +36,16 @@ pub enum Address {
     Path(PathBuf),
     /// A name in the abstract namespace, without its leading NUL.
     Abstract(String),
+}
+
+impl From<&Path> for Address {
+    /// `@name` is an abstract name, as errors show it.
+    fn from(path: &Path) -> Address {
+        match path.to_str().and_then(|text| text.strip_prefix('@')) {
+            Some(name) => Address::Abstract(name.to_owned()),
+            None => Address::Path(path.to_owned()),
+        }
+    }
 }
 
 impl fmt::Display for Address {
@@ -125,21 +143,65 @@ impl fmt::Display for BindError {
 /// A live daemon, or no usable place.
 pub fn bind(explicit: Option<&Path>) -> Result<Bound, BindError> {
     if let Some(path) = explicit {
-        return bind_path(path);
+        return match Address::from(path) {
+            Address::Path(path) => bind_path(&path),
+            Address::Abstract(name) => bind_abstract(&name),
+        };
     }
-    for address in places_to_look() {
-        if let Ok((stream, address)) = connect_to(&address) {
-            let pid = peer(stream.as_fd()).map_or(0, |peer| peer.pid);
-            return Err(BindError::AlreadyRunning { address, pid });
-        }
+    // Daemons of different users have different places: one at a time looks at all of them and binds.
+    let _turn = take_turn();
+    if let Some(running) = places::to_look().iter().find_map(live_daemon) {
+        return Err(running);
     }
-    for path in own_paths() {
+    if geteuid().is_root() {
+        // An empty image has no /run. Where it cannot be made, the next place is tried.
+        let _ = DirBuilder::new().mode(0o755).create("/run");
+    }
+    for path in places::own_paths() {
         match bind_path(&path) {
             Err(BindError::Unusable { .. }) => {}
             result => return result,
         }
     }
-    bind_abstract(&abstract_name(geteuid().as_raw()))
+    bind_abstract(&places::abstract_name(geteuid().as_raw()))
+}
+
+/// Holds an abstract name, which only one process can have. Another user who sits on it costs the start
+/// half a second and nothing else.
+fn take_turn() -> Option<OwnedFd> {
+    let address = UnixAddr::new_abstract(places::starting_name().as_bytes()).ok()?;
+    let socket = new_socket().ok()?;
+    for _ in 0..TRIES {
+        match nix::sys::socket::bind(socket.as_raw_fd(), &address) {
+            Err(Errno::EADDRINUSE) => std::thread::sleep(BETWEEN_TRIES),
+            Err(_) => return None,
+            Ok(()) => return Some(socket),
+        }
+    }
+    None
+}
+
+/// The daemon at a default place, if one is alive there that we believe in.
+fn live_daemon(address: &Address) -> Option<BindError> {
+    let running = |pid| BindError::AlreadyRunning {
+        address: address.clone(),
+        pid,
+    };
+    match open_stream(address) {
+        Ok(stream) => {
+            let peer = peer(stream.as_fd()).ok()?;
+            is_believed(peer.uid).then(|| running(peer.pid))
+        }
+        // Root's directory is closed to others; that somebody listens in it is to be seen all the same.
+        Err(Errno::EACCES) => match address {
+            Address::Path(path) => {
+                let closed = path.parent().and_then(places::owner_of_closed) == Some(0);
+                (closed && places::is_listed(path)).then(|| running(0))
+            }
+            Address::Abstract(_) => None,
+        },
+        Err(_) => None,
+    }
 }
 
 /// Why no daemon was reached.
@@ -151,7 +213,7 @@ pub struct ConnectError {
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("could not connect to a daemon")?;
+        f.write_str("Could not connect to the daemon")?;
         for (address, error) in &self.tried {
             write!(f, "\n  tried {address}: {error}")?;
         }
@@ -165,35 +227,40 @@ impl fmt::Display for ConnectError {
 /// Every place that was tried.
 pub fn connect(explicit: Option<&Path>) -> Result<(UnixStream, Address), ConnectError> {
     let places = match explicit {
-        Some(path) => vec![Address::Path(path.to_owned())],
-        None => places_to_look(),
+        Some(path) => vec![Address::from(path)],
+        None => places::to_look(),
     };
     let mut tried = Vec::new();
     for address in places {
         match connect_to(&address) {
-            Ok(connected) => return Ok(connected),
+            Ok(stream) => return Ok((stream, address)),
             Err(error) => tried.push((address, error)),
         }
     }
     Err(ConnectError { tried })
 }
 
-/// Another user may sit on an abstract name. Only root, ourselves and the init of this namespace are
-/// believed to be the daemon; root, who can see for itself, believes everybody of this namespace.
-fn connect_to(address: &Address) -> io::Result<(UnixStream, Address)> {
-    let stream = match address {
-        Address::Path(path) => UnixStream::connect(path)?,
-        Address::Abstract(name) => {
-            UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?)?
+/// A daemon that has many clients waiting at its door is tried again for a while.
+fn connect_to(address: &Address) -> io::Result<UnixStream> {
+    let mut result = open_stream(address);
+    for _ in 0..TRIES {
+        if !matches!(result, Err(Errno::EAGAIN)) {
+            break;
         }
+        std::thread::sleep(BETWEEN_TRIES);
+        result = open_stream(address);
+    }
+    let stream = match result {
+        Err(Errno::EAGAIN) => {
+            let text = "a daemon is there and takes no connections; is it stopped?";
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
+        }
+        result => result?,
     };
     let uid = peer(stream.as_fd())?.uid;
-    let own = getuid().as_raw();
-    let init = fs::metadata("/proc/1")
-        .map(|metadata| metadata.uid())
-        .unwrap_or(0);
-    if uid == 0 || uid == own || own == 0 || uid == init {
-        return Ok((stream, address.clone()));
+    // Root can see for itself what it talks to.
+    if is_believed(uid) || geteuid().is_root() {
+        return Ok(stream);
     }
     Err(io::Error::new(
         io::ErrorKind::PermissionDenied,
@@ -201,122 +268,105 @@ fn connect_to(address: &Address) -> io::Result<(UnixStream, Address)> {
     ))
 }
 
-/// Every default place, our own first, then those of daemons of other users in this PID namespace.
-fn places_to_look() -> Vec<Address> {
-    let mut places: Vec<Address> = own_paths().into_iter().map(Address::Path).collect();
-    places.push(Address::Path(ROOT_PATH.into()));
-    places.push(Address::Abstract(abstract_name(geteuid().as_raw())));
-    places.extend(listed_abstract_names().into_iter().map(Address::Abstract));
-    let mut unique = Vec::new();
-    for place in places {
-        if !unique.contains(&place) {
-            unique.push(place);
-        }
-    }
-    unique
+/// Whether a socket's owner is believed to be the daemon: anybody can make an abstract name. Root,
+/// ourselves, and whoever the container runs as.
+fn is_believed(uid: u32) -> bool {
+    uid == 0 || uid == geteuid().as_raw() || uid == places::uid_of_init()
 }
 
-fn own_paths() -> Vec<PathBuf> {
-    if geteuid().is_root() {
-        return vec![ROOT_PATH.into()];
-    }
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    runtime
-        .filter(|path| path.is_absolute())
-        .map(|path| path.join("go-overlay/control.sock"))
-        .into_iter()
-        .collect()
-}
-
-/// The inode of the PID namespace tells containers apart that share a network namespace, and with it
-/// the abstract names.
-fn abstract_name(uid: u32) -> String {
-    format!("{}{uid}", abstract_prefix())
-}
-
-fn abstract_prefix() -> String {
-    let namespace = fs::metadata("/proc/self/ns/pid").map_or(0, |metadata| metadata.ino());
-    format!("go-overlay/{namespace}/")
-}
-
-fn listed_abstract_names() -> Vec<String> {
-    let prefix = format!("@{}", abstract_prefix());
-    let Ok(text) = fs::read_to_string("/proc/net/unix") else {
-        return Vec::new();
+/// Never waits: EAGAIN where too many wait at the door already.
+fn open_stream(address: &Address) -> nix::Result<UnixStream> {
+    let socket = new_socket()?;
+    let address = match address {
+        Address::Path(path) => UnixAddr::new(path)?,
+        Address::Abstract(name) => UnixAddr::new_abstract(name.as_bytes())?,
     };
-    let names = text
-        .lines()
-        .filter_map(|line| line.split_ascii_whitespace().last());
-    names
-        .filter(|name| name.starts_with(&prefix))
-        .map(|name| name[1..].to_owned())
-        .collect()
+    nix::sys::socket::connect(socket.as_raw_fd(), &address)?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false).map_err(|error| {
+        error
+            .raw_os_error()
+            .map_or(Errno::UnknownErrno, Errno::from_raw)
+    })?;
+    Ok(stream)
+}
+
+fn new_socket() -> nix::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    nix::sys::socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)
 }
 
 fn bind_abstract(name: &str) -> Result<Bound, BindError> {
     let address = Address::Abstract(name.to_owned());
-    let unusable = |why: String| BindError::Unusable {
-        address: Address::Abstract(name.to_owned()),
-        why,
-    };
     let socket_address =
-        SocketAddr::from_abstract_name(name).map_err(|error| unusable(error.to_string()))?;
+        SocketAddr::from_abstract_name(name).map_err(|error| unusable(&address, error))?;
     match UnixListener::bind_addr(&socket_address) {
-        Ok(listener) => finish(listener, address).map_err(|error| unusable(error.to_string())),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match connect_to(&address) {
-            Ok((stream, _)) => {
-                let pid = peer(stream.as_fd()).map_or(0, |peer| peer.pid);
-                Err(BindError::AlreadyRunning { address, pid })
-            }
-            Err(error) => Err(unusable(format!(
-                "the name is taken: {error}; use --socket PATH"
-            ))),
-        },
-        Err(error) => Err(unusable(error.to_string())),
+        Ok(listener) => finish(listener, address),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(live_daemon(&address)
+            .unwrap_or_else(|| {
+                let why = "another user took the name; name a place with --socket PATH";
+                unusable(&address, why)
+            })),
+        Err(error) => Err(unusable(&address, error)),
     }
 }
 
 fn bind_path(path: &Path) -> Result<Bound, BindError> {
     let address = Address::Path(path.to_owned());
-    let unusable = |why: String| BindError::Unusable {
-        address: Address::Path(path.to_owned()),
-        why,
-    };
     let directory = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    prepare_directory(directory).map_err(unusable)?;
+    prepare_directory(directory).map_err(|why| unusable(&address, why))?;
     // Two daemons that start at the same time: the lock on the directory (no file is left behind) lets
     // one of them look and bind at a time.
-    let _lock = lock(directory).map_err(|error| unusable(error.to_string()))?;
-    if let Ok((stream, address)) = connect_to(&address) {
-        let pid = peer(stream.as_fd()).map_or(0, |peer| peer.pid);
-        return Err(BindError::AlreadyRunning { address, pid });
-    }
-    match fs::symlink_metadata(path) {
-        Ok(metadata)
-            if metadata.file_type().is_socket() && metadata.uid() == geteuid().as_raw() =>
-        {
-            fs::remove_file(path)
-                .map_err(|error| unusable(format!("cannot remove the stale socket: {error}")))?;
-        }
-        Ok(_) => {
-            return Err(unusable(
-                "something else is in its place; remove it or name another with --socket".into(),
-            ));
-        }
-        Err(_) => {}
-    }
+    let _lock = lock(directory).map_err(|why| unusable(&address, why))?;
+    make_free(path, &address)?;
     let before = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
     let listener = UnixListener::bind(path);
     nix::sys::stat::umask(before);
-    let listener = listener.map_err(|error| unusable(error.to_string()))?;
-    finish(listener, address).map_err(|error| unusable(error.to_string()))
+    finish(
+        listener.map_err(|error| unusable(&address, error))?,
+        address,
+    )
 }
 
-fn finish(listener: UnixListener, address: Address) -> io::Result<Bound> {
-    listener.set_nonblocking(true)?;
+/// Removes what a dead daemon left, and nothing else. Only a refused connection tells that nobody
+/// listens: whoever has no time to answer is alive.
+fn make_free(path: &Path, address: &Address) -> Result<(), BindError> {
+    let running = |pid| BindError::AlreadyRunning {
+        address: address.clone(),
+        pid,
+    };
+    match open_stream(address) {
+        Ok(stream) => Err(running(peer(stream.as_fd()).map_or(0, |peer| peer.pid))),
+        Err(Errno::EAGAIN) => Err(running(0)),
+        Err(Errno::ENOENT) => Ok(()),
+        Err(Errno::ECONNREFUSED) if is_socket(path) => fs::remove_file(path)
+            .map_err(|error| unusable(address, format!("cannot remove the stale socket: {error}"))),
+        Err(Errno::ECONNREFUSED | Errno::EPROTOTYPE) => Err(unusable(
+            address,
+            "something else is in its place; remove it or name another with --socket",
+        )),
+        Err(errno) => Err(unusable(address, io::Error::from(errno))),
+    }
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
+fn unusable(address: &Address, why: impl fmt::Display) -> BindError {
+    BindError::Unusable {
+        address: address.clone(),
+        why: why.to_string(),
+    }
+}
+
+fn finish(listener: UnixListener, address: Address) -> Result<Bound, BindError> {
+    listener
+        .set_nonblocking(true)
+        .map_err(|error| unusable(&address, error))?;
     let file = match &address {
         Address::Path(path) => identity(path),
         Address::Abstract(_) => None,
@@ -355,9 +405,19 @@ fn prepare_directory(directory: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn lock(directory: &Path) -> io::Result<Flock<fs::File>> {
-    Flock::lock(fs::File::open(directory)?, FlockArg::LockExclusive)
-        .map_err(|(_, error)| error.into())
+fn lock(directory: &Path) -> Result<Flock<fs::File>, String> {
+    let cannot = |why: &dyn fmt::Display| {
+        format!("cannot lock its directory {}: {why}", directory.display())
+    };
+    for _ in 0..TRIES {
+        let file = fs::File::open(directory).map_err(|error| cannot(&error))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((_, Errno::EWOULDBLOCK)) => std::thread::sleep(BETWEEN_TRIES),
+            Err((_, errno)) => return Err(cannot(&errno.desc())),
+        }
+    }
+    Err(cannot(&"another process holds the lock"))
 }
 
 fn identity(path: &Path) -> Option<(u64, u64)> {
@@ -365,3 +425,6 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
         .ok()
         .map(|metadata| (metadata.dev(), metadata.ino()))
 }
+
+#[cfg(test)]
+mod tests;
