@@ -1,0 +1,68 @@
+//! Every example in `docs/examples` is a configuration that the program accepts, and that runs where its
+//! servers are installed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use support::{Launch, PROGRAM, Stage, skip, until};
+
+fn examples() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+fn check(file: &Path) -> Output {
+    Command::new(PROGRAM)
+        .arg("check")
+        .arg(file)
+        .output()
+        .unwrap()
+}
+
+/// Whether all that `check` minds is that something is not installed here.
+fn only_lacks_programs(said: &str) -> bool {
+    let errors = said.lines().filter(|line| line.starts_with("error"));
+    let mut all = errors.map(|line| line.contains("cannot find"));
+    all.clone().count() > 0 && all.all(|lacks| lacks)
+}
+
+#[test]
+fn every_example_runs() {
+    let examples = examples();
+    assert!(!examples.is_empty());
+    // One after the other: they may use the same ports.
+    for file in examples {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let checked = check(&file);
+        let said =
+            String::from_utf8_lossy(&checked.stderr) + String::from_utf8_lossy(&checked.stdout);
+        if checked.status.code() == Some(2) && only_lacks_programs(&said) {
+            skip(&format!("{name} needs what is not installed:\n{said}"));
+            continue;
+        }
+        assert_eq!(checked.status.code(), Some(0), "{name}:\n{said}");
+        let stage = Stage::new();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let mut daemon = Launch::on(&stage).config(text).start();
+        until(
+            &format!("{name} to be healthy"),
+            Duration::from_secs(60),
+            || daemon.cli(&["health"]).status.success().then_some(()),
+        );
+        daemon.shut_down();
+    }
+}
