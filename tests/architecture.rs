@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers, low to high. A module uses modules of lower layers, never one above or beside it.
-const LAYERS: [(&str, u8); 14] = [
+const LAYERS: [(&str, u8); 12] = [
     ("base", 0),
     ("config", 1),
     ("control", 1),
@@ -16,13 +16,11 @@ const LAYERS: [(&str, u8); 14] = [
     ("supervisor", 2),
     ("render", 2),
     ("sys", 3),
-    ("probe", 4),
-    ("http", 4),
-    ("reactor", 5),
-    ("client", 5),
-    ("daemon", 6),
-    ("cli", 7),
-    ("main", 8),
+    ("reactor", 4),
+    ("client", 4),
+    ("daemon", 5),
+    ("cli", 6),
+    ("main", 7),
 ];
 
 /// Modules that decide and compute, and never touch the world.

@@ -8,8 +8,8 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use support::{Daemon, Launch, PATIENCE, Stage, connect, sleeper, status_field};
+use serde_json::{Value, json};
+use support::{Daemon, Launch, PATIENCE, Stage, ask, connect, sleeper, status_field, until};
 
 /// More than the daemon needs for all its bounded buffers together.
 const MOST_RESIDENT_KIB: u64 = 16 * 1024;
@@ -119,6 +119,21 @@ fn a_thousand_connections_leave_services_and_shutdown_alone() {
     assert!(held.len() > 10, "{}", held.len());
     let resident = status_field(daemon.pid(), "VmRSS").unwrap();
     assert!(resident < MOST_RESIDENT_KIB, "{resident} KiB");
+    // Who comes now may be refused in words, but not for long: who says nothing loses its place.
+    until(
+        "an answer beside a thousand silent clients",
+        PATIENCE,
+        || {
+            let answer = ask(&daemon.socket, &json!({"command": "list"})).ok()?;
+            match answer["answer"].as_str() {
+                Some("list") => Some(()),
+                _ => {
+                    assert_eq!(answer["code"], "too-many-clients", "{answer}");
+                    None
+                }
+            }
+        },
+    );
     drop(held);
     let row = daemon.wait_state_for("web", "RUNNING", PATIENCE);
     assert_eq!(row.pid(), Some(pid));
