@@ -35,8 +35,8 @@ uninstall: ## Remove what `make install` installed
 run: build ## Build it and supervise docs/examples/run.toml; ctrl-c ends it
 	@"$(BINARY)" --no-install --config docs/examples/run.toml
 
-test: setup ## Run every test against real servers, then verify sources and binary
-	$(CARGO) test --release --locked
+test: setup build ## Run every test against real servers, then verify sources and binary
+	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" $(CARGO) test --locked
 	@$(MAKE) --no-print-directory verify
 
 check: lint ## Check format and lints and run the quick tests

@@ -280,7 +280,7 @@ fn the_daemon_lifts_its_own_descriptor_limit() {
     let stage = Stage::new();
     let daemon = Launch::on(&stage)
         .config(sleeper("web", ""))
-        .shell_first("ulimit -Hn 2000; ulimit -Sn 100")
+        .shell_first("ulimit -Sn 100; ulimit -Hn 2000")
         .start();
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
     let line = limits

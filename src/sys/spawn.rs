@@ -472,8 +472,10 @@ unsafe fn enter_directory(errand: &Errand<'_>) -> i64 {
 unsafe fn execute(errand: &Errand<'_>) -> i64 {
     // SAFETY: dispositions are the child's own (no CLONE_SIGHAND); the arrays end with null and live on.
     unsafe {
+        let default: signals::KernelAction = [libc::SIG_DFL; 4];
         for number in errand.ignored {
-            libc::signal(*number, libc::SIG_DFL);
+            let none = ptr::null_mut::<signals::KernelAction>();
+            libc::syscall(libc::SYS_rt_sigaction, *number, &raw const default, none, 8usize);
         }
         let none: u64 = 0;
         libc::syscall(

@@ -30,8 +30,12 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a condition that sends no event is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// The program under test.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_go-overlay");
+/// The program under test: `make test` names the release binary, so that the tests themselves need not
+/// be optimised.
+pub const PROGRAM: &str = match option_env!("GO_OVERLAY_PROGRAM") {
+    Some(program) => program,
+    None => env!("CARGO_BIN_EXE_go-overlay"),
+};
 
 /// Looks until `look` finds something; panics with `what` when `patience` is over.
 pub fn until<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Option<T>) -> T {
