@@ -36,7 +36,8 @@ fn check(file: &Path) -> Output {
 /// Whether all that `check` minds is that something is not installed here.
 fn only_lacks_programs(said: &str) -> bool {
     let errors = said.lines().filter(|line| line.starts_with("error"));
-    let mut all = errors.map(|line| line.contains("there is no") || line.contains("nothing was started"));
+    let mut all =
+        errors.map(|line| line.contains("there is no") || line.contains("nothing was started"));
     all.clone().count() > 0 && all.all(|lacks| lacks)
 }
 

@@ -106,7 +106,13 @@ fn is_ignored(number: i32) -> bool {
     // SAFETY: a null new action only asks; the structure is as large as the kernel's with a mask of 8 bytes.
     let asked = unsafe {
         let none = std::ptr::null::<KernelAction>();
-        libc::syscall(libc::SYS_rt_sigaction, number, none, action.as_mut_ptr(), 8usize)
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            number,
+            none,
+            action.as_mut_ptr(),
+            8usize,
+        )
     };
     asked == 0 && action[0] == libc::SIG_IGN
 }

@@ -475,7 +475,13 @@ unsafe fn execute(errand: &Errand<'_>) -> i64 {
         let default: signals::KernelAction = [libc::SIG_DFL; 4];
         for number in errand.ignored {
             let none = ptr::null_mut::<signals::KernelAction>();
-            libc::syscall(libc::SYS_rt_sigaction, *number, &raw const default, none, 8usize);
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                *number,
+                &raw const default,
+                none,
+                8usize,
+            );
         }
         let none: u64 = 0;
         libc::syscall(
