@@ -196,7 +196,8 @@ fn the_configured_stop_signal_is_the_one_that_is_sent() {
 fn the_whole_group_gets_the_stop_signal() {
     let stage = Stage::new();
     let child = "trap 'echo child down; exit 0' TERM; echo child up; while :; do sleep 0.05; done";
-    let script = format!("sh -c {} & wait", shell_quoted(child));
+    // The leader outlives its child: what is left when it is gone is killed.
+    let script = format!("sh -c {} & trap : TERM; wait; wait", shell_quoted(child));
     let mut daemon = Launch::on(&stage).config(shell("web", &script, "")).start();
     daemon.out.wait_for("child up", PATIENCE);
     daemon.shut_down();
@@ -252,7 +253,7 @@ fn each_instance_leads_a_session_and_a_group() {
 #[test]
 fn children_start_with_a_clean_slate() {
     let stage = Stage::new();
-    let config = service("signals", "/bin/grep", &["Sig", "/proc/self/status"], "")
+    let config = service("signals", "/bin/cat", &["/proc/self/status"], "")
         + &service("files", "/bin/ls", &["-1", "/proc/self/fd"], "")
         + &service("pipes", "/bin/ls", &["-1", "/proc/self/fd"], "tty = false")
         + &shell("limit", "echo limit $(ulimit -Sn)", "");

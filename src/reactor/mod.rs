@@ -288,11 +288,24 @@ impl Reactor {
             .into_iter()
             .flatten()
             .min();
-        let Some(next) = next else { return };
+        let Some(next) = next else {
+            return self.rest(now);
+        };
         if self.housekeeping_at.is_none_or(|at| next < at || at <= now)
             && self.housekeeping_timer.arm(Some(next)).is_ok()
         {
             self.housekeeping_at = Some(next);
+        }
+    }
+
+    /// Nothing waits on time. A timer that would go off soon is left to it, since output comes and goes;
+    /// one that is far off would disturb an idle daemon.
+    fn rest(&mut self, now: Moment) {
+        let far = self
+            .housekeeping_at
+            .is_some_and(|at| at.since(now) > Duration::from_secs(1));
+        if far && self.housekeeping_timer.arm(None).is_ok() {
+            self.housekeeping_at = None;
         }
     }
 
