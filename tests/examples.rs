@@ -41,6 +41,28 @@ fn only_lacks_programs(said: &str) -> bool {
     all.clone().count() > 0 && all.all(|lacks| lacks)
 }
 
+/// The text with `/srv/app` on the stage, where there is an application for each server that wants one.
+fn on_stage(text: &str, stage: &Stage) -> String {
+    stage.file(
+        "app/main.py",
+        "from fastapi import FastAPI\n\napp = FastAPI()\n",
+    );
+    stage.file(
+        "app/server.js",
+        "require('http').createServer((request, answer) => answer.end('hello')).listen(process.env.PORT);\n",
+    );
+    stage.file(
+        "app/package.json",
+        r#"{"name": "app", "version": "1.0.0", "scripts": {"dev": "node server.js"}}"#,
+    );
+    let uvicorn = support::python().map(|python| python.with_file_name("uvicorn"));
+    let uvicorn = uvicorn.unwrap_or_else(|| "uvicorn".into());
+    text.replace("/srv/app", &stage.at("app")).replace(
+        "command = \"uvicorn\"",
+        &format!("command = \"{}\"", uvicorn.display()),
+    )
+}
+
 #[test]
 fn every_example_runs() {
     let examples = examples();
@@ -48,7 +70,11 @@ fn every_example_runs() {
     // One after the other: they may use the same ports.
     for file in examples {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
-        let checked = check(&file);
+        let stage = Stage::new();
+        let text = on_stage(&std::fs::read_to_string(&file).unwrap(), &stage);
+        let staged = stage.at("example.toml");
+        std::fs::write(&staged, &text).unwrap();
+        let checked = check(Path::new(&staged));
         let said =
             String::from_utf8_lossy(&checked.stderr) + String::from_utf8_lossy(&checked.stdout);
         if checked.status.code() == Some(2) && only_lacks_programs(&said) {
@@ -56,8 +82,6 @@ fn every_example_runs() {
             continue;
         }
         assert_eq!(checked.status.code(), Some(0), "{name}:\n{said}");
-        let stage = Stage::new();
-        let text = std::fs::read_to_string(&file).unwrap();
         let mut daemon = Launch::on(&stage).config(text).start();
         until(
             &format!("{name} to be healthy"),
