@@ -41,7 +41,10 @@ impl Splitter {
             let window = &rest[..rest.len().min(room + 1)];
             match memchr(b'\n', window) {
                 Some(end) => {
-                    self.give(&rest[..end], sink);
+                    // A line that was shown already and ends with no more bytes needs no further piece.
+                    if !(self.continuing && self.held.is_empty() && end == 0) {
+                        self.give(&rest[..end], sink);
+                    }
                     self.continuing = false;
                     rest = &rest[end + 1..];
                 }
@@ -128,6 +131,36 @@ mod tests {
         assert_eq!(
             (count(MAX_LINE), count(MAX_LINE + 1), count(10 * MAX_LINE)),
             (1, 2, 10)
+        );
+    }
+
+    #[test]
+    fn a_newline_that_comes_late_adds_no_piece() {
+        let mut splitter = Splitter::new();
+        let mut pieces = Vec::new();
+        let mut sink = |piece: super::Piece<'_>| {
+            pieces.push(([piece.head, piece.tail].concat(), piece.starts_line));
+        };
+        splitter.feed(b"name: ", &mut sink);
+        splitter.flush(&mut sink);
+        splitter.feed(b"\nnext\n", &mut sink);
+        assert_eq!(
+            pieces,
+            [(b"name: ".to_vec(), true), (b"next".to_vec(), true)]
+        );
+    }
+
+    #[test]
+    fn an_endless_line_takes_bounded_room_and_an_ended_one_none() {
+        let mut splitter = Splitter::new();
+        for size in (1..9000).step_by(97) {
+            splitter.feed(&vec![b'x'; size], &mut |_| {});
+            assert!(splitter.held.capacity() <= 2 * MAX_LINE);
+        }
+        splitter.feed(b"\n", &mut |_| {});
+        assert_eq!(
+            (splitter.has_partial(), splitter.held.capacity()),
+            (false, 0)
         );
     }
 
