@@ -1,6 +1,6 @@
 //! The other end of the control socket: one request, one answer.
 
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,6 +15,12 @@ const SPIN: Duration = Duration::from_millis(100);
 
 /// Before this a spinner would only flicker.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// How long a question that needs no waiting may stay without an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// The longest answer that is read: some 30,000 services.
+const MAX_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -50,41 +56,77 @@ fn converse(
     waiting_for: Option<&str>,
 ) -> io::Result<Response> {
     stream.write_all(&frame::encode(request))?;
-    let spinner = waiting_for.filter(|_| io::stderr().is_terminal());
-    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut spinner = Spinner::new(waiting_for.filter(|_| spins()));
+    // Who asks for a change waits as long as it takes, or as was asked; a question is answered at once.
+    let patience = waiting_for.is_none().then_some(ANSWER_WITHIN);
+    let wakes = spinner.text.is_some() || patience.is_some();
+    stream.set_read_timeout(wakes.then_some(SPIN))?;
+    let mut reader = BufReader::new(stream.take(MAX_ANSWER_BYTES));
     let mut line = Vec::new();
-    let started = Instant::now();
-    let mut turns = 0;
-    stream.set_read_timeout(spinner.map(|_| SPIN))?;
     loop {
         match reader.read_until(b'\n', &mut line) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(_) if line.ends_with(b"\n") => break,
             Ok(_) => {}
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-                ) =>
-            {
-                if let Some(text) = spinner.filter(|_| started.elapsed() > PATIENCE) {
-                    let _ = write!(
-                        io::stderr(),
-                        "\r{} {text} ({}s)",
-                        FRAMES[turns % FRAMES.len()],
-                        started.elapsed().as_secs()
-                    );
-                    turns += 1;
+            Err(error) if is_timeout(&error) => {
+                if patience.is_some_and(|patience| spinner.started.elapsed() > patience) {
+                    let text = "it takes too long; is it stopped?";
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, text));
                 }
+                spinner.turn();
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    if turns > 0 {
-        let _ = write!(io::stderr(), "\r\x1b[K");
-    }
     serde_json::from_slice(&line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
+}
+
+/// Only where a person looks, at a terminal that can go back in its line.
+fn spins() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// A sign of life on standard error. Dropping it leaves the line clean.
+struct Spinner<'a> {
+    text: Option<&'a str>,
+    started: Instant,
+    turns: usize,
+}
+
+impl Spinner<'_> {
+    fn new(text: Option<&str>) -> Spinner<'_> {
+        Spinner {
+            text,
+            started: Instant::now(),
+            turns: 0,
+        }
+    }
+
+    fn turn(&mut self) {
+        let elapsed = self.started.elapsed();
+        if let Some(text) = self.text.filter(|_| elapsed > PATIENCE) {
+            let frame = FRAMES[self.turns % FRAMES.len()];
+            let seconds = elapsed.as_secs();
+            let _ = write!(io::stderr(), "\r{frame} {text} ({seconds}s)");
+            self.turns += 1;
+        }
+    }
+}
+
+impl Drop for Spinner<'_> {
+    fn drop(&mut self) {
+        if self.turns > 0 {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
 }
 
 const FRAMES: [&str; 4] = ["|", "/", "-", "\\"];

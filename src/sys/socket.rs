@@ -5,7 +5,10 @@
 //! abstract one (unix(7)), named after the PID namespace and the user; it has no permissions, so both
 //! ends look at the other's credentials (SO_PEERCRED).
 
+mod connect;
 mod places;
+
+pub use connect::{ConnectError, connect};
 
 use std::fmt;
 use std::fs::{self, DirBuilder};
@@ -204,72 +207,9 @@ fn live_daemon(address: &Address) -> Option<BindError> {
     }
 }
 
-/// Why no daemon was reached.
-#[derive(Debug)]
-pub struct ConnectError {
-    /// Where it was looked for, and what was found there.
-    pub tried: Vec<(Address, io::Error)>,
-}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Could not connect to the daemon")?;
-        for (address, error) in &self.tried {
-            write!(f, "\n  tried {address}: {error}")?;
-        }
-        Ok(())
-    }
-}
-
-/// Connects to the daemon at the named place, or at the first default one where one lives.
-///
-/// # Errors
-/// Every place that was tried.
-pub fn connect(explicit: Option<&Path>) -> Result<(UnixStream, Address), ConnectError> {
-    let places = match explicit {
-        Some(path) => vec![Address::from(path)],
-        None => places::to_look(),
-    };
-    let mut tried = Vec::new();
-    for address in places {
-        match connect_to(&address) {
-            Ok(stream) => return Ok((stream, address)),
-            Err(error) => tried.push((address, error)),
-        }
-    }
-    Err(ConnectError { tried })
-}
-
-/// A daemon that has many clients waiting at its door is tried again for a while.
-fn connect_to(address: &Address) -> io::Result<UnixStream> {
-    let mut result = open_stream(address);
-    for _ in 0..TRIES {
-        if !matches!(result, Err(Errno::EAGAIN)) {
-            break;
-        }
-        std::thread::sleep(BETWEEN_TRIES);
-        result = open_stream(address);
-    }
-    let stream = match result {
-        Err(Errno::EAGAIN) => {
-            let text = "a daemon is there and takes no connections; is it stopped?";
-            return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
-        }
-        result => result?,
-    };
-    let uid = peer(stream.as_fd())?.uid;
-    // Root can see for itself what it talks to.
-    if is_believed(uid) || geteuid().is_root() {
-        return Ok(stream);
-    }
-    Err(io::Error::new(
-        io::ErrorKind::PermissionDenied,
-        format!("it belongs to another user ({uid})"),
-    ))
-}
-
 /// Whether a socket's owner is believed to be the daemon: anybody can make an abstract name. Root,
-/// ourselves, and whoever the container runs as.
+/// ourselves, and whoever the container runs as. A real daemon of any other user looks like a squatter,
+/// and ours starts beside it.
 fn is_believed(uid: u32) -> bool {
     uid == 0 || uid == geteuid().as_raw() || uid == places::uid_of_init()
 }

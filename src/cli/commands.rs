@@ -1,0 +1,278 @@
+//! What can be typed, as a table: help, completions and the check of words read it. What the words
+//! mean is said in `arguments`; a test holds the two together.
+
+/// What follows an option, or a subcommand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    /// A file's path.
+    File,
+    /// A directory's path.
+    Directory,
+    /// Free text.
+    Text,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// The name of a service.
+    Service,
+}
+
+/// One option.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flag {
+    /// With its dashes.
+    pub name: &'static str,
+    /// Its value's kind, and the name that help gives it; None for a switch.
+    pub value: Option<(Value, &'static str)>,
+    pub about: &'static str,
+}
+
+/// One subcommand.
+#[derive(Debug)]
+pub(super) struct Spec {
+    pub name: &'static str,
+    /// What follows it in help.
+    pub words: &'static str,
+    pub about: &'static str,
+    pub flags: &'static [Flag],
+    /// What its positional words are; None where it takes none.
+    pub takes: Option<Value>,
+    /// Whole command lines.
+    pub examples: &'static [&'static str],
+}
+
+const fn switch(name: &'static str, about: &'static str) -> Flag {
+    Flag {
+        name,
+        value: None,
+        about,
+    }
+}
+
+const fn option(
+    name: &'static str,
+    value: Value,
+    shown: &'static str,
+    about: &'static str,
+) -> Flag {
+    Flag {
+        name,
+        value: Some((value, shown)),
+        about,
+    }
+}
+
+const JSON: Flag = switch("--json", "as JSON");
+const ALL: Flag = switch("--all", "every service");
+const NO_WAIT: Flag = switch("--no-wait", "do not wait for the outcome");
+const TIMEOUT: Flag = option(
+    "--timeout",
+    Value::Text,
+    "DURATION",
+    "give up waiting after this long (10, 500ms, 1m30s)",
+);
+const DIR: Flag = option(
+    "--dir",
+    Value::Directory,
+    "DIR",
+    "where (default: /usr/local/bin)",
+);
+
+/// Options that any call takes, before or after the subcommand.
+pub(super) const GLOBAL: [Flag; 7] = [
+    option(
+        "--config",
+        Value::File,
+        "FILE",
+        "configuration (default: /services.toml)",
+    ),
+    option(
+        "--socket",
+        Value::File,
+        "PATH",
+        "control socket (default: /run/go-overlay/control.sock)",
+    ),
+    option(
+        "--color",
+        Value::OneOf(&["auto", "always", "never"]),
+        "WHEN",
+        "auto, always or never",
+    ),
+    switch("--debug", "say more"),
+    switch("--no-install", "do not put a symlink into PATH"),
+    switch("--version", "print the version (-V)"),
+    switch("--help", "print this, or a command's own help (-h)"),
+];
+
+/// Every subcommand, in the groups that help shows.
+pub(super) const GROUPS: [(&str, &[Spec]); 3] = [
+    ("Look", &LOOK),
+    ("Change", &CHANGE),
+    ("Without a daemon", &OFFLINE),
+];
+
+const LOOK: [Spec; 4] = [
+    Spec {
+        name: "list",
+        words: "",
+        about: "every service with its state",
+        flags: &[JSON],
+        takes: None,
+        examples: &["go-overlay list", "go-overlay list --json"],
+    },
+    Spec {
+        name: "status",
+        words: "[SERVICE]",
+        about: "the counts, or everything about one service",
+        flags: &[JSON],
+        takes: Some(Value::Service),
+        examples: &["go-overlay status", "go-overlay status web"],
+    },
+    Spec {
+        name: "health",
+        words: "",
+        about: "exit 0 when all is up (for HEALTHCHECK)",
+        flags: &[JSON],
+        takes: None,
+        examples: &["HEALTHCHECK CMD [\"/go-overlay\", \"health\"]"],
+    },
+    Spec {
+        name: "wait",
+        words: "SERVICE --for CONDITION",
+        about: "wait until it is running, healthy, …",
+        flags: &[
+            option(
+                "--for",
+                Value::OneOf(&["running", "healthy", "stopped", "completed"]),
+                "CONDITION",
+                "running, healthy, stopped or completed",
+            ),
+            TIMEOUT,
+            JSON,
+        ],
+        takes: Some(Value::Service),
+        examples: &[
+            "go-overlay wait db --for healthy --timeout 30s",
+            "go-overlay wait migrate --for completed",
+        ],
+    },
+];
+
+const CHANGE: [Spec; 5] = [
+    Spec {
+        name: "start",
+        words: "SERVICE…",
+        about: "start services and what they depend on",
+        flags: &[ALL, NO_WAIT, TIMEOUT, JSON],
+        takes: Some(Value::Service),
+        examples: &[
+            "go-overlay start web worker",
+            "go-overlay start --all --timeout 1m",
+        ],
+    },
+    Spec {
+        name: "stop",
+        words: "SERVICE…",
+        about: "stop services",
+        flags: &[ALL, NO_WAIT, TIMEOUT, JSON],
+        takes: Some(Value::Service),
+        examples: &["go-overlay stop web", "go-overlay stop --all --no-wait"],
+    },
+    Spec {
+        name: "restart",
+        words: "SERVICE…",
+        about: "stop services and start them again",
+        flags: &[
+            ALL,
+            switch("--with-dependents", "what depends on them too"),
+            NO_WAIT,
+            TIMEOUT,
+            JSON,
+        ],
+        takes: Some(Value::Service),
+        examples: &[
+            "go-overlay restart web worker",
+            "go-overlay restart db --with-dependents --timeout 1m",
+        ],
+    },
+    Spec {
+        name: "signal",
+        words: "SERVICE SIGNAL",
+        about: "send a signal to a service's main process",
+        flags: &[],
+        takes: Some(Value::Service),
+        examples: &["go-overlay signal nginx HUP"],
+    },
+    Spec {
+        name: "shutdown",
+        words: "",
+        about: "stop everything and end the daemon",
+        flags: &[option(
+            "--exit-code",
+            Value::Text,
+            "N",
+            "the daemon's exit code",
+        )],
+        takes: None,
+        examples: &["go-overlay shutdown", "go-overlay shutdown --exit-code 3"],
+    },
+];
+
+const OFFLINE: [Spec; 5] = [
+    Spec {
+        name: "check",
+        words: "[FILE]",
+        about: "check a configuration and show the start order",
+        flags: &[JSON],
+        takes: Some(Value::File),
+        examples: &["go-overlay check", "go-overlay check services.toml --json"],
+    },
+    Spec {
+        name: "install",
+        words: "",
+        about: "put a symlink to this program into PATH",
+        flags: &[DIR],
+        takes: None,
+        examples: &[
+            "/opt/go-overlay install",
+            "/opt/go-overlay install --dir /usr/bin",
+        ],
+    },
+    Spec {
+        name: "uninstall",
+        words: "",
+        about: "remove the symlink",
+        flags: &[DIR],
+        takes: None,
+        examples: &["go-overlay uninstall"],
+    },
+    Spec {
+        name: "completions",
+        words: "SHELL",
+        about: "print a completion script for bash, zsh or fish",
+        flags: &[],
+        takes: Some(Value::OneOf(&["bash", "zsh", "fish"])),
+        examples: &[
+            "eval \"$(go-overlay completions bash)\"",
+            "source <(go-overlay completions zsh)",
+            "go-overlay completions fish | source",
+        ],
+    },
+    Spec {
+        name: "version",
+        words: "",
+        about: "print the version, and the daemon's where one runs",
+        flags: &[JSON],
+        takes: None,
+        examples: &["go-overlay version --json"],
+    },
+];
+
+/// Every subcommand, in the order of help.
+pub(super) fn all() -> impl Iterator<Item = &'static Spec> + Clone {
+    GROUPS.iter().flat_map(|(_, specs)| specs.iter())
+}
+
+/// The subcommand of this name.
+pub(super) fn find(name: &str) -> Option<&'static Spec> {
+    all().find(|spec| spec.name == name)
+}

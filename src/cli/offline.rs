@@ -1,0 +1,125 @@
+//! Subcommands that need no daemon.
+
+use std::io;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::talk::as_json;
+use super::{DONE, FAILED, USAGE, complain, print};
+use crate::config::{self, Config, Finding, Severity};
+use crate::daemon;
+use crate::render::ColorChoice;
+use crate::sys::facts::SystemFacts;
+
+/// Checks a configuration: prints every finding, and the order in which its services start.
+pub(super) fn check(file: Option<PathBuf>, json: bool, color: ColorChoice) -> i32 {
+    let named = file.or_else(|| super::variable("GO_OVERLAY_CONFIG"));
+    let path = named.unwrap_or_else(|| PathBuf::from(daemon::DEFAULT_CONFIG));
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => {
+            complain(&format!(
+                "error: cannot read {}: {error}\n  = help: name the file: go-overlay check FILE\n",
+                path.display()
+            ));
+            return USAGE;
+        }
+    };
+    let checked = config::check(&text, &SystemFacts::new());
+    let file = path.display().to_string();
+    let code = if checked.config.is_some() {
+        DONE
+    } else {
+        USAGE
+    };
+    if json {
+        let shown = print(&as_json(&report(
+            &file,
+            &text,
+            checked.config.as_ref(),
+            &checked.findings,
+        )));
+        return if code == DONE { shown } else { code };
+    }
+    let color = daemon::wants_color(color, &io::stderr());
+    complain(&config::render(&checked.findings, &file, &text, color));
+    let Some(config) = checked.config else {
+        return code;
+    };
+    print(&in_words(&file, &config))
+}
+
+fn report(file: &str, text: &str, config: Option<&Config>, findings: &[Finding]) -> Value {
+    let order = config.map(|config| {
+        let names = config.start_order().into_iter();
+        let names = names.filter_map(|index| config.services.get(index));
+        names
+            .map(|service| service.name.clone())
+            .collect::<Vec<_>>()
+    });
+    let findings: Vec<Value> = findings
+        .iter()
+        .map(|finding| {
+            let (line, column) = line_and_column(text, finding.span.start);
+            json!({
+                "severity": match finding.severity {
+                    Severity::Error => "error",
+                    Severity::Warning => "warning",
+                },
+                "line": line,
+                "column": column,
+                "message": finding.message,
+                "label": finding.label,
+                "help": finding.help,
+            })
+        })
+        .collect();
+    json!({ "file": file, "ok": config.is_some(), "findings": findings, "start_order": order })
+}
+
+/// Counted from 1, the column in characters.
+fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at.min(text.len())).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (line, before[start..].chars().count() + 1)
+}
+
+fn in_words(file: &str, config: &Config) -> String {
+    let mut text = match config.services.len() {
+        0 => return format!("{file} is good: it has no services\n"),
+        1 => format!("{file} is good: 1 service\n"),
+        count => format!("{file} is good: {count} services, which start in this order:\n"),
+    };
+    let order = config.start_order().into_iter();
+    for (number, service) in (1..).zip(order.filter_map(|index| config.services.get(index))) {
+        let on: Vec<&str> = service
+            .depends_on
+            .iter()
+            .map(|dependency| dependency.on.as_str())
+            .collect();
+        let after = if on.is_empty() {
+            String::new()
+        } else {
+            format!("  after {}", on.join(", "))
+        };
+        let disabled = if service.enabled { "" } else { "  (disabled)" };
+        text.push_str(&format!("{number:>4}. {}{after}{disabled}\n", service.name));
+    }
+    text
+}
+
+/// Prints what was done, a line each.
+pub(super) fn tell(result: Result<Vec<String>, String>) -> i32 {
+    match result {
+        Ok(lines) => {
+            let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            print(&text)
+        }
+        Err(why) => {
+            complain(&format!("error: {why}\n"));
+            FAILED
+        }
+    }
+}

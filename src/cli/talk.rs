@@ -1,0 +1,110 @@
+//! Subcommands that talk to the daemon: ask, show the answer, and say with the exit code what it means.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::{FAILED, NO_DAEMON, complain, print, wrong_usage};
+use crate::client::{self, ClientError};
+use crate::control::message::{Request, Response, Selection};
+use crate::daemon;
+use crate::render::{self, ColorChoice, Style};
+
+/// How this call of the program talks to the daemon and to the user.
+pub(super) struct Client {
+    pub socket: Option<PathBuf>,
+    pub color: ColorChoice,
+}
+
+impl Client {
+    /// Starts, stops or restarts.
+    pub fn change(
+        &self,
+        verb: fn(Selection) -> Request,
+        selection: Selection,
+        json: bool,
+        doing: &str,
+    ) -> i32 {
+        if selection.services.is_empty() != selection.all {
+            return wrong_usage("name the services, or say --all");
+        }
+        let what = if selection.all {
+            "every service".to_owned()
+        } else {
+            selection.services.join(", ")
+        };
+        self.show(&verb(selection), json, Some(&format!("{doing} {what}")))
+    }
+
+    /// Asks and shows the answer. `waiting_for`: what a person is told meanwhile.
+    pub fn show(&self, request: &Request, json: bool, waiting_for: Option<&str>) -> i32 {
+        match client::ask(self.socket.as_deref(), request, waiting_for) {
+            Ok(response) => self.answer(&response, json),
+            Err(error) => no_answer(&error),
+        }
+    }
+
+    fn answer(&self, response: &Response, json: bool) -> i32 {
+        let style = Style {
+            color: daemon::wants_color(self.color, &io::stdout()),
+            width: crate::sys::pty::width_of_stdout(),
+        };
+        let text = match response {
+            Response::Error { message, hint, .. } => {
+                let message = render::plain(message);
+                let hint = hint.as_deref().map(render::plain);
+                let hint = hint.map_or(String::new(), |hint| format!("  = help: {hint}\n"));
+                complain(&format!("error: {message}\n{hint}"));
+                return FAILED;
+            }
+            Response::List { services } if json => as_json(services),
+            Response::System(status) if json => as_json(status),
+            Response::Service(detail) if json => as_json(detail),
+            other if json => as_json(other),
+            Response::List { services } => render::list(services, style),
+            Response::System(status) => render::system(status),
+            Response::Service(detail) => render::service(detail, style),
+            Response::Outcome { services, .. } => render::outcomes(services, style),
+            Response::Health { healthy, reasons } => render::health(*healthy, reasons, style),
+            Response::Done { message } => format!("{}\n", render::plain(message)),
+            Response::Version { version, pid, .. } => {
+                format!("daemon {}, pid {pid}\n", render::plain(version))
+            }
+        };
+        let shown = print(&text);
+        match response {
+            Response::Outcome { ok: false, .. } | Response::Health { healthy: false, .. } => FAILED,
+            _ => shown,
+        }
+    }
+
+    /// Our own version is always known; the daemon's where there is one.
+    pub fn version(&self, json: bool) -> i32 {
+        let daemon = client::ask(self.socket.as_deref(), &Request::Version {}, None).ok();
+        if json {
+            let value =
+                serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "daemon": daemon });
+            return print(&as_json(&value));
+        }
+        let shown = print(&format!("go-overlay {}\n", env!("CARGO_PKG_VERSION")));
+        daemon.map_or(shown, |response| self.answer(&response, false))
+    }
+}
+
+fn no_answer(error: &ClientError) -> i32 {
+    match error {
+        ClientError::NoDaemon(error) => complain(&format!(
+            "error: {error}\n  = help: is the daemon running? Name its socket with --socket PATH or GO_OVERLAY_SOCKET\n"
+        )),
+        ClientError::Broken { address, error } => complain(&format!(
+            "error: no answer from the daemon on {address}: {error}\n"
+        )),
+    }
+    NO_DAEMON
+}
+
+/// For programs: an object or array, laid out over lines.
+pub(super) fn as_json<T: serde::Serialize>(value: &T) -> String {
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    text
+}

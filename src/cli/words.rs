@@ -1,0 +1,243 @@
+//! What people type, put into the form that argh takes.
+//!
+//! argh takes global options only before the subcommand, and neither `--x=y` nor `-h`; and what it says
+//! of an unknown word helps nobody.
+
+use std::ffi::OsString;
+
+use super::commands::{self, Flag, GLOBAL, Spec};
+use crate::config::nearest;
+
+/// The command line without the program's name, taken apart at the first `--`.
+pub(super) fn apart(mut words: Vec<OsString>) -> (Vec<OsString>, Option<Vec<OsString>>) {
+    match words.iter().position(|word| word == "--") {
+        Some(at) => {
+            let main_program = words.split_off(at + 1);
+            words.pop();
+            (words, Some(main_program))
+        }
+        None => (words, None),
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// The help of the whole, or of the subcommand of this name.
+    Help(Option<&'static str>),
+    /// Words for argh.
+    Words(Vec<String>),
+}
+
+/// Puts words in order: global options, the subcommand, its own options and words.
+///
+/// # Errors
+/// What is wrong with a word, with the one that was probably meant.
+pub(super) fn arrange(words: &[String]) -> Result<Asked, String> {
+    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut found = find_command(&words)?;
+    if let Some((at, "help")) = found {
+        // `help list` is `list --help`.
+        words[at] = "--help";
+        found = find_command(&words)?;
+    }
+    let command = match found {
+        Some((_, name)) => Some(commands::find(name).ok_or_else(|| no_command(name))?),
+        None => None,
+    };
+    let (mut front, mut rest) = (Vec::new(), Vec::new());
+    let mut helps = false;
+    let mut at = 0;
+    while at < words.len() {
+        let word = words[at];
+        at += 1;
+        if !is_option(word) {
+            rest.push(word.to_owned());
+            continue;
+        }
+        let (flag, mut value) = option(word, command)?;
+        if flag.value.is_some() && value.is_none() {
+            value = words.get(at).map(|word| (*word).to_owned());
+            at += 1;
+        }
+        let written = as_two_words(flag, value)?;
+        helps |= flag.name == "--help";
+        if is_global(flag.name) {
+            front.extend(written);
+        } else {
+            rest.extend(written);
+        }
+    }
+    if helps {
+        return Ok(Asked::Help(command.map(|command| command.name)));
+    }
+    let Some(command) = command else {
+        return Ok(Asked::Words(front));
+    };
+    // Options of its own may have been typed before the subcommand.
+    if let Some(at) = rest.iter().position(|word| word == command.name) {
+        rest.remove(at);
+    }
+    front.push(command.name.to_owned());
+    front.extend(rest);
+    Ok(Asked::Words(front))
+}
+
+/// A lone dash is a word like any other.
+fn is_option(word: &str) -> bool {
+    word.len() > 1 && word.starts_with('-')
+}
+
+fn is_global(name: &str) -> bool {
+    GLOBAL.iter().any(|flag| flag.name == name)
+}
+
+/// The first word that is neither an option nor an option's value, and its place.
+fn find_command<'w>(words: &[&'w str]) -> Result<Option<(usize, &'w str)>, String> {
+    let mut at = 0;
+    while at < words.len() {
+        let word = words[at];
+        if !is_option(word) {
+            return Ok(Some((at, word)));
+        }
+        let takes_next = !word.contains('=')
+            && GLOBAL
+                .iter()
+                .chain(commands::all().flat_map(|spec| spec.flags))
+                .any(|flag| flag.name == word && flag.value.is_some());
+        at += if takes_next { 2 } else { 1 };
+    }
+    Ok(None)
+}
+
+fn option(word: &str, command: Option<&Spec>) -> Result<(Flag, Option<String>), String> {
+    let (name, value) = match word.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (word, None),
+    };
+    let name = match name {
+        "-h" => "--help",
+        "-V" => "--version",
+        name => name,
+    };
+    let own = command.map_or(&[][..], |command| command.flags);
+    let mut known = own.iter().chain(&GLOBAL);
+    if let Some(flag) = known.clone().find(|flag| flag.name == name) {
+        return Ok((*flag, value));
+    }
+    let of = command.map_or(String::new(), |command| format!(" of `{}`", command.name));
+    let near = nearest_option(name, &mut known)
+        .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+    Err(format!("there is no option `{name}`{of}{near}"))
+}
+
+/// The dashes, which all options have, say nothing about likeness.
+fn nearest_option<'f>(name: &str, known: impl Iterator<Item = &'f Flag>) -> Option<String> {
+    let names = known.map(|flag| flag.name.trim_start_matches('-'));
+    nearest(name.trim_start_matches('-'), names).map(|near| format!("--{near}"))
+}
+
+fn as_two_words(flag: Flag, value: Option<String>) -> Result<Vec<String>, String> {
+    match (flag.value, value) {
+        (None, None) => Ok(vec![flag.name.to_owned()]),
+        (Some(_), Some(value)) => Ok(vec![flag.name.to_owned(), value]),
+        (None, Some(_)) => Err(format!("`{}` takes no value", flag.name)),
+        (Some((_, shown)), None) => Err(format!("`{0}` needs a value: {0} {shown}", flag.name)),
+    }
+}
+
+fn no_command(name: &str) -> String {
+    match nearest(name, commands::all().map(|spec| spec.name)) {
+        Some(near) => format!("there is no command `{name}`; did you mean `{near}`?"),
+        None => {
+            format!("there is no command `{name}`; to supervise a program: go-overlay -- {name} …")
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Asked, apart, arrange};
+
+    fn arranged(line: &str) -> String {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        match arrange(&words) {
+            Ok(Asked::Help(of)) => format!("HELP {}", of.unwrap_or("of all")),
+            Ok(Asked::Words(words)) => words.join(" "),
+            Err(why) => format!("error: {why}"),
+        }
+    }
+
+    #[test]
+    fn words_come_in_the_order_of_argh() {
+        for (typed, wanted) in [
+            ("", ""),
+            ("list", "list"),
+            ("list --socket=/s --json", "--socket /s list --json"),
+            ("--json list --debug", "--debug list --json"),
+            ("--config a=b check", "--config a=b check"),
+            ("--config=a=b", "--config a=b"),
+            ("start web --timeout 5 db", "start web --timeout 5 db"),
+            ("--timeout list start list", "start --timeout list list"),
+            ("signal list TERM", "signal list TERM"),
+            ("wait x --for=running", "wait x --for running"),
+            ("status -", "status -"),
+            ("-V", "--version"),
+            ("-h", "HELP of all"),
+            ("help", "HELP of all"),
+            ("--debug --help", "HELP of all"),
+            ("help list", "HELP list"),
+            ("list -h", "HELP list"),
+        ] {
+            assert_eq!(arranged(typed), wanted, "{typed}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_what_was_meant() {
+        for (typed, part) in [
+            ("lst", "no command `lst`; did you mean `list`?"),
+            (
+                "nginx -g x",
+                "no command `nginx`; to supervise a program: go-overlay -- nginx",
+            ),
+            (
+                "list --jsno",
+                "no option `--jsno` of `list`; did you mean `--json`?",
+            ),
+            (
+                "list --with-dependents",
+                "no option `--with-dependents` of `list`",
+            ),
+            ("--confg x", "no command `x`"),
+            ("--confg=x", "did you mean `--config`?"),
+            ("list --json=yes", "`--json` takes no value"),
+            ("list --socket", "`--socket` needs a value: --socket PATH"),
+            ("signal web -9", "no option `-9` of `signal`"),
+            ("help lst", "did you mean `list`?"),
+        ] {
+            let said = arranged(typed);
+            assert!(said.starts_with("error: ") && said.contains(part), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_main_program_keeps_its_words() {
+        let words = |line: &str| line.split(' ').map(Into::into).collect();
+        let (own, main) = apart(words("--debug -- sh -c -- x"));
+        assert_eq!(own, ["--debug"]);
+        assert_eq!(main.unwrap(), ["sh", "-c", "--", "x"]);
+        assert_eq!(apart(words("list")).1, None);
+        assert_eq!(apart(words("--")).1.unwrap(), [""; 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_typed_panics(line in "(-{0,3}(help|list|json|config|socket|timeout|x|=| ){0,3} ?){0,6}") {
+            let _ = arranged(&line);
+        }
+    }
+}

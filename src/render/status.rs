@@ -1,0 +1,136 @@
+//! The words of `status`, `health`, and of what became of services.
+
+use super::{GREEN, RED, Style, bytes, color_of, health_name, plain, seconds, yes_or_no};
+use crate::control::message::{Health, Outcome, ServiceDetail, State, SystemStatus};
+
+/// The line of `status`.
+pub fn system(status: &SystemStatus) -> String {
+    let always = [
+        ("Total", status.total),
+        ("Running", status.running),
+        ("Failed", status.failed),
+    ];
+    let where_any = [
+        ("Pending", status.pending),
+        ("Starting", status.starting),
+        ("Stopping", status.stopping),
+        ("Stopped", status.stopped),
+    ];
+    let any = where_any.into_iter().filter(|(_, count)| *count > 0);
+    let counts: Vec<String> = always
+        .into_iter()
+        .chain(any)
+        .map(|(name, count)| format!("{name}: {count}"))
+        .collect();
+    let down = if status.shutting_down {
+        " (shutting down)"
+    } else {
+        ""
+    };
+    format!("System Status: {}{down}\n", counts.join(", "))
+}
+
+/// Everything about one service, a line each; what there is not has none.
+pub fn service(detail: &ServiceDetail, style: Style) -> String {
+    let status = &detail.status;
+    let dependencies: Vec<String> = detail
+        .depends_on
+        .iter()
+        .map(|dependency| {
+            let met = if dependency.met { "met" } else { "not met" };
+            format!("{} ({}, {met})", dependency.name, dependency.condition)
+        })
+        .collect();
+    let health = (status.health != Health::None).then(|| health_name(status.health).to_owned());
+    let stop = format!(
+        "{}, SIGKILL after {}",
+        detail.stop_signal,
+        seconds(detail.stop_timeout_seconds)
+    );
+    let list = |names: &[String]| (!names.is_empty()).then(|| names.join(", "));
+    let lines = [
+        ("PID", status.pid.map(|pid| pid.to_string())),
+        ("Uptime", status.uptime_seconds.map(seconds)),
+        ("Health", health),
+        ("Restarts", Some(status.restarts.to_string())),
+        ("Last exit", detail.last_exit.clone()),
+        ("CPU", status.cpu_seconds.map(|cpu| format!("{cpu:.2}s"))),
+        ("Memory", status.memory_bytes.map(bytes)),
+        ("Command", Some(command_line(&detail.command))),
+        ("User", detail.user.clone()),
+        ("Required", Some(yes_or_no(status.required).into())),
+        ("Enabled", Some(yes_or_no(status.enabled).into())),
+        ("Depends on", list(&dependencies)),
+        ("Dependents", list(&detail.dependents)),
+        ("Stops on", Some(stop)),
+        ("Log file", detail.log_file.clone()),
+    ];
+    let state = state_and_detail(status.state, &status.detail, style);
+    let mut text = format!(
+        "{:<11} {}\n{:<11} {state}\n",
+        "Name",
+        plain(&status.name),
+        "State"
+    );
+    for (name, value) in lines {
+        if let Some(value) = value {
+            text.push_str(&format!("{name:<11} {}\n", plain(&value)));
+        }
+    }
+    text
+}
+
+/// As a shell would take it, so that it can be tried by hand.
+fn command_line(words: &[String]) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    let quoted: Vec<String> = words
+        .iter()
+        .map(|word| match !word.is_empty() && word.chars().all(is_bare) {
+            true => word.clone(),
+            false => format!("'{}'", word.replace('\'', "'\\''")),
+        })
+        .collect();
+    quoted.join(" ")
+}
+
+/// What became of services, a line each.
+pub fn outcomes(outcomes: &[Outcome], style: Style) -> String {
+    let names = outcomes.iter().map(|outcome| plain(&outcome.name));
+    let names: Vec<String> = names.collect();
+    let width = names.iter().map(|name| name.chars().count()).max();
+    let width = width.unwrap_or(0);
+    let mut text = String::new();
+    for (outcome, name) in outcomes.iter().zip(names) {
+        let mark = mark(outcome.ok, style);
+        let state = state_and_detail(outcome.state, &outcome.detail, style);
+        text.push_str(&format!("{mark} {name:<width$}  {state}\n"));
+    }
+    text
+}
+
+/// The verdict of `health`, with a line for each reason against it.
+pub fn health(healthy: bool, reasons: &[String], style: Style) -> String {
+    if healthy {
+        return format!("{}\n", style.paint(GREEN, "healthy"));
+    }
+    let mut text = format!("{}\n", style.paint(RED, "not healthy"));
+    for reason in reasons {
+        text.push_str(&format!("  {}\n", plain(reason)));
+    }
+    text
+}
+
+fn mark(ok: bool, style: Style) -> String {
+    match ok {
+        true => style.paint(GREEN, "✓"),
+        false => style.paint(RED, "✗"),
+    }
+}
+
+fn state_and_detail(state: State, detail: &str, style: Style) -> String {
+    let state = style.paint(color_of(state), state.name());
+    match detail {
+        "" => state,
+        detail => format!("{state} ({})", plain(detail)),
+    }
+}

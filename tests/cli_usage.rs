@@ -1,0 +1,373 @@
+//! The command line as a user meets it: exit codes, help, and what is said when something is wrong.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use support::{Launch, PROGRAM, Stage, cli, quoted};
+
+fn program(args: &[&str]) -> Output {
+    Command::new(PROGRAM)
+        .args(args)
+        .env_remove("GO_OVERLAY_CONFIG")
+        .env_remove("GO_OVERLAY_SOCKET")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn sleeper(name: &str) -> String {
+    format!("[[services]]\nname = {name:?}\ncommand = \"sleep\"\nargs = [\"1000\"]\n")
+}
+
+#[test]
+fn help_and_version_are_no_failure() {
+    for args in [&["--help"][..], &["-h"], &["help"], &["--debug", "-h"]] {
+        let output = program(args);
+        assert_eq!(code(&output), 0);
+        assert!(out(&output).contains("Usage:"), "{args:?}");
+    }
+    for args in [&["help", "restart"][..], &["restart", "web", "-h"]] {
+        assert!(out(&program(args)).starts_with("restart: "), "{args:?}");
+    }
+    assert!(out(&program(&["-V"])).starts_with("go-overlay "));
+}
+
+#[test]
+fn wrong_usage_is_2_and_says_what_was_meant() {
+    for (args, part) in [
+        (&["lst"][..], "did you mean `list`?"),
+        (&["list", "--jsn"], "did you mean `--json`?"),
+        (&["list", "--json=1"], "takes no value"),
+        (&["list", "web"], "web"),
+        (&["start"], "name the services, or say --all"),
+        (&["stop", "web", "--all"], "name the services, or say --all"),
+        (&["start", "web", "--timeout", "soon"], "soon"),
+        (&["wait", "web"], "--for"),
+        (
+            &["wait", "web", "--for", "ever"],
+            "running, healthy, stopped or completed",
+        ),
+        (&["signal", "web"], "signal"),
+        (&["shutdown", "--exit-code", "256"], "256"),
+        (&["completions", "tcsh"], "bash, zsh and fish"),
+        (&["list", "--color=pink"], "auto, always or never"),
+        (&["list", "--", "sh"], "does not go with a command"),
+        (&["nginx", "-g"], "go-overlay -- nginx"),
+    ] {
+        let output = program(args);
+        assert_eq!(code(&output), 2, "{args:?}: {output:?}");
+        assert!(err(&output).contains(part), "{args:?}: {}", err(&output));
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn no_daemon_is_3_and_names_the_socket() {
+    let stage = Stage::new();
+    for args in [&["list"][..], &["health"], &["stop", "--all"]] {
+        let output = cli(&stage.socket(), args);
+        assert_eq!(code(&output), 3, "{args:?}");
+        let said = err(&output);
+        assert!(said.contains("Could not connect"), "{said}");
+        assert!(
+            said.contains(&stage.at("control/go-overlay.sock")),
+            "{said}"
+        );
+        assert!(said.contains("--socket"), "{said}");
+    }
+    let output = Command::new(PROGRAM)
+        .arg("list")
+        .env("GO_OVERLAY_SOCKET", stage.socket())
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 3);
+    assert!(err(&output).contains(&stage.at("control/go-overlay.sock")));
+}
+
+#[test]
+fn options_may_stand_anywhere() {
+    let stage = Stage::new();
+    let daemon = Launch::on(&stage).config(sleeper("web")).start();
+    daemon.wait_state("web", "RUNNING");
+    let socket = daemon.socket.display().to_string();
+    for args in [
+        vec![
+            "list".to_owned(),
+            format!("--socket={socket}"),
+            "--json".into(),
+        ],
+        vec![
+            "--json".into(),
+            "--socket".into(),
+            socket.clone(),
+            "list".into(),
+        ],
+        vec![
+            "list".into(),
+            "--json".into(),
+            "--socket".into(),
+            socket,
+            "--color=never".into(),
+        ],
+    ] {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let rows: Value = serde_json::from_str(&out(&program(&args))).unwrap();
+        assert_eq!(rows[0]["name"], "web", "{args:?}");
+    }
+}
+
+#[test]
+fn outcomes_decide_the_exit_code() {
+    let stage = Stage::new();
+    let text = format!(
+        "{}\n[[services]]\nname = \"bad\"\ncommand = \"sh\"\nargs = [\"-c\", \"exit 3\"]\n",
+        sleeper("web")
+    );
+    let daemon = Launch::on(&stage).config(text).start();
+    daemon.wait_state("web", "RUNNING");
+    daemon.wait_state("bad", "FAILED");
+    for (args, wanted, part) in [
+        (&["list"][..], 0, "NAME"),
+        (
+            &["status"],
+            0,
+            "System Status: Total: 2, Running: 1, Failed: 1",
+        ),
+        (&["status", "web"], 0, "sleep 1000"),
+        (&["status", "webb"], 1, "did you mean"),
+        (&["restart", "web"], 0, "✓ web  RUNNING"),
+        (&["wait", "bad", "--for", "running"], 1, "✗ bad  FAILED"),
+        (
+            &["wait", "web", "--for", "stopped", "--timeout", "50ms"],
+            1,
+            "✗ web",
+        ),
+        (&["wait", "web", "--for=running"], 0, "✓ web"),
+        (&["signal", "web", "NOSUCH"], 1, "no signal NOSUCH"),
+        (&["health"], 1, "bad"),
+        (&["stop", "web", "--json"], 0, "\"ok\": true"),
+        (&["version"], 0, "daemon"),
+    ] {
+        let output = daemon.cli(args);
+        assert_eq!(code(&output), wanted, "{args:?}: {output:?}");
+        let said = out(&output) + &err(&output);
+        assert!(said.contains(part), "{args:?}: {said}");
+        // No spinner and no colour in a pipe.
+        assert!(!said.contains('\x1b') && !said.contains('\r'), "{said:?}");
+    }
+    let coloured = out(&daemon.cli(&["list", "--color=always"]));
+    assert!(coloured.contains("\x1b[31mFAILED"), "{coloured:?}");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let stage = Stage::new();
+    let daemon = Launch::on(&stage).config(sleeper("web")).start();
+    for args in [&["list"][..], &["list", "--json"], &["--help"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(PROGRAM)
+            .arg("--socket")
+            .arg(&daemon.socket)
+            .args(args)
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+            .wait_with_output()
+            .unwrap();
+        assert_eq!(code(&output), 0, "{output:?}");
+        assert_eq!(err(&output), "");
+    }
+}
+
+#[test]
+fn a_full_disk_is_a_failure_that_is_told() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let output = Command::new(PROGRAM)
+        .arg("--help")
+        .stdout(full.unwrap())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
+    assert_eq!(code(&output), 1);
+    assert!(err(&output).contains("cannot write the output"));
+}
+
+#[test]
+fn check_shows_the_order_or_every_problem() {
+    let stage = Stage::new();
+    let good = format!("{}depends_on = \"db\"\n{}", sleeper("web"), sleeper("db"));
+    let good = stage.file("good.toml", &good);
+    let output = program(&["check", &good]);
+    assert_eq!(code(&output), 0, "{output:?}");
+    assert!(
+        out(&output).ends_with("   1. db\n   2. web  after db\n"),
+        "{}",
+        out(&output)
+    );
+    let report: Value = serde_json::from_str(&out(&program(&["check", "--json", &good]))).unwrap();
+    assert_eq!(report["ok"], true);
+    assert_eq!(report["start_order"], serde_json::json!(["db", "web"]));
+
+    let bad = stage.file(
+        "bad.toml",
+        "[[services]]\nname = \"a\"\ncomand = \"sleep\"\n",
+    );
+    let output = program(&["check", &bad]);
+    assert_eq!(code(&output), 2);
+    assert!(err(&output).contains("comand"), "{}", err(&output));
+    assert!(output.stdout.is_empty());
+    let output = program(&["check", "--json", &bad]);
+    assert_eq!(code(&output), 2);
+    let report: Value = serde_json::from_str(&out(&output)).unwrap();
+    assert_eq!(report["ok"], false);
+    assert_eq!(report["start_order"], Value::Null);
+    let lines = report["findings"].as_array().unwrap().iter();
+    assert!(
+        lines.clone().any(|finding| finding["line"] == 3),
+        "{report}"
+    );
+
+    let output = program(&["check", &stage.at("missing.toml")]);
+    assert_eq!(code(&output), 2);
+    assert!(err(&output).contains("missing.toml"));
+    let output = Command::new(PROGRAM)
+        .arg("check")
+        .env("GO_OVERLAY_CONFIG", &good)
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 0);
+}
+
+#[test]
+fn install_makes_a_link_and_uninstall_removes_it() {
+    let stage = Stage::new();
+    let dir = stage.root().display().to_string();
+    assert_eq!(code(&program(&["install", "--dir", &dir])), 0);
+    let link = stage.path("go-overlay");
+    assert!(link.is_symlink());
+    let through = Command::new(&link).arg("--version").output().unwrap();
+    assert!(through.status.success());
+    assert_eq!(code(&program(&["uninstall", "--dir", &dir])), 0);
+    assert!(!link.is_symlink());
+    stage.file("go-overlay", "precious");
+    let output = program(&["install", "--dir", &dir]);
+    assert_eq!(code(&output), 1);
+    assert!(err(&output).contains("no symlink"), "{}", err(&output));
+    assert_eq!(stage.read("go-overlay"), "precious");
+}
+
+#[test]
+fn a_daemon_that_talks_nonsense_or_hangs_up_is_3() {
+    for answer in ["", "nonsense\n", "{\"answer\":\"list\""] {
+        let stage = Stage::new();
+        let listener = UnixListener::bind(stage.socket()).unwrap();
+        let server = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
+            (&stream).write_all(answer.as_bytes()).unwrap();
+        });
+        let output = cli(&stage.socket(), &["list"]);
+        server.join().unwrap();
+        assert_eq!(code(&output), 3, "{answer:?}: {output:?}");
+        assert!(err(&output).contains("no answer from the daemon"));
+    }
+}
+
+#[test]
+fn what_a_stranger_answers_does_not_steer_the_terminal() {
+    let stage = Stage::new();
+    let listener = UnixListener::bind(stage.socket()).unwrap();
+    let server = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).unwrap();
+        let answer = format!(
+            "{{\"answer\":\"done\",\"message\":{}}}\n",
+            quoted("\u{1b}[2Jgone\r\n")
+        );
+        (&stream).write_all(answer.as_bytes()).unwrap();
+    });
+    let output = cli(&stage.socket(), &["shutdown"]);
+    server.join().unwrap();
+    assert_eq!(out(&output), "\\u{1b}[2Jgone\\r\\n\n");
+}
+
+/// What bash offers after these words.
+fn offered(bash: &str, socket: &std::path::Path, words: &[&str]) -> Vec<String> {
+    let script = format!(
+        "PATH={}:$PATH\nsource <(go-overlay completions bash)\nCOMP_WORDS=({})\nCOMP_CWORD={}\n_go_overlay\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        std::path::Path::new(PROGRAM).parent().unwrap().display(),
+        words
+            .iter()
+            .map(|word| quoted(word))
+            .collect::<Vec<_>>()
+            .join(" "),
+        words.len() - 1,
+    );
+    let output = Command::new(bash)
+        .args(["-euc", &script])
+        .env("GO_OVERLAY_SOCKET", socket)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    out(&output).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_commands_options_and_services() {
+    let bash = need!("bash");
+    let stage = Stage::new();
+    let daemon = Launch::on(&stage).config(sleeper("web")).start();
+    let offered = |words: &[&str]| offered(&bash, &daemon.socket, words);
+    assert_eq!(offered(&["go-overlay", "res"]), ["restart"]);
+    assert_eq!(offered(&["go-overlay", "restart", "w"]), ["web"]);
+    assert_eq!(
+        offered(&["go-overlay", "restart", "--with"]),
+        ["--with-dependents"]
+    );
+    assert_eq!(offered(&["go-overlay", "--color", "n"]), ["never"]);
+    assert_eq!(
+        offered(&["go-overlay", "--socket", "/x", "wait", "web", "--for", "h"]),
+        ["healthy"]
+    );
+    assert_eq!(offered(&["go-overlay", "completions", "z"]), ["zsh"]);
+}
+
+#[test]
+fn zsh_and_fish_take_their_scripts() {
+    for (shell, option) in [("zsh", "-n"), ("fish", "--no-execute")] {
+        let Some(found) = support::find_program(shell) else {
+            continue;
+        };
+        let stage = Stage::new();
+        let script = stage.file(shell, &out(&program(&["completions", shell])));
+        let output = Command::new(found)
+            .args([option, &script])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert!(output.stderr.is_empty(), "{output:?}");
+    }
+}
