@@ -60,11 +60,9 @@ fn nginx_with_quoted_arguments_and_a_pre_script() {
     let prepared = stage.at("prepared");
     let server = "location / { return 200 'hello from nginx'; }";
     let conf = nginx_configuration(&stage, port, server);
-    // Neither executable nor with a `#!` line: it is run all the same.
-    let pre_script = stage.file(
-        "prepare.sh",
-        &format!("echo preparing nginx\ntouch {prepared}\n"),
-    );
+    // It is not executable, as a file copied into an image often is; it is run all the same.
+    let text = format!("#!/bin/sh\necho preparing nginx\ntouch {prepared}\n");
+    let pre_script = stage.file("prepare.sh", &text);
     let config = service(
         "nginx",
         &nginx,
