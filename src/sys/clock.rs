@@ -14,3 +14,21 @@ pub fn now() -> Moment {
     let nanos = u64::try_from(time.tv_nsec()).unwrap_or(0);
     Moment(seconds * 1_000_000_000 + nanos)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn goes_forward() {
+        let before = now();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        let passed = now().since(before);
+        assert!(
+            passed.as_millis() >= 2 && passed.as_secs() < 60,
+            "{passed:?}"
+        );
+    }
+}

@@ -1,5 +1,6 @@
 //! The descriptors the daemon was started with.
 
+use std::fs::{File, OpenOptions};
 use std::os::fd::{IntoRawFd, RawFd};
 
 /// Marks everything from 3 on close-on-exec, so that nothing the daemon inherited leaks into children
@@ -37,12 +38,16 @@ pub fn ensure_standard_descriptors() {
         // SAFETY: asking for the flags of a number.
         let closed = unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0;
         if closed {
-            // The lowest free number is the one that is missing. It stays open for the daemon's life.
-            let null = std::fs::OpenOptions::new()
-                .read(true)
-                .write(true)
-                .open("/dev/null");
-            let _ = null.map(IntoRawFd::into_raw_fd);
+            // The lowest free number is the one that is missing. It stays open for the daemon's life, and
+            // in a main program that inherits it. Without a /dev, a folder takes the number: whatever is
+            // written to it is refused, and nobody mistakes it for anything else.
+            let null = OpenOptions::new().read(true).write(true).open("/dev/null");
+            let Ok(null) = null.or_else(|_| File::open("/")) else {
+                continue;
+            };
+            let null = null.into_raw_fd();
+            // SAFETY: clearing a flag of a descriptor that was opened here.
+            unsafe { libc::fcntl(null, libc::F_SETFD, 0) };
         }
     }
 }

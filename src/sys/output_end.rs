@@ -12,8 +12,12 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// PIPE_BUF: what a pipe that polls as writable takes without blocking (pipe(7)).
-const PIPE_BUF: usize = 4096;
+/// PIPE_BUF: what a pipe that polls as writable takes without blocking (pipe(7)), unless another writer
+/// comes between the two calls; there is no better way left by then.
+const PIPE_BYTES: usize = 4096;
+
+/// The room that a pseudo-terminal has at least when it polls as writable is 256 bytes.
+const TERMINAL_BYTES: usize = 128;
 
 /// How to write without blocking.
 #[derive(Debug)]
@@ -35,6 +39,7 @@ enum Way {
 pub struct OutputEnd {
     fd: RawFd,
     way: Way,
+    is_terminal: bool,
 }
 
 impl OutputEnd {
@@ -45,12 +50,17 @@ impl OutputEnd {
         let kind = file.metadata().map(|metadata| metadata.file_type());
         let way = match kind {
             Ok(kind) if kind.is_socket() => Way::Socket,
-            Ok(kind) if kind.is_fifo() || (kind.is_char_device() && is_terminal(fd)) => {
-                reopen(fd).map_or(Way::NoWait, Way::Own)
+            Ok(kind) if kind.is_fifo() => reopen_pipe(fd).map_or(Way::NoWait, Way::Own),
+            Ok(kind) if kind.is_char_device() && is_terminal(fd) => {
+                reopen_terminal(fd).map_or(Way::NoWait, Way::Own)
             }
             _ => Way::Plain,
         };
-        OutputEnd { fd, way }
+        OutputEnd {
+            fd,
+            way,
+            is_terminal: is_terminal(fd),
+        }
     }
 
     /// Writes some of it.
@@ -66,7 +76,14 @@ impl OutputEnd {
                 Err(error)
                     if matches!(
                         error.raw_os_error(),
-                        Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::ESPIPE)
+                        // EPERM is what a filter of system calls says.
+                        Some(
+                            libc::EOPNOTSUPP
+                                | libc::ENOSYS
+                                | libc::EINVAL
+                                | libc::ESPIPE
+                                | libc::EPERM
+                        )
                     ) =>
                 {
                     self.way = Way::Poll;
@@ -75,10 +92,19 @@ impl OutputEnd {
                 result => result,
             },
             Way::Poll => match self.wait_writable(Duration::ZERO)? {
-                true => write_plain(self.fd, &bytes[..bytes.len().min(PIPE_BUF)]),
+                true => write_plain(self.fd, &bytes[..self.little(bytes)]),
                 false => Err(io::ErrorKind::WouldBlock.into()),
             },
         }
+    }
+
+    /// How much of it does not block after poll(2) found the descriptor writable.
+    fn little(&self, bytes: &[u8]) -> usize {
+        let most = match self.is_terminal {
+            true => unsplit(bytes).min(TERMINAL_BYTES),
+            false => PIPE_BYTES,
+        };
+        most.min(bytes.len())
     }
 
     /// What epoll can watch; None where it never has to wait.
@@ -108,17 +134,39 @@ impl OutputEnd {
     }
 }
 
+/// What a terminal's line discipline passes on in one piece: bytes up to a control character, or such a
+/// character alone. A second piece may find no room: the first one claims the whole last buffer.
+fn unsplit(bytes: &[u8]) -> usize {
+    let run = bytes.iter().position(u8::is_ascii_control);
+    run.unwrap_or(bytes.len()).max(1)
+}
+
 fn is_terminal(fd: RawFd) -> bool {
     // SAFETY: asks about a number.
     unsafe { libc::isatty(fd) == 1 }
 }
 
-fn reopen(fd: RawFd) -> io::Result<File> {
-    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+fn reopen_pipe(fd: RawFd) -> io::Result<File> {
+    open_not_blocking(&format!("/proc/self/fd/{fd}"))
+}
+
+/// A container's terminal often belongs to root while the daemon does not run as root: its path is closed
+/// then, but everybody may open the controlling terminal by its general name.
+fn reopen_terminal(fd: RawFd) -> io::Result<File> {
+    open_not_blocking(&format!("/proc/self/fd/{fd}")).or_else(|error| {
+        // SAFETY: asks about a number; an answer is given for the caller's controlling terminal only.
+        match unsafe { libc::tcgetsid(fd) } {
+            0.. => open_not_blocking("/dev/tty"),
+            _ => Err(error),
+        }
+    })
+}
+
+fn open_not_blocking(path: &str) -> io::Result<File> {
     OpenOptions::new()
         .write(true)
-        .custom_flags(flags)
-        .open(format!("/proc/self/fd/{fd}"))
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
 }
 
 fn write_plain(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
@@ -144,3 +192,6 @@ fn write_nowait(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
 fn result(count: isize) -> io::Result<usize> {
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,3 +14,28 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     Ok((read, write))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn only_the_reading_end_does_not_block_and_neither_is_inherited() {
+        let (read, write) = pipe().unwrap();
+        let flags = |end: &OwnedFd| OFlag::from_bits_retain(fcntl(end, FcntlArg::F_GETFL).unwrap());
+        assert!(flags(&read).contains(OFlag::O_NONBLOCK));
+        assert!(!flags(&write).contains(OFlag::O_NONBLOCK));
+        for end in [&read, &write] {
+            assert_eq!(fcntl(end, FcntlArg::F_GETFD).unwrap(), libc::FD_CLOEXEC);
+        }
+        assert_eq!(nix::unistd::write(&write, b"x").unwrap(), 1);
+        let mut buffer = [0; 4];
+        assert_eq!(nix::unistd::read(&read, &mut buffer).unwrap(), 1);
+        assert_eq!(
+            nix::unistd::read(&read, &mut buffer),
+            Err(nix::errno::Errno::EAGAIN)
+        );
+    }
+}

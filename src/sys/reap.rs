@@ -68,7 +68,7 @@ fn decode(status: i32) -> Option<ExitStatus> {
 /// # Errors
 /// EPERM, when it may not be sent to anybody in the group.
 pub fn kill_group(leader: Pid, signal: Signal) -> io::Result<bool> {
-    kill(-leader.0, signal)
+    kill(leader, |number| -number, signal)
 }
 
 /// Sends a signal to one process; false when it is gone.
@@ -76,20 +76,51 @@ pub fn kill_group(leader: Pid, signal: Signal) -> io::Result<bool> {
 /// # Errors
 /// EPERM, when it may not be sent.
 pub fn kill_process(pid: Pid, signal: Signal) -> io::Result<bool> {
-    kill(pid.0, signal)
+    kill(pid, |number| number, signal)
 }
 
-fn kill(target: i32, signal: Signal) -> io::Result<bool> {
-    // 0, 1 and -1 would mean ourselves, init, and everybody: never a child's number.
-    if (-1..=1).contains(&target) {
+fn kill(pid: Pid, target: fn(i32) -> i32, signal: Signal) -> io::Result<bool> {
+    // Below 2 stand ourselves, init, and everybody: never a child's number.
+    if pid.0 < 2 {
         return Ok(false);
     }
     // SAFETY: kill takes numbers only.
-    if unsafe { libc::kill(target, signal.number()) } == 0 {
+    if unsafe { libc::kill(target(pid.0), signal.number()) } == 0 {
         return Ok(true);
     }
     match io::Error::last_os_error() {
         error if error.raw_os_error() == Some(libc::ESRCH) => Ok(false),
         error => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn decodes_every_way_to_end() {
+        for code in 0..=255u8 {
+            assert_eq!(decode(i32::from(code) << 8), Some(ExitStatus::Exited(code)));
+        }
+        let killed = |number| Some(ExitStatus::Signaled(Signal::from_number(number).unwrap()));
+        for number in 1..=64 {
+            assert_eq!(decode(number), killed(number));
+            // With a core.
+            assert_eq!(decode(number | 0x80), killed(number));
+        }
+        // Stopped by SIGSTOP, and continued.
+        assert_eq!(decode(0x137f), None);
+        assert_eq!(decode(0xffff), None);
+    }
+
+    #[test]
+    fn never_signals_itself_init_or_everybody() {
+        for number in [i32::MIN, -2, -1, 0, 1] {
+            assert!(!kill_process(Pid(number), Signal::KILL).unwrap());
+            assert!(!kill_group(Pid(number), Signal::KILL).unwrap());
+        }
     }
 }

@@ -22,7 +22,7 @@ const WATCHED: [Signal; 9] = [
     Signal::WINCH,
 ];
 
-/// Signals that were ignored when the program was started, and SIGPIPE, which Rust's start-up ignores.
+/// Signals that were ignored when the program was started, and SIGPIPE, which the daemon ignores itself.
 /// An ignored signal stays ignored through exec, so children have to reset exactly these.
 static IGNORED: OnceLock<Vec<i32>> = OnceLock::new();
 
@@ -36,7 +36,11 @@ impl SignalFd {
     /// # Errors
     /// When no descriptor is left.
     pub fn new() -> io::Result<SignalFd> {
-        IGNORED.get_or_init(ignored_now);
+        ignored();
+        // A parent may have left SIGCHLD ignored; the kernel would then drop every exit status.
+        set_disposition(libc::SIGCHLD, libc::SIG_DFL)?;
+        // Writing to a reader that is gone is an error to be handled, not the end.
+        set_disposition(libc::SIGPIPE, libc::SIG_IGN)?;
         let watched = signal_set(WATCHED.iter().map(|signal| signal.number()));
         let blocked = signal_set(
             WATCHED
@@ -92,8 +96,7 @@ pub fn ignored() -> &'static [i32] {
 
 fn ignored_now() -> Vec<i32> {
     (1..=64)
-        .filter(|number| *number != libc::SIGKILL && *number != libc::SIGSTOP)
-        .filter(|number| is_ignored(*number))
+        .filter(|number| *number == libc::SIGPIPE || is_ignored(*number))
         .collect()
 }
 
@@ -117,6 +120,14 @@ fn is_ignored(number: i32) -> bool {
     asked == 0 && action[0] == libc::SIG_IGN
 }
 
+fn set_disposition(number: i32, disposition: libc::sighandler_t) -> io::Result<()> {
+    // SAFETY: the disposition is one of the kernel's own; no code of ours is to be run.
+    match unsafe { libc::signal(number, disposition) } {
+        libc::SIG_ERR => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 fn signal_set(numbers: impl Iterator<Item = i32>) -> libc::sigset_t {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigemptyset initialises the set before anything is added.
@@ -126,5 +137,59 @@ fn signal_set(numbers: impl Iterator<Item = i32>) -> libc::sigset_t {
             libc::sigaddset(set.as_mut_ptr(), number);
         }
         set.assume_init()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    /// To this thread alone: the others of the test have not blocked it.
+    fn raise(signal: Signal) {
+        // SAFETY: the signal is blocked in this thread, so nothing is run by it.
+        let result = unsafe { libc::pthread_kill(libc::pthread_self(), signal.number()) };
+        assert_eq!(result, 0);
+    }
+
+    #[test]
+    fn reads_what_is_watched_one_at_a_time() {
+        let signals = SignalFd::new().unwrap();
+        // Children of other tests may end meanwhile.
+        let next = || loop {
+            match signals.read().unwrap() {
+                Some(Signal::CHLD) => {}
+                other => return other,
+            }
+        };
+        assert_eq!(next(), None);
+        for signal in WATCHED.into_iter().filter(|signal| *signal != Signal::CHLD) {
+            raise(signal);
+            assert_eq!(next(), Some(signal));
+            assert_eq!(next(), None);
+        }
+        // Lower numbers come first, and SIGRTMIN+3 comes as often as it was sent.
+        for signal in [Signal::RTMIN_3, Signal::TERM, Signal::RTMIN_3, Signal::INT] {
+            raise(signal);
+        }
+        let all: Vec<Signal> = std::iter::from_fn(next).collect();
+        assert_eq!(
+            all,
+            [Signal::INT, Signal::TERM, Signal::RTMIN_3, Signal::RTMIN_3]
+        );
+    }
+
+    #[test]
+    fn blocks_what_the_terminal_would_stop_it_with() {
+        let _signals = SignalFd::new().unwrap();
+        raise(Signal::from_number(libc::SIGTTOU).unwrap());
+        raise(Signal::from_number(libc::SIGTTIN).unwrap());
+    }
+
+    #[test]
+    fn a_broken_pipe_is_reset_in_children() {
+        assert!(ignored().contains(&libc::SIGPIPE));
+        assert!(!ignored().contains(&libc::SIGKILL));
     }
 }

@@ -15,7 +15,8 @@ pub fn signal_everything(signal: Signal) -> io::Result<usize> {
     if pid1::is_pid1() {
         // SAFETY: kill takes numbers only; as PID 1, -1 means everybody else in this namespace.
         if unsafe { libc::kill(-1, signal.number()) } == 0 {
-            return Ok(1);
+            // Somebody was there, even where /proc does not say who.
+            return Ok(processes().count().saturating_sub(1).max(1));
         }
         return match io::Error::last_os_error() {
             error if error.raw_os_error() == Some(libc::ESRCH) => Ok(0),
@@ -32,14 +33,9 @@ pub fn signal_everything(signal: Signal) -> io::Result<usize> {
 
 /// Everybody below a process, from one look through /proc; nobody where there is no /proc.
 fn descendants(root: i32) -> Vec<i32> {
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
-    for pid in entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-    {
+    // The root is nobody's descendant here, whatever a number that was used anew meanwhile suggests.
+    for pid in processes().filter(|pid| *pid != root) {
         if let Some(parent) = parent_of(pid) {
             children.entry(parent).or_default().push(pid);
         }
@@ -51,6 +47,12 @@ fn descendants(root: i32) -> Vec<i32> {
         found.extend(children.remove(&at).unwrap_or_default());
     }
     found.split_off(1)
+}
+
+/// Every process that /proc shows.
+fn processes() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// The fourth field of /proc/PID/stat; the name before it may hold anything, brackets too.

@@ -67,3 +67,50 @@ fn time_spec(nanos: u64) -> TimeSpec {
     let seconds = i64::try_from(nanos / 1_000_000_000).unwrap_or(i64::MAX);
     TimeSpec::new(seconds, (nanos % 1_000_000_000) as i64)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::time::Duration;
+
+    use nix::poll::{PollFd, PollFlags, poll};
+
+    use super::*;
+    use crate::sys::clock;
+
+    fn goes_off_within(timer: &TimerFd, milliseconds: u16) -> bool {
+        let mut fds = [PollFd::new(timer.raw.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, milliseconds).unwrap() == 1
+    }
+
+    #[test]
+    fn goes_off_at_its_moment_and_once() {
+        let mut timer = TimerFd::new().unwrap();
+        assert!(!goes_off_within(&timer, 0));
+        let at = clock::now().after(Duration::from_millis(20));
+        timer.arm(Some(at)).unwrap();
+        timer.arm(Some(at)).unwrap();
+        assert!(goes_off_within(&timer, 10_000));
+        assert!(clock::now() >= at);
+        timer.clear();
+        assert!(!goes_off_within(&timer, 30));
+        // Nothing to be cleared must not wait for something.
+        timer.clear();
+    }
+
+    #[test]
+    fn the_past_is_now_and_never_is_never() {
+        let mut timer = TimerFd::new().unwrap();
+        for past in [Moment(0), clock::now()] {
+            timer.arm(Some(past)).unwrap();
+            assert!(goes_off_within(&timer, 10_000), "{past:?}");
+            timer.clear();
+        }
+        timer.arm(Some(Moment(u64::MAX))).unwrap();
+        assert!(!goes_off_within(&timer, 10));
+        timer.arm(Some(clock::now())).unwrap();
+        timer.arm(None).unwrap();
+        assert!(!goes_off_within(&timer, 10));
+    }
+}

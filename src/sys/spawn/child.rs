@@ -1,0 +1,270 @@
+//! The child's steps, from the clone to the execution of its program. All of this runs in the daemon's
+//! memory while the daemon waits: system calls, and nothing else.
+//!
+//! What needs the daemon's privilege comes before the change of user. The directory comes after it: what
+//! is entered is what that user may enter.
+
+use std::os::fd::RawFd;
+use std::ptr;
+
+use super::{Errand, Ids, Session, SpawnError, Stage, Stdio};
+use crate::sys::signals::KernelAction;
+
+/// One step: below 0, errno says why it failed. To be called in the child only.
+type Step = unsafe fn(&Errand<'_>) -> i64;
+
+/// The arguments of a system call are words; a narrower zero need not fill one.
+const ZERO: libc::c_ulong = 0;
+const ONE: libc::c_ulong = 1;
+
+/// The bytes of the kernel's signal set: 64 signals.
+const SIGNAL_SET_BYTES: usize = 8;
+
+/// SIG_DFL and nothing else.
+const DEFAULT_ACTION: KernelAction = [libc::SIG_DFL; 4];
+
+/// The child's life until it executes its program. Takes an `Errand`.
+pub(super) extern "C" fn run(errand: *mut libc::c_void) -> libc::c_int {
+    let errand: *mut Errand<'_> = errand.cast();
+    // SAFETY: the parent waits, so the errand is alive and ours alone; only system calls are made.
+    unsafe {
+        let error = prepare_and_execute(&*errand);
+        ptr::write_volatile(&raw mut (*errand).failure, Some(error));
+        libc::syscall(libc::SYS_exit, 127);
+    }
+    127
+}
+
+/// Gives back only when it failed.
+///
+/// # Safety
+/// To be called in the child only.
+unsafe fn prepare_and_execute(errand: &Errand<'_>) -> SpawnError {
+    let steps: [(Stage, Step); 7] = [
+        (Stage::Session, begin_session),
+        (Stage::Stdio, set_stdio),
+        (Stage::Priority, set_priority),
+        (Stage::Limits, set_limits),
+        (Stage::User, set_user),
+        (Stage::Directory, enter_directory),
+        (Stage::Execute, execute),
+    ];
+    for (stage, step) in steps {
+        // SAFETY: in the child, as each step wants it.
+        if unsafe { step(errand) } < 0 {
+            return SpawnError {
+                stage,
+                errno: errno(),
+            };
+        }
+    }
+    SpawnError {
+        stage: Stage::Execute,
+        errno: libc::ENOEXEC,
+    }
+}
+
+/// Shared with the daemon's thread, which waits.
+fn errno() -> i32 {
+    // SAFETY: the place exists as long as the thread does.
+    unsafe { *libc::__errno_location() }
+}
+
+unsafe fn begin_session(errand: &Errand<'_>) -> i64 {
+    // SAFETY: system calls on numbers.
+    unsafe {
+        if errand.program.session == Session::New {
+            return libc::syscall(libc::SYS_setsid);
+        }
+        let result = libc::syscall(libc::SYS_setpgid, 0, 0);
+        if result >= 0 && errand.take_terminal {
+            // SIGTTOU is blocked, so that a background group may do this.
+            let group = libc::syscall(libc::SYS_getpid) as libc::pid_t;
+            libc::syscall(libc::SYS_ioctl, 0, libc::TIOCSPGRP, &raw const group);
+        }
+        result
+    }
+}
+
+unsafe fn set_stdio(errand: &Errand<'_>) -> i64 {
+    // SAFETY: system calls on numbers.
+    unsafe {
+        if let Some(fd) = errand.program.script_fd
+            && libc::syscall(libc::SYS_fcntl, fd, libc::F_SETFD, ZERO) < 0
+        {
+            return -1;
+        }
+        match errand.program.stdio {
+            Stdio::Inherit => 0,
+            Stdio::Terminal(terminal) => {
+                let terminal = out_of_the_way(terminal);
+                if libc::syscall(libc::SYS_ioctl, terminal, libc::TIOCSCTTY, ZERO) < 0 {
+                    return -1;
+                }
+                (0..=2).map(|to| duplicate(terminal, to)).min().unwrap_or(0)
+            }
+            Stdio::Pipes { out, err } => {
+                let (out, err) = (out_of_the_way(out), out_of_the_way(err));
+                read_nothing();
+                duplicate(out, 1).min(duplicate(err, 2))
+            }
+        }
+    }
+}
+
+/// The descriptor, or a copy above 2 of one that would be overwritten before it is used.
+unsafe fn out_of_the_way(fd: RawFd) -> RawFd {
+    if fd > 2 {
+        return fd;
+    }
+    let above: libc::c_ulong = 3;
+    // SAFETY: a system call on numbers.
+    unsafe { libc::syscall(libc::SYS_fcntl, fd, libc::F_DUPFD_CLOEXEC, above) as RawFd }
+}
+
+/// Makes /dev/null the standard input.
+unsafe fn read_nothing() {
+    let (path, flags) = (c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+    // SAFETY: system calls on numbers and on a string of the program's.
+    unsafe {
+        let null = libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path, flags, ZERO);
+        if null > 0 {
+            duplicate(null as RawFd, 0);
+        } else {
+            // No /dev to be had: a closed input is the next best thing.
+            libc::syscall(libc::SYS_close, 0);
+        }
+    }
+}
+
+/// As dup2(2); the two are never the same here. The copy stays open in the program.
+unsafe fn duplicate(from: RawFd, to: RawFd) -> i64 {
+    // SAFETY: a system call on numbers.
+    unsafe { libc::syscall(libc::SYS_dup3, from, to, 0) }
+}
+
+unsafe fn set_priority(errand: &Errand<'_>) -> i64 {
+    let program = errand.program;
+    // SAFETY: system calls on numbers and on strings that the errand holds.
+    unsafe {
+        if let Some(mask) = program.umask {
+            libc::syscall(libc::SYS_umask, mask);
+        }
+        if let Some(nice) = program.nice
+            && libc::syscall(libc::SYS_setpriority, libc::PRIO_PROCESS, 0, nice) < 0
+        {
+            return -1;
+        }
+        let Some(value) = &errand.oom_score_adj else {
+            return 0;
+        };
+        let path = c"/proc/self/oom_score_adj".as_ptr();
+        let flags = libc::O_WRONLY | libc::O_CLOEXEC;
+        let fd = libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path, flags, ZERO);
+        if fd < 0 {
+            return fd;
+        }
+        libc::syscall(libc::SYS_write, fd, value.as_ptr(), value.count_bytes())
+    }
+}
+
+unsafe fn set_limits(errand: &Errand<'_>) -> i64 {
+    for (resource, limit) in &errand.limits {
+        let old = ptr::null_mut::<libc::rlimit64>();
+        // SAFETY: the limit is read by the kernel; no old one is asked for.
+        let result =
+            unsafe { libc::syscall(libc::SYS_prlimit64, 0, *resource, ptr::from_ref(limit), old) };
+        if result < 0 {
+            return result;
+        }
+    }
+    0
+}
+
+unsafe fn set_user(errand: &Errand<'_>) -> i64 {
+    // SAFETY: in the child, as both want it.
+    unsafe {
+        if let Some(ids) = &errand.program.ids
+            && become_user(ids) < 0
+        {
+            return -1;
+        }
+        if errand.program.no_new_privs {
+            let option = libc::PR_SET_NO_NEW_PRIVS;
+            return libc::syscall(libc::SYS_prctl, option, ONE, ZERO, ZERO, ZERO);
+        }
+        0
+    }
+}
+
+/// The system calls themselves: the library's functions would tell other threads of this memory.
+unsafe fn become_user(ids: &Ids) -> i64 {
+    // SAFETY: system calls on numbers and on a list of groups that the errand holds.
+    unsafe {
+        // Who may not set groups may stay who it is, with the groups it has. Another user with the
+        // daemon's groups would be no drop of privilege, so this is asked before anything is changed.
+        let groups = libc::syscall(libc::SYS_setgroups, ids.groups.len(), ids.groups.as_ptr());
+        if groups < 0 && !(errno() == libc::EPERM && is_already(ids)) {
+            return groups;
+        }
+        let gid = libc::syscall(libc::SYS_setresgid, ids.gid, ids.gid, ids.gid);
+        if gid < 0 {
+            return gid;
+        }
+        libc::syscall(libc::SYS_setresuid, ids.uid, ids.uid, ids.uid)
+    }
+}
+
+/// Keeps errno: these calls cannot fail.
+unsafe fn is_already(ids: &Ids) -> bool {
+    // SAFETY: system calls without arguments.
+    unsafe {
+        libc::syscall(libc::SYS_geteuid) == i64::from(ids.uid)
+            && libc::syscall(libc::SYS_getegid) == i64::from(ids.gid)
+    }
+}
+
+unsafe fn enter_directory(errand: &Errand<'_>) -> i64 {
+    match &errand.program.cwd {
+        // SAFETY: the path is a string that the errand holds.
+        Some(path) => unsafe { libc::syscall(libc::SYS_chdir, path.as_ptr()) },
+        None => 0,
+    }
+}
+
+unsafe fn execute(errand: &Errand<'_>) -> i64 {
+    // SAFETY: dispositions are the child's own (no CLONE_SIGHAND); the arrays end with null and live on.
+    unsafe {
+        for number in errand.ignored {
+            set_default_action(*number);
+        }
+        let none: u64 = 0;
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            ptr::null_mut::<u64>(),
+            SIGNAL_SET_BYTES,
+        );
+        libc::syscall(
+            libc::SYS_execve,
+            errand.program.path.as_ptr(),
+            errand.argv.as_ptr(),
+            errand.envp.as_ptr(),
+        )
+    }
+}
+
+/// The system call itself: the library's function takes a lock for some signals, and refuses others.
+unsafe fn set_default_action(number: i32) {
+    // SAFETY: the kernel reads one action, which is no longer than this, and gives none back.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            number,
+            DEFAULT_ACTION.as_ptr(),
+            ptr::null_mut::<KernelAction>(),
+            SIGNAL_SET_BYTES,
+        );
+    }
+}
