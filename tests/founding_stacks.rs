@@ -52,6 +52,21 @@ fn all_listed_running(daemon: &Daemon, names: &[&str]) {
     assert_eq!(listed, expected, "{}", daemon.said());
 }
 
+/// Whether the services stopped in this order, by the daemon's own account.
+fn stopped_in_order(daemon: &Daemon, names: &[&str]) {
+    daemon.err.wait_for_end(PATIENCE);
+    let lines = daemon.err.all();
+    let places: Vec<Option<usize>> = names
+        .iter()
+        .map(|name| {
+            let change = format!("{name}: STOPPING -> STOPPED");
+            lines.iter().rposition(|line| line.contains(&change))
+        })
+        .collect();
+    let told = places.iter().all(Option::is_some) && places.is_sorted();
+    assert!(told, "{names:?} at {places:?}\n{}", daemon.err.text());
+}
+
 #[test]
 fn nginx_with_quoted_arguments_and_a_pre_script() {
     let nginx = need!("nginx");
@@ -127,6 +142,7 @@ fn php_fpm_behind_nginx() {
         "{php_uptime} {nginx_uptime}"
     );
     daemon.shut_down();
+    stopped_in_order(&daemon, &["nginx", "php-fpm"]);
 }
 
 /// One statement over TCP, and what it gives.
@@ -355,6 +371,7 @@ fn redis_then_db_migrate_then_web() {
     daemon.cli_ok(&["start", "web"]);
     wait_for_http(port, "/", "version-7", PATIENCE);
     daemon.shut_down();
+    stopped_in_order(&daemon, &["web", "redis"]);
     daemon.out.wait_for("Redis is now ready to exit", PATIENCE);
     until("both ports free", PATIENCE, || {
         (http(port, "/").is_none() && http(redis_port, "/").is_none()).then_some(())

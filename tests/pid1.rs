@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[macro_use]
 mod support;
 
 use std::io::Write;
@@ -247,9 +248,7 @@ fn strays_of_a_container_get_sigterm_and_then_sigkill() {
 #[test]
 fn a_process_that_entered_the_container_is_no_reason_to_stay() {
     need_namespace!();
-    if !is_root() {
-        return skip("needs root to enter the namespace");
-    }
+    need_root!();
     let stage = Stage::new();
     let mut daemon = Launch::on(&stage)
         .config(sleeper("web", ""))
@@ -345,9 +344,7 @@ fn a_failed_required_service_ends_the_container_with_its_code() {
 #[test]
 fn it_runs_with_every_capability_dropped() {
     need_namespace!();
-    if !is_root() {
-        return skip("needs root to have capabilities to drop");
-    }
+    need_root!();
     let stage = Stage::new();
     let config = sleeper("web", "");
     let mut daemon = Launch::on(&stage)
@@ -357,4 +354,90 @@ fn it_runs_with_every_capability_dropped() {
         .start();
     daemon.wait_state("web", "RUNNING");
     daemon.shut_down();
+}
+
+#[test]
+fn it_runs_on_a_read_only_root_file_system() {
+    need_namespace!();
+    need_root!();
+    let stage = Stage::new();
+    let root = stage.at("");
+    let config = talker("web", "pre_script = \"#!/bin/sh\\necho prepared\\n\"");
+    // Only the socket's folder stays writable.
+    let mut daemon = Launch::on(&stage)
+        .config(config)
+        .shell_first(&format!(
+            "mount --bind {root}/control {root}/control && mount -o remount,bind,ro / || exit 99"
+        ))
+        .pid_one()
+        .start();
+    daemon.out.wait_for("prepared", PATIENCE);
+    daemon.out.wait_for("web up", PATIENCE);
+    let probe = Command::new("nsenter")
+        .args([
+            "--mount",
+            "--target",
+            &daemon.pid().to_string(),
+            "touch",
+            &stage.at("probe"),
+        ])
+        .output();
+    assert!(
+        !probe.unwrap().status.success(),
+        "the file system is writable"
+    );
+    daemon.shut_down();
+}
+
+#[test]
+fn without_a_terminal_to_be_had_services_get_pipes_and_a_warning() {
+    need_namespace!();
+    need_root!();
+    let stage = Stage::new();
+    let script = "if [ -t 1 ]; then echo on a terminal; else echo on a pipe; fi; sleep infinity";
+    let mut daemon = Launch::on(&stage)
+        .config(shell("web", script, ""))
+        .shell_first("mount -t tmpfs none /dev/pts || exit 99")
+        .pid_one()
+        .start();
+    daemon.out.wait_for("on a pipe", PATIENCE);
+    assert!(
+        daemon.err.text().to_lowercase().contains("pipe"),
+        "{}",
+        daemon.said()
+    );
+    daemon.shut_down();
+}
+
+#[test]
+fn it_runs_in_an_empty_image() {
+    need_namespace!();
+    need_root!();
+    let busybox = need!("busybox");
+    let stage = Stage::new();
+    // No /dev, /proc, /etc or /tmp: nothing but the two programs and the configuration.
+    std::fs::copy(support::PROGRAM, stage.path("go-overlay")).unwrap();
+    std::fs::copy(busybox, stage.path("busybox")).unwrap();
+    let script = "trap 'echo down; exit 0' TERM; echo up; while :; do /busybox sleep 0.1; done";
+    let config = service("web", "/busybox", &["sh", "-c", script], "")
+        + &service(
+            "once",
+            "/busybox",
+            &["echo", "done"],
+            "depends_on = \"web\"",
+        );
+    let mut daemon = Launch::on(&stage)
+        .config(config)
+        .shell_first(&format!(
+            "exec chroot {} /go-overlay --no-install --config /services.toml \
+             --socket /control/go-overlay.sock",
+            stage.at("")
+        ))
+        .pid_one()
+        .start();
+    daemon.out.wait_for("up", PATIENCE);
+    daemon.wait_state("once", "STOPPED");
+    daemon.out.wait_for("done", PATIENCE);
+    daemon.shut_down();
+    daemon.out.wait_for("down", PATIENCE);
 }
