@@ -13,7 +13,7 @@ BINDIR = $(DESTDIR)$(PREFIX)/bin
 MAX_SIZE = 2000000
 
 # The tests that are quick and need nothing installed.
-QUICK_TESTS = --lib --test architecture
+QUICK_TESTS = --lib --test architecture --test supervisor
 
 .PHONY: help build install uninstall run test check setup lint verify clean
 
