@@ -90,7 +90,9 @@ impl Console {
                 Ok(count) => self.queue.consume(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => self.broken = true,
+                Err(error) if is_gone(&error) => self.broken = true,
+                // A full disk costs the lines that do not fit, not those that come later.
+                Err(_) => self.queue.clear(),
             }
         }
         false
@@ -108,4 +110,12 @@ impl Console {
             self.stalled = false;
         }
     }
+}
+
+/// The reader has closed its end, or there never was one.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EPIPE | libc::EBADF | libc::ECONNRESET | libc::ENOTCONN)
+    )
 }

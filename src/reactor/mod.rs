@@ -13,7 +13,7 @@ mod serve;
 mod streams;
 mod token;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
@@ -41,6 +41,9 @@ const EVENTS: usize = 256;
 
 /// New connections taken at a time.
 const ACCEPTS_A_TURN: usize = 64;
+
+/// Answers given at a time.
+const ANSWERS_A_TURN: usize = 64;
 
 /// What the daemon hands over.
 pub struct Setup {
@@ -81,7 +84,7 @@ pub struct Reactor {
     /// Whose children the jobs are, until their end was told.
     job_services: BTreeMap<JobId, ServiceId>,
     /// Clients that were answered in this turn: they may have more to ask.
-    answered: Vec<ClientId>,
+    answered: VecDeque<ClientId>,
     /// More connections wait than one turn takes.
     accept_again: bool,
     /// Strays were sent a signal: the end of the last child is to be told.
@@ -126,7 +129,7 @@ impl Reactor {
             config_path: setup.config_path,
             debug: setup.debug,
             job_services: BTreeMap::new(),
-            answered: Vec::new(),
+            answered: VecDeque::new(),
             accept_again: false,
             sweeping: false,
             exit: None,
@@ -151,7 +154,8 @@ impl Reactor {
             }
             self.arm(now);
             let more_to_read = self.streams.any_ready() && !self.output_is_full();
-            let timeout = (more_to_read || self.accept_again).then_some(Duration::ZERO);
+            let timeout = (more_to_read || self.accept_again || !self.answered.is_empty())
+                .then_some(Duration::ZERO);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}

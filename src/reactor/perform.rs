@@ -54,7 +54,7 @@ impl Reactor {
 
     fn reply(&mut self, client: ClientId, response: &Response, now: Moment) {
         self.clients.reply(client, response, now);
-        self.answered.push(client);
+        self.answered.push_back(client);
     }
 
     fn notice(&mut self, notice: &Notice) {

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use mio::net::UnixListener;
 
 use super::clients::Outcome;
-use super::{ACCEPTS_A_TURN, Reactor};
+use super::{ACCEPTS_A_TURN, ANSWERS_A_TURN, Reactor};
 use crate::base::{ClientId, Moment};
 use crate::control::message::{ErrorCode, Request, Response, ServiceDetail, ServiceStatus};
 use crate::supervisor::event::Event;
@@ -32,15 +32,18 @@ impl Reactor {
         self.accept_again = true;
     }
 
-    /// Moves a client on, and whoever was answered meanwhile, until none of them has a request ready.
+    /// Moves a client on.
     pub(super) fn serve(&mut self, client: ClientId, hung_up: bool, now: Moment) {
         self.advance_client(client, hung_up, now);
-        self.serve_answered(now);
     }
 
-    /// Writes the answers that are there, and takes the next requests of those who got them.
+    /// Writes the answers that are there, and takes the next requests of those who got them, but so
+    /// many a turn only: a client that asks without end must not keep the others waiting.
     pub(super) fn serve_answered(&mut self, now: Moment) {
-        while let Some(client) = self.answered.pop() {
+        for _ in 0..ANSWERS_A_TURN {
+            let Some(client) = self.answered.pop_front() else {
+                return;
+            };
             self.advance_client(client, false, now);
         }
     }
@@ -86,7 +89,7 @@ impl Reactor {
             }
         };
         self.clients.reply(client, &response, now);
-        self.answered.push(client);
+        self.answered.push_back(client);
     }
 
     fn list_with_usage(&self, now: Moment) -> Vec<ServiceStatus> {
