@@ -1,0 +1,235 @@
+//! Every kind of malformed file, with the exact words it is refused with. None starts anything: there is
+//! no configuration to start from.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::Path;
+
+use go_overlay::config::{self, Account, Facts, FileKind, Lookup, Severity};
+
+/// A small machine.
+struct World;
+
+impl Facts for World {
+    fn command(&self, command: &str, path: Option<&str>, _: Option<&Path>) -> Lookup {
+        match command {
+            "nginx" | "/usr/sbin/nginx" | "redis-server" | "sh" | "/bin/sh" | "/usr/bin/env" => {
+                Lookup::Found
+            }
+            "/etc/passwd" => Lookup::NotExecutable(command.into()),
+            _ if command.contains('/') => Lookup::Missing(None),
+            _ => Lookup::Missing(Some(path.unwrap_or("/usr/bin:/bin").into())),
+        }
+    }
+
+    fn file(&self, path: &Path) -> FileKind {
+        match path.to_str().unwrap() {
+            "/" | "/var/log" | "/srv" => FileKind::Directory,
+            "/setup.sh" | "/old.sh" | "/app.env" => FileKind::File,
+            _ => FileKind::Missing,
+        }
+    }
+
+    fn interpreter(&self, path: &Path) -> Option<String> {
+        (path == Path::new("/old.sh")).then(|| "/usr/bin/perl4".into())
+    }
+
+    fn account(&self, name: &str) -> Option<Account> {
+        let home = "/var/www".into();
+        let account = Account {
+            name: name.into(),
+            uid: 33,
+            gid: 33,
+            home,
+            shell: "/bin/sh".into(),
+        };
+        (name == "www-data").then_some(account)
+    }
+
+    fn account_of_uid(&self, _: u32) -> Option<Account> {
+        None
+    }
+
+    fn group(&self, name: &str) -> Option<u32> {
+        (name == "www-data").then_some(33)
+    }
+
+    fn groups_of(&self, _: &str) -> Vec<u32> {
+        Vec::new()
+    }
+
+    fn account_names(&self) -> Vec<String> {
+        vec!["www-data".into(), "root".into()]
+    }
+
+    fn group_names(&self) -> Vec<String> {
+        vec!["www-data".into(), "adm".into()]
+    }
+}
+
+/// A service that is all right, with something added.
+fn web(more: &str) -> String {
+    format!("[[services]]\nname = \"web\"\ncommand = \"nginx\"\n{more}\n")
+}
+
+fn redis_and_web(more: &str) -> String {
+    format!(
+        "[[services]]\nname = \"redis\"\ncommand = \"redis-server\"\n\n{}",
+        web(more)
+    )
+}
+
+fn chain(edges: &[(&str, &str)]) -> String {
+    edges
+        .iter()
+        .map(|(name, on)| {
+            format!(
+                "[[services]]\nname = \"{name}\"\ncommand = \"nginx\"\ndepends_on = \"{on}\"\n\n"
+            )
+        })
+        .collect()
+}
+
+fn malformed() -> Vec<(&'static str, String)> {
+    vec![
+        ("syntax-no-value", web("args =")),
+        ("syntax-open-string", web("user = \"www-data")),
+        ("syntax-open-array", web("args = [\"a\",")),
+        ("syntax-key-twice", web("name = \"again\"")),
+        ("empty-file", String::new()),
+        ("no-services", "[timeouts]\nglobal_shutdown_timeout = 5\n".into()),
+        ("services-is-a-table", "[services]\nname = \"web\"\ncommand = \"nginx\"\n".into()),
+        ("services-is-a-string", "services = \"web\"\n".into()),
+        ("service-instead-of-services", "[[service]]\nname = \"web\"\ncommand = \"nginx\"\n".into()),
+        ("service-is-no-table", "services = [\"web\"]\n".into()),
+        ("key-outside-of-a-service", format!("command = \"nginx\"\n{}", web(""))),
+        ("timeout-outside-of-its-table", format!("global_shutdown_timeout = 5\n{}", web(""))),
+        ("unknown-table", format!("[timeout]\n{}", web(""))),
+        ("later-table", format!("[http]\nlisten = \"127.0.0.1:80\"\n{}", web(""))),
+        ("unknown-timeout", format!("[timeouts]\nglobal_shutdwn_timeout = 5\n{}", web(""))),
+        ("negative-timeout", format!("[timeouts]\nglobal_shutdown_timeout = -5\n{}", web(""))),
+        ("decimal-timeout", format!("[timeouts]\nglobal_shutdown_timeout = 1.5\n{}", web(""))),
+        ("name-missing", "[[services]]\ncommand = \"nginx\"\n".into()),
+        ("name-with-a-space", "[[services]]\nname = \"my web\"\ncommand = \"nginx\"\n".into()),
+        ("name-empty", "[[services]]\nname = \"\"\ncommand = \"nginx\"\n".into()),
+        ("name-twice", format!("{}\n{}", web(""), web(""))),
+        ("name-is-a-number", "[[services]]\nname = 7\ncommand = \"nginx\"\n".into()),
+        ("command-missing", "[[services]]\nname = \"web\"\n".into()),
+        ("command-empty", "[[services]]\nname = \"web\"\ncommand = \"\"\n".into()),
+        ("command-not-found", "[[services]]\nname = \"web\"\ncommand = \"ngnix\"\n".into()),
+        ("command-path-not-found", "[[services]]\nname = \"web\"\ncommand = \"/opt/web\"\n".into()),
+        ("command-with-arguments", "[[services]]\nname = \"web\"\ncommand = \"nginx -g off\"\n".into()),
+        ("command-not-executable", "[[services]]\nname = \"web\"\ncommand = \"/etc/passwd\"\n".into()),
+        ("unknown-key", web("comand_line = 1")),
+        ("unknown-key-near-depends-on", redis_and_web("dependsOn = \"redis\"")),
+        ("later-key", web("restart = \"always\"")),
+        ("args-is-a-string", web("args = \"-g daemon\"")),
+        ("args-with-a-number", web("args = [\"-p\", 8080]")),
+        ("enabled-in-quotes", web("enabled = \"true\"")),
+        ("required-is-a-number", web("required = 1")),
+        ("unknown-user", web("user = \"www-date\"")),
+        ("unknown-group", web("user = \"www-data:admin\"")),
+        ("unknown-dependency", redis_and_web("depends_on = \"reddis\"")),
+        ("dependency-on-itself", web("depends_on = \"web\"")),
+        ("dependency-twice", redis_and_web("depends_on = [\"redis\", \"redis\"]")),
+        ("dependency-on-a-disabled-service", redis_and_web("depends_on = \"redis\"").replacen("\n\n", "\nenabled = false\n\n", 1)),
+        ("dependency-is-a-number", redis_and_web("depends_on = 1")),
+        ("unknown-condition", redis_and_web("depends_on = { redis = \"complete\" }")),
+        ("condition-without-a-health-check", redis_and_web("depends_on = { redis = \"healthy\" }")),
+        ("cycle-of-two", chain(&[("a", "b"), ("b", "a")])),
+        ("cycle-of-three", chain(&[("a", "b"), ("b", "c"), ("c", "a")])),
+        ("wait-after-too-long", redis_and_web("depends_on = \"redis\"\nwait_after = 301")),
+        ("wait-after-without-dependency", web("wait_after = 3")),
+        ("wait-after-for-a-stranger", redis_and_web("depends_on = \"redis\"\n[services.wait_after]\nredi = 3")),
+        ("script-missing", web("pre_script = \"/missing.sh\"")),
+        ("script-is-a-directory", web("pre_script = \"/srv\"")),
+        ("script-without-interpreter", web("pre_script = \"/old.sh\"")),
+        ("inline-script-without-interpreter", web("pos_script = \"#!/usr/bin/pyton\\nprint()\"")),
+        ("post-script-twice", web("pos_script = \"/setup.sh\"\npost_script = \"/setup.sh\"")),
+        ("log-directory-missing", web("log_file = \"/var/log/web/out.log\"")),
+        ("log-file-is-a-directory", web("log_file = \"/var/log\"")),
+        ("working-dir-missing", web("working_dir = \"/srv/app\"")),
+        ("env-file-missing", web("env_file = \"/other.env\"")),
+        ("env-with-a-number", web("env = { PORT = 80 }")),
+        ("env-with-a-bad-name", web("env = { \"A=B\" = \"1\" }")),
+        ("nul-byte", web("args = [\"a\\u0000b\"]")),
+        ("umask-not-octal", web("umask = \"999\"")),
+        ("nice-out-of-range", web("nice = 20")),
+        ("oom-score-adj-out-of-range", web("oom_score_adj = 2000")),
+        ("unknown-limit", web("[services.limits]\nnofiles = 10")),
+        ("limit-soft-above-hard", web("[services.limits]\nnofile = { soft = 20, hard = 10 }")),
+        ("limit-is-a-word", web("[services.limits]\nnofile = \"many\"")),
+        ("unknown-signal", web("stop_signal = \"SIGTREM\"")),
+        ("signal-out-of-range", web("stop_signal = 99")),
+        ("duration-with-a-wrong-unit", web("stop_timeout = \"5 parsecs\"")),
+        ("several-at-once", "[[services]]\nname = \"web\"\ncommand = \"ngnix\"\nargs = 1\nuser = \"nobdy\"\ndepends_on = \"db\"\n".into()),
+    ]
+}
+
+#[test]
+fn each_malformed_file_is_refused_with_its_own_words() {
+    let cases = malformed();
+    assert!(cases.len() >= 40);
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| {
+        for (name, text) in &cases {
+            let checked = config::check(text, &World);
+            assert!(checked.config.is_none(), "{name} was taken");
+            assert!(
+                checked
+                    .findings
+                    .iter()
+                    .any(|finding| finding.severity == Severity::Error),
+                "{name}"
+            );
+            insta::assert_snapshot!(
+                *name,
+                config::render(&checked.findings, "services.toml", text, false)
+            );
+        }
+    });
+}
+
+#[test]
+fn quoted_arguments_are_taken_with_a_warning_that_shows_the_clean_spelling() {
+    let text = web("args = [\"-g\", \"'daemon off;'\"]");
+    let checked = config::check(&text, &World);
+    assert_eq!(
+        checked.config.unwrap().services[0].args,
+        ["-g", "daemon off;"]
+    );
+    let shown = config::render(&checked.findings, "services.toml", &text, false);
+    assert!(
+        shown.starts_with("warning: ") && shown.contains("write \"daemon off;\""),
+        "{shown}"
+    );
+
+    let raw = config::check(&web("raw_args = true\nargs = [\"'a'\"]"), &World);
+    assert_eq!(raw.config.unwrap().services[0].args, ["'a'"]);
+}
+
+#[test]
+fn every_spelling_of_what_is_allowed_is_taken() {
+    for more in [
+        "",
+        "depends_on = \"redis\"\nwait_after = 2",
+        "depends_on = [\"redis\"]\nwait_after = \"1m30s\"",
+        "depends_on = { redis = \"started\" }\n[services.wait_after]\nredis = 300",
+        "depends_on = { redis = \"completed\" }",
+        "pre_script = \"/setup.sh\"\npost_script = \"#!/usr/bin/env python3\\nprint(1)\"",
+        "user = \"www-data\"\nscript_user = \"0:0\"\nlog_file = \"/var/log/web.log\"",
+        "user = \"12345:www-data\"\nenv_file = [\"/app.env\"]\nenv = { A = \"1\", B = { file = \"/run/secrets/b\" } }",
+        "umask = 0o022\nnice = -5\noom_score_adj = 100\nno_new_privs = true\ntty = false\nworking_dir = \"/srv\"",
+        "stop_signal = \"QUIT\"\nstop_timeout = 0\n[services.limits]\nnofile = 1024\ncore = \"unlimited\"",
+    ] {
+        let text = redis_and_web(more);
+        let checked = config::check(&text, &World);
+        let shown = config::render(&checked.findings, "services.toml", &text, false);
+        assert!(
+            checked.config.is_some() && checked.findings.is_empty(),
+            "{more}\n{shown}"
+        );
+    }
+}
