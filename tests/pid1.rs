@@ -155,13 +155,18 @@ fn the_main_program_reads_the_containers_own_input() {
 fn the_main_program_runs_when_every_service_is_up_and_its_end_stops_them() {
     need_namespace!();
     let stage = Stage::new();
-    let pre = "pre_script = \"#!/bin/sh\\nsleep 0.3; echo prepared\\n\"";
-    let config = talker("db", pre)
+    let prepared = stage.at("prepared");
+    let pre = format!("pre_script = \"#!/bin/sh\\nsleep 0.3; touch {prepared}\\n\"");
+    let config = talker("db", &pre)
         + &shell("migrate", "echo migrated", "depends_on = \"db\"")
         + &sleeper("off", "enabled = false");
     let ended = Launch::on(&stage)
         .config(config)
-        .main(&["sh", "-c", "echo main runs; sleep 0.5; exit 9"])
+        .main(&[
+            "sh",
+            "-c",
+            &format!("[ -e {prepared} ] && echo main runs; sleep 0.5; exit 9"),
+        ])
         .pid_one()
         .run_to_end();
     assert_eq!(ended.code, 9, "{}", ended.err);
@@ -169,7 +174,6 @@ fn the_main_program_runs_when_every_service_is_up_and_its_end_stops_them() {
         let found = ended.out.iter().position(|line| line.ends_with(text));
         found.unwrap_or_else(|| panic!("no {text:?} in {:?}", ended.out))
     };
-    assert!(at("prepared") < at("main runs"));
     assert!(at("main runs") < at("db down"));
     assert_eq!(ended.out[at("main runs")], "main runs");
     at("migrated");
