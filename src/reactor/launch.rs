@@ -53,6 +53,10 @@ impl Reactor {
         let mut plan = launch::plan(&config, role)?;
         let channels = if self.supervisor.is_main_program(service) {
             plan.program.session = Session::ForegroundGroup;
+            // The main program writes to the same place: what the services said so far comes first.
+            self.streams
+                .pump(&mut self.stdout.queue, &mut self.messages, now);
+            self.stdout.flush(self.poll.registry());
             Channels {
                 stdio: Stdio::Inherit,
                 _theirs: Vec::new(),
