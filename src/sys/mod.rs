@@ -7,6 +7,7 @@ pub mod environment;
 pub mod facts;
 pub mod install;
 pub mod launch;
+mod lean_libc;
 pub mod limits;
 pub mod log_file;
 pub mod output_end;
