@@ -4,6 +4,7 @@ mod arguments;
 mod commands;
 mod completions;
 mod help;
+mod logs;
 mod offline;
 mod talk;
 mod words;
@@ -102,6 +103,16 @@ fn ask(client: &Client, command: Command) -> i32 {
                 service: status.service,
             };
             client.show(&request, status.json, None)
+        }
+        Command::Logs(logs) => {
+            let request = Request::Logs {
+                services: logs.services,
+                lines: logs.lines,
+                since_ms: logs.since,
+                grep: logs.grep,
+                follow: logs.follow,
+            };
+            client.logs(&request, logs.json, logs.timestamps)
         }
         Command::Health(health) => client.show(&Request::Health {}, health.json, None),
         Command::Version(version) => client.version(version.json),

@@ -12,7 +12,7 @@ const LAYERS: [(&str, u8); 12] = [
     ("base", 0),
     ("config", 1),
     ("control", 1),
-    ("output", 1),
+    ("output", 2),
     ("supervisor", 2),
     ("render", 2),
     ("sys", 3),

@@ -3,29 +3,41 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use go_overlay::config::model::{LogFormat, Timestamps};
+use go_overlay::output::format::{Layout, Origin, Stamp, StreamKind};
 use go_overlay::output::prefix::Prefixer;
-use go_overlay::output::queue::Queue;
 use go_overlay::output::splitter::{MAX_LINE, Splitter};
 use proptest::prelude::*;
 
 /// The bytes in chunks of these sizes, flushed after those that say so, as they are shown.
 fn shown(bytes: &[u8], chunks: &[(usize, bool)]) -> Vec<u8> {
-    let prefix = Prefixer::new(5, false).prefix("web");
-    let (mut splitter, mut queue) = (Splitter::new(), Queue::new());
+    let mut layout = Layout::new(
+        LogFormat::Plain,
+        Timestamps::None,
+        "web",
+        Prefixer::new(5, false).prefix("web"),
+        false,
+    );
+    let origin = Origin {
+        stream: StreamKind::Tty,
+        pid: 1,
+    };
+    let (mut splitter, mut out) = (Splitter::new(), Vec::new());
     let mut rest = bytes;
     for &(size, flush) in chunks.iter().cycle() {
         let (chunk, after) = rest.split_at(size.min(rest.len()));
-        splitter.feed(chunk, &mut |piece| prefix.write(piece, &mut queue));
+        layout.begin(Stamp::default(), origin, chunk);
+        splitter.feed(chunk, &mut |piece| layout.write(piece, &mut out));
         if flush {
-            splitter.flush(&mut |piece| prefix.write(piece, &mut queue));
+            splitter.flush(&mut |piece| layout.write(piece, &mut out));
         }
         rest = after;
         if rest.is_empty() {
             break;
         }
     }
-    splitter.flush(&mut |piece| prefix.write(piece, &mut queue));
-    queue.front().to_vec()
+    splitter.flush(&mut |piece| layout.write(piece, &mut out));
+    out
 }
 
 /// The lines as the service wrote them.
@@ -58,10 +70,11 @@ fn written(bytes: &[u8]) -> Vec<Vec<u8>> {
     lines
 }
 
-/// Lines of any bytes, some of them longer than a piece.
+/// Lines of any bytes but for colours, some of them longer than a piece.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
-    let short = proptest::collection::vec(any::<u8>(), 0..60);
-    let long = (any::<u8>(), 0..3 * MAX_LINE).prop_map(|(byte, length)| vec![byte; length]);
+    let byte = || any::<u8>().prop_map(|byte| if byte == 0x1b { b'e' } else { byte });
+    let short = proptest::collection::vec(byte(), 0..60);
+    let long = (byte(), 0..3 * MAX_LINE).prop_map(|(byte, length)| vec![byte; length]);
     let edge = (MAX_LINE - 1..=MAX_LINE + 1).prop_map(|length| vec![b'e'; length]);
     let newline = Just(b"\n".to_vec());
     let parts = prop_oneof![4 => short, 1 => long, 1 => edge, 3 => newline];
@@ -83,5 +96,6 @@ proptest! {
 #[test]
 fn bytes_that_are_no_text_pass_through() {
     let out = shown(b"caf\xe9 \xff\0\x1b[31m\r\n", &[(3, false)]);
-    assert_eq!(out, b"[web  ] caf\xe9 \xff\0\x1b[31m\r\n");
+    // The one thing that is added: a colour ends with the line that left it on.
+    assert_eq!(out, b"[web  ] caf\xe9 \xff\0\x1b[31m\r\x1b[0m\n");
 }

@@ -40,6 +40,7 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     List(List),
     Status(Status),
+    Logs(Logs),
     Start(Start),
     Stop(Stop),
     Restart(Restart),
@@ -73,6 +74,33 @@ pub(super) struct Status {
     /// a service's name
     #[argh(positional)]
     pub service: Option<String>,
+}
+
+/// the last output of services, from memory
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "logs")]
+pub(super) struct Logs {
+    /// go on with what comes
+    #[argh(switch)]
+    pub follow: bool,
+    /// the last N lines of each service
+    #[argh(option)]
+    pub lines: Option<u64>,
+    /// not older than this
+    #[argh(option, from_str_fn(milliseconds))]
+    pub since: Option<u64>,
+    /// lines that hold this text
+    #[argh(option)]
+    pub grep: Option<String>,
+    /// with the time of each line
+    #[argh(switch)]
+    pub timestamps: bool,
+    /// one JSON object a line
+    #[argh(switch)]
+    pub json: bool,
+    /// names
+    #[argh(positional)]
+    pub services: Vec<String>,
 }
 
 /// start services and what they depend on

@@ -110,7 +110,7 @@ pub(super) const GROUPS: [(&str, &[Spec]); 3] = [
     ("Without a daemon", &OFFLINE),
 ];
 
-const LOOK: [Spec; 4] = [
+const LOOK: [Spec; 5] = [
     Spec {
         name: "list",
         words: "",
@@ -126,6 +126,34 @@ const LOOK: [Spec; 4] = [
         flags: &[JSON],
         takes: Some(Value::Service),
         examples: &["go-overlay status", "go-overlay status web"],
+    },
+    Spec {
+        name: "logs",
+        words: "[SERVICE…]",
+        about: "the last output of services, from memory",
+        flags: &[
+            switch("--follow", "go on with what comes (-f)"),
+            option(
+                "--lines",
+                Value::Text,
+                "N",
+                "the last N lines of each service (-n)",
+            ),
+            option(
+                "--since",
+                Value::Text,
+                "DURATION",
+                "not older than this (30s, 5m, 1h)",
+            ),
+            option("--grep", Value::Text, "TEXT", "lines that hold this text"),
+            switch("--timestamps", "with the time of each line (-t)"),
+            switch("--json", "one JSON object a line"),
+        ],
+        takes: Some(Value::Service),
+        examples: &[
+            "go-overlay logs -n 20 web",
+            "go-overlay logs -f --since 5m --grep error",
+        ],
     },
     Spec {
         name: "health",

@@ -49,13 +49,7 @@ impl Client {
             width: crate::sys::pty::width_of_stdout(),
         };
         let text = match response {
-            Response::Error { message, hint, .. } => {
-                let message = render::plain(message);
-                let hint = hint.as_deref().map(render::plain);
-                let hint = hint.map_or(String::new(), |hint| format!("  = help: {hint}\n"));
-                complain(&format!("error: {message}\n{hint}"));
-                return FAILED;
-            }
+            Response::Error { message, hint, .. } => return refused(message, hint.as_deref()),
             Response::List { services } if json => as_json(services),
             Response::System(status) if json => as_json(status),
             Response::Service(detail) if json => as_json(detail),
@@ -65,6 +59,7 @@ impl Client {
             Response::Service(detail) => render::service(detail, style),
             Response::Outcome { services, .. } => render::outcomes(services, style),
             Response::Health { healthy, reasons } => render::health(*healthy, reasons, style),
+            Response::Logs { .. } | Response::End {} => String::new(),
             Response::Done { message } => format!("{}\n", render::plain(message)),
             Response::Version { version, pid, .. } => {
                 format!("daemon {}, pid {pid}\n", render::plain(version))
@@ -90,7 +85,15 @@ impl Client {
     }
 }
 
-fn no_answer(error: &ClientError) -> i32 {
+/// The daemon said no.
+pub(super) fn refused(message: &str, hint: Option<&str>) -> i32 {
+    let hint = hint.map(render::plain);
+    let hint = hint.map_or(String::new(), |hint| format!("  = help: {hint}\n"));
+    complain(&format!("error: {}\n{hint}", render::plain(message)));
+    FAILED
+}
+
+pub(super) fn no_answer(error: &ClientError) -> i32 {
     match error {
         ClientError::NoDaemon(error) => complain(&format!(
             "error: {error}\n  = help: is the daemon running? Name its socket with --socket PATH or GO_OVERLAY_SOCKET\n"

@@ -83,6 +83,20 @@ pub(super) fn arrange(words: &[String]) -> Result<Asked, String> {
     Ok(Asked::Words(front))
 }
 
+/// What fingers know.
+const SHORT: [(&str, &str); 5] = [
+    ("-h", "--help"),
+    ("-V", "--version"),
+    ("-f", "--follow"),
+    ("-n", "--lines"),
+    ("-t", "--timestamps"),
+];
+
+fn long(name: &str) -> &str {
+    let found = SHORT.iter().find(|(short, _)| *short == name);
+    found.map_or(name, |(_, long)| long)
+}
+
 /// A lone dash is a word like any other.
 fn is_option(word: &str) -> bool {
     word.len() > 1 && word.starts_with('-')
@@ -104,7 +118,7 @@ fn find_command<'w>(words: &[&'w str]) -> Result<Option<(usize, &'w str)>, Strin
             && GLOBAL
                 .iter()
                 .chain(commands::all().flat_map(|spec| spec.flags))
-                .any(|flag| flag.name == word && flag.value.is_some());
+                .any(|flag| flag.name == long(word) && flag.value.is_some());
         at += if takes_next { 2 } else { 1 };
     }
     Ok(None)
@@ -115,11 +129,7 @@ fn option(word: &str, command: Option<&Spec>) -> Result<(Flag, Option<String>), 
         Some((name, value)) => (name, Some(value.to_owned())),
         None => (word, None),
     };
-    let name = match name {
-        "-h" => "--help",
-        "-V" => "--version",
-        name => name,
-    };
+    let name = long(name);
     let own = command.map_or(&[][..], |command| command.flags);
     let mut known = own.iter().chain(&GLOBAL);
     if let Some(flag) = known.clone().find(|flag| flag.name == name) {

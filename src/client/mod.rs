@@ -22,6 +22,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// The longest answer that is read: some 30,000 services.
 const MAX_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
 
+/// Read at a time of an answer of many lines.
+const STREAM_BYTES: usize = 64 * 1024;
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum ClientError {
@@ -80,6 +83,46 @@ fn converse(
         }
     }
     serde_json::from_slice(&line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Asks the daemon for an answer of many lines, and gives each to `on_line` until that gives back false
+/// or nothing follows. `on_pause` is called when no line is there for now.
+///
+/// # Errors
+/// When there is no daemon, or the conversation breaks.
+pub fn stream(
+    socket: Option<&Path>,
+    request: &Request,
+    on_line: &mut dyn FnMut(&[u8]) -> bool,
+    on_pause: &mut dyn FnMut(),
+) -> Result<(), ClientError> {
+    let (mut stream, address) = socket::connect(socket).map_err(ClientError::NoDaemon)?;
+    let mut read = || -> io::Result<()> {
+        stream.write_all(&frame::encode(request))?;
+        let mut reader = BufReader::with_capacity(STREAM_BYTES, &stream);
+        let mut line = Vec::new();
+        loop {
+            if reader.buffer().is_empty() {
+                on_pause();
+            }
+            line.clear();
+            match reader
+                .by_ref()
+                .take(MAX_ANSWER_BYTES)
+                .read_until(b'\n', &mut line)
+            {
+                Ok(0) => return Ok(()),
+                Ok(_) if !line.ends_with(b"\n") => {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                Ok(_) if on_line(&line[..line.len() - 1]) => {}
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    read().map_err(|error| ClientError::Broken { address, error })
 }
 
 fn is_timeout(error: &io::Error) -> bool {

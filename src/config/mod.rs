@@ -5,15 +5,17 @@
 
 mod diagnostic;
 mod graph;
+mod log;
 pub mod model;
 mod read;
 mod scalar;
 mod service;
+mod terminal;
 mod user;
 
 pub use diagnostic::{Finding, Severity, nearest, render};
 pub use model::Config;
-pub use scalar::parse_duration;
+pub use scalar::{parse_duration, parse_size};
 
 use std::path::Path;
 

@@ -80,8 +80,14 @@ pub struct Service {
     pub limits: Vec<Limit>,
     /// PR_SET_NO_NEW_PRIVS in the child.
     pub no_new_privs: bool,
+    /// What becomes of its output.
+    pub log: Log,
     /// True: a PTY; false: pipes.
     pub tty: bool,
+    /// What it reads.
+    pub stdin: Stdin,
+    /// Its terminal's size; None: that of the daemon's own terminal, or 80 by 24.
+    pub tty_size: Option<TtySize>,
     /// What asks the service to end; SIGTERM by default.
     pub stop_signal: Signal,
     /// Overrides `service_shutdown_timeout`.
@@ -110,11 +116,97 @@ impl Default for Service {
             oom_score_adj: None,
             limits: Vec::new(),
             no_new_privs: false,
+            log: Log::default(),
             tty: true,
+            stdin: Stdin::Tty,
+            tty_size: None,
             stop_signal: Signal::TERM,
             stop_timeout: None,
         }
     }
+}
+
+/// What becomes of a service's output: `[log]` and `[services.log]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// How lines are written.
+    pub format: LogFormat,
+    /// What stands before plain lines.
+    pub timestamps: Timestamps,
+    /// What happens while standard output takes no more.
+    pub overflow: Overflow,
+    /// Bytes of recent output that are remembered; 0: none.
+    pub buffer: u64,
+    /// Whether lines go to standard output.
+    pub stdout: bool,
+    /// Bytes from which on the log file is rotated; None: never.
+    pub max_size: Option<u64>,
+    /// How many rotated files are kept.
+    pub keep: u32,
+    /// Whether rotated files are compressed.
+    pub compress: bool,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log {
+            format: LogFormat::Plain,
+            timestamps: Timestamps::None,
+            overflow: Overflow::Block,
+            buffer: 64 * 1024,
+            stdout: true,
+            max_size: None,
+            keep: 5,
+            compress: true,
+        }
+    }
+}
+
+/// How lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// The name in front, then the bytes.
+    Plain,
+    /// One object a line.
+    Json,
+}
+
+/// What stands before plain lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timestamps {
+    /// Nothing.
+    None,
+    /// Date and time in UTC (RFC 3339).
+    Rfc3339,
+    /// Seconds since the daemon began.
+    Elapsed,
+}
+
+/// What happens while standard output takes no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// The service waits.
+    Block,
+    /// Lines are dropped and counted.
+    Drop,
+}
+
+/// What a service reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stdin {
+    /// Its terminal, where nobody types.
+    Tty,
+    /// Nothing: end of file at once.
+    Null,
+}
+
+/// A terminal's size in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TtySize {
+    /// 1 to 65535.
+    pub columns: u16,
+    /// 1 to 65535.
+    pub rows: u16,
 }
 
 /// One edge of the dependency graph.

@@ -5,10 +5,10 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostic::{Finding, nearest};
 use super::model::{Config, Timeouts};
 use super::scalar::{Table, type_name};
-use super::{Facts, graph, service};
+use super::{Facts, graph, log, service};
 
 /// Tables that the specification knows and this version does not.
-const LATER: [&str; 2] = ["log", "http"];
+const LATER: [&str; 1] = ["http"];
 
 const MINIMAL: &str =
     "a minimal file is:\n[[services]]\nname = \"web\"\ncommand = \"/usr/sbin/nginx\"";
@@ -21,6 +21,7 @@ pub(super) fn file(
 ) -> Config {
     unknown_keys(table, findings);
     let timeouts = timeouts(&mut Table { table, findings });
+    let log = log::of_all(&mut Table { table, findings });
     let read = match table
         .get("services")
         .map(|value| (value.get_ref(), value.span()))
@@ -28,7 +29,9 @@ pub(super) fn file(
         Some((DeValue::Array(items), _)) => items
             .iter()
             .filter_map(|item| match item.get_ref() {
-                DeValue::Table(table) => Some(service::read(table, item.span(), facts, findings)),
+                DeValue::Table(table) => {
+                    Some(service::read(table, item.span(), &log, facts, findings))
+                }
                 other => {
                     let found = type_name(other);
                     findings.push(
@@ -87,7 +90,7 @@ fn unknown_keys(table: &DeTable<'_>, findings: &mut Vec<Finding>) {
     for key in table.keys() {
         let (name, span) = (key.get_ref().as_ref(), key.span());
         match name {
-            "services" | "timeouts" => {}
+            "services" | "timeouts" | "log" => {}
             _ if LATER.contains(&name) => {
                 findings.push(Finding::error(
                     span,
@@ -117,7 +120,7 @@ fn unknown_keys(table: &DeTable<'_>, findings: &mut Vec<Finding>) {
             ),
             _ => findings.push(
                 Finding::error(span, format!("unknown key `{name}`"), "unknown")
-                    .suggest(name, ["services", "timeouts"]),
+                    .suggest(name, ["services", "timeouts", "log"]),
             ),
         }
     }

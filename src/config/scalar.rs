@@ -137,6 +137,61 @@ impl<'t> Table<'t, '_> {
         }
     }
 
+    /// An integer of bytes, or a string with units.
+    pub fn size(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        let value = self.get(key)?;
+        let result = match value.get_ref() {
+            DeValue::String(text) => parse_size(text),
+            other => match integer_of(other) {
+                Some(bytes) => u64::try_from(bytes).map_err(|_| "cannot be negative"),
+                None => {
+                    let finding = self.wrong_type(key, value, "a size").help(format!(
+                        "write bytes, {key} = 65536, or a string with a unit, {key} = \"64KiB\""
+                    ));
+                    self.report(finding);
+                    return None;
+                }
+            },
+        };
+        match result {
+            Ok(bytes) if range.contains(&bytes) => Some(bytes),
+            Ok(_) => {
+                let (low, high) = range.into_inner();
+                self.report(Finding::error(
+                    value.span(),
+                    format!("`{key}` is out of range"),
+                    format!("has to be from {low} to {high} bytes"),
+                ));
+                None
+            }
+            Err(why) => {
+                let finding = Finding::error(value.span(), format!("`{key}` is no size"), why);
+                self.report(
+                    finding
+                        .help("units are KiB, MiB and GiB, or kB, MB and GB: \"64KiB\", \"10MB\""),
+                );
+                None
+            }
+        }
+    }
+
+    /// One of several words.
+    pub fn word<T: Copy>(&mut self, key: &str, words: &[(&'static str, T)]) -> Option<T> {
+        let (text, span) = self.string(key)?;
+        let known = words.iter().find(|(word, _)| *word == text);
+        if known.is_none() {
+            let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let quoted: Vec<String> = names.iter().map(|word| format!("\"{word}\"")).collect();
+            let finding = Finding::error(
+                span,
+                format!("unknown `{key}`: `{text}`"),
+                format!("expected {}", quoted.join(" or ")),
+            );
+            self.report(finding.suggest(&text, names));
+        }
+        known.map(|(_, meaning)| *meaning)
+    }
+
     pub fn strings(&mut self, key: &str) -> Option<Vec<(String, Range<usize>)>> {
         let value = self.get(key)?;
         let DeValue::Array(items) = value.get_ref() else {
@@ -248,11 +303,47 @@ pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     Ok(Duration::from_millis(millis))
 }
 
+/// `64KiB`, `10MB`; a bare number is bytes. `K`, `M` and `G` alone count in 1024s, as in logrotate.
+///
+/// # Errors
+/// Why the text is no size.
+pub fn parse_size(text: &str) -> Result<u64, &'static str> {
+    let text = text.trim();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let number: u64 = text[..digits]
+        .parse()
+        .map_err(|_| "expected a number, then a unit")?;
+    let factor: u64 = match text[digits..].trim() {
+        "" | "B" => 1,
+        "kB" | "KB" => 1000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "k" | "K" | "KiB" => 1 << 10,
+        "M" | "MiB" => 1 << 20,
+        "G" | "GiB" => 1 << 30,
+        _ => return Err("has an unknown unit"),
+    };
+    number.checked_mul(factor).ok_or("is too large")
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::parse_duration;
+    use super::{parse_duration, parse_size};
+
+    #[test]
+    fn sizes_are_read_with_their_units() {
+        assert_eq!(parse_size("64KiB"), Ok(65_536));
+        assert_eq!(parse_size("10 MB"), Ok(10_000_000));
+        assert_eq!(parse_size("1G"), Ok(1 << 30));
+        assert_eq!(parse_size("7"), Ok(7));
+        for wrong in ["", "-1", "1.5M", "5 apples", "KiB", "99999999999G"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn durations_are_read_with_their_units() {

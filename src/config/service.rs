@@ -8,13 +8,13 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Finding;
-use super::model::{Condition, Dependency, EnvValue, Limit, Resource, Script, Service};
+use super::model::{Condition, Dependency, EnvValue, Limit, Log, Resource, Script, Service};
 use super::scalar::{Table, integer_of, parse_duration, type_name};
-use super::{Facts, FileKind, Lookup, user};
+use super::{Facts, FileKind, Lookup, log, terminal, user};
 use crate::base::Signal;
 
 /// Every key of a service.
-pub(super) const KEYS: [&str; 25] = [
+pub(super) const KEYS: [&str; 31] = [
     "name",
     "command",
     "args",
@@ -40,24 +40,24 @@ pub(super) const KEYS: [&str; 25] = [
     "tty",
     "stop_signal",
     "stop_timeout",
-];
-
-/// Keys that the specification knows and this version does not.
-const LATER: [&str; 14] = [
-    "restart",
-    "health",
-    "ready",
-    "ready_timeout",
     "log",
-    "schedule",
-    "timezone",
-    "overlap",
-    "jitter",
     "log_overflow",
     "log_buffer",
     "log_stdout",
     "stdin",
     "tty_size",
+];
+
+/// Keys that the specification knows and this version does not.
+const LATER: [&str; 8] = [
+    "restart",
+    "health",
+    "ready",
+    "ready_timeout",
+    "schedule",
+    "timezone",
+    "overlap",
+    "jitter",
 ];
 
 const LIMITS: [(&str, Resource); 16] = [
@@ -90,6 +90,7 @@ pub(super) struct Read {
 pub(super) fn read(
     table: &DeTable<'_>,
     span: Range<usize>,
+    log: &Log,
     facts: &dyn Facts,
     findings: &mut Vec<Finding>,
 ) -> Read {
@@ -120,7 +121,10 @@ pub(super) fn read(
     service.no_new_privs = fields.boolean("no_new_privs").unwrap_or(false);
     service.pre_script = script(&mut fields, "pre_script", facts);
     service.post_script = post_script(&mut fields, facts);
-    service.log_file = log_file(&mut fields, facts);
+    service.log_file = log::file(&mut fields, facts);
+    service.log = log::of_service(&mut fields, log);
+    service.stdin = terminal::stdin(&mut fields, service.tty);
+    service.tty_size = terminal::size(&mut fields, service.tty);
     service.env_file = env_files(&mut fields, facts);
     service.umask = umask(&mut fields);
     service.nice = fields.integer("nice", -20..=19).map(|nice| nice as i32);
@@ -563,33 +567,6 @@ fn existing(
         ));
     }
     Some(text.into())
-}
-
-fn log_file(fields: &mut Table<'_, '_>, facts: &dyn Facts) -> Option<PathBuf> {
-    let (text, span) = fields.string("log_file")?;
-    let path = PathBuf::from(text);
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    if facts.file(&path) == FileKind::Directory {
-        fields.report(Finding::error(
-            span,
-            format!("`log_file`: `{}` is a directory", path.display()),
-            "expected a file",
-        ));
-    } else if facts.file(parent) != FileKind::Directory {
-        let parent = parent.display();
-        fields.report(
-            Finding::error(
-                span,
-                format!("`log_file`: there is no directory `{parent}`"),
-                "its directory is missing",
-            )
-            .help(format!("mkdir -p {parent}")),
-        );
-    }
-    Some(path)
 }
 
 fn env_files(fields: &mut Table<'_, '_>, facts: &dyn Facts) -> Vec<PathBuf> {

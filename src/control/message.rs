@@ -14,6 +14,25 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         service: Option<String>,
     },
+    /// The last output of services, and with `follow` whatever comes: [`Response::Logs`], then a line
+    /// each as in the `json` log format, then [`Response::End`].
+    Logs {
+        /// Names; none: every service.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        services: Vec<String>,
+        /// The last lines of each service; absent: all that are remembered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lines: Option<u64>,
+        /// Milliseconds: lines that are not older than this.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since_ms: Option<u64>,
+        /// Lines that hold this text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grep: Option<String>,
+        /// Go on when everything that is remembered was told.
+        #[serde(default, skip_serializing_if = "is_false")]
+        follow: bool,
+    },
     /// Bring services up, and what they depend on.
     Start(Selection),
     /// Take services down.
@@ -109,6 +128,13 @@ pub enum Response {
         /// One for each service asked about.
         services: Vec<Outcome>,
     },
+    /// To `logs`: whose lines follow.
+    Logs {
+        /// The services' names, in the order of the file.
+        services: Vec<String>,
+    },
+    /// The end of `logs` without `follow`.
+    End {},
     /// To `health`.
     Health {
         /// True when every enabled service is up and none is unhealthy.
@@ -301,6 +327,9 @@ pub struct ServiceDetail {
     pub stop_timeout_seconds: f64,
     /// Second destination of its output.
     pub log_file: Option<String>,
+    /// Lines that were dropped because nobody read standard output.
+    #[serde(default)]
+    pub dropped_lines: u64,
 }
 
 /// One edge of `status SERVICE`.
@@ -312,6 +341,31 @@ pub struct DependencyStatus {
     pub condition: String,
     /// Whether it holds now.
     pub met: bool,
+}
+
+/// A line of `logs`, and of the `json` log format.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// When it was read: RFC 3339, in UTC, with nanoseconds.
+    pub time: String,
+    /// Whose it is.
+    pub service: String,
+    /// `tty`, `stdout`, `stderr`, or `supervisor` for what the daemon says about the lines.
+    pub stream: String,
+    /// The process; absent for what the daemon says.
+    #[serde(default)]
+    pub pid: Option<i32>,
+    /// Its text; what is no UTF-8 is replaced.
+    pub line: String,
+    /// Something was replaced.
+    #[serde(default)]
+    pub invalid_utf8: bool,
+    /// It continues the line before it of the same stream.
+    #[serde(default)]
+    pub continued: bool,
+    /// So many lines are missing here.
+    #[serde(default)]
+    pub dropped: Option<u64>,
 }
 
 /// What became of one service.

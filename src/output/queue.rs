@@ -1,25 +1,44 @@
 //! The bytes that wait for a reader: one buffer, written to at the end and read from at the front.
 
-/// From here on services are not read any more, and so wait.
+/// From here on services are not read any more, and so wait; or their lines are dropped.
 pub const HIGH_WATER: usize = 256 * 1024;
+
+/// A queue that was full takes more once it has shrunk to this: a slow reader must not make the services
+/// stop and go with each byte.
+pub const LOW_WATER: usize = 128 * 1024;
 
 /// The last words of ended processes are taken up to here, whatever the reader does.
 pub const HARD_LIMIT: usize = 64 * 1024 * 1024;
 
-/// What an empty queue keeps for the next lines.
-const KEPT: usize = 64 * 1024;
+/// What an empty queue keeps for the next lines while there are many.
+const KEPT: usize = 2 * HIGH_WATER;
+
+/// What it keeps once there are few.
+const KEPT_WHEN_CALM: usize = 16 * 1024;
 
 /// A queue of bytes.
 #[derive(Debug, Default)]
 pub struct Queue {
     bytes: Vec<u8>,
     consumed: usize,
+    full: bool,
 }
 
 impl Queue {
     /// An empty queue; holds no memory.
     pub fn new() -> Queue {
         Queue::default()
+    }
+
+    /// Whether there is room for more; one that was full has none until it has shrunk to [`LOW_WATER`].
+    pub fn accepts(&mut self) -> bool {
+        self.full = self.len() >= if self.full { LOW_WATER } else { HIGH_WATER };
+        !self.full
+    }
+
+    /// The end, for whoever writes more than once.
+    pub fn end(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
     }
 
     /// Adds bytes at the end.
@@ -37,7 +56,7 @@ impl Queue {
         self.consumed += count.min(self.len());
         if self.is_empty() {
             self.clear();
-        } else if self.consumed >= self.bytes.len() / 2 && self.consumed > KEPT {
+        } else if self.consumed >= self.bytes.len() / 2 && self.consumed > KEPT_WHEN_CALM {
             self.bytes.drain(..self.consumed);
             self.consumed = 0;
         }
@@ -45,9 +64,11 @@ impl Queue {
 
     /// Throws everything away.
     pub fn clear(&mut self) {
+        let calm = self.bytes.len() <= KEPT_WHEN_CALM / 4;
         self.bytes.clear();
         self.consumed = 0;
-        self.bytes.shrink_to(KEPT);
+        self.bytes
+            .shrink_to(if calm { KEPT_WHEN_CALM } else { KEPT });
     }
 
     /// How many bytes wait.
@@ -65,7 +86,28 @@ impl Queue {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{KEPT, Queue};
+    use super::{HIGH_WATER, KEPT, KEPT_WHEN_CALM, LOW_WATER, Queue};
+
+    #[test]
+    fn a_full_queue_takes_more_only_when_it_has_shrunk() {
+        let mut queue = Queue::new();
+        queue.append(&vec![0; HIGH_WATER]);
+        assert!(!queue.accepts());
+        queue.consume(HIGH_WATER - LOW_WATER);
+        assert!(!queue.accepts());
+        queue.consume(1);
+        assert!(queue.accepts());
+    }
+
+    #[test]
+    fn a_calm_queue_holds_little() {
+        let mut queue = Queue::new();
+        queue.append(&vec![0; HIGH_WATER]);
+        queue.consume(HIGH_WATER);
+        queue.append(b"line");
+        queue.consume(4);
+        assert!(queue.bytes.capacity() <= KEPT_WHEN_CALM);
+    }
 
     proptest! {
         #[test]

@@ -16,6 +16,15 @@ pub struct Piece<'a> {
     pub tail: &'a [u8],
     /// Whether a line begins here; otherwise the piece continues the one before.
     pub starts_line: bool,
+    /// Whether the line ends here. A line that was shown already and then ends gives a last, empty piece.
+    pub ends_line: bool,
+}
+
+impl Piece<'_> {
+    /// Whether it adds no bytes to a line that was begun before.
+    pub fn is_bare_end(&self) -> bool {
+        !self.starts_line && self.head.is_empty() && self.tail.is_empty()
+    }
 }
 
 /// The state of one stream.
@@ -41,15 +50,12 @@ impl Splitter {
             let window = &rest[..rest.len().min(room + 1)];
             match memchr(b'\n', window) {
                 Some(end) => {
-                    // A line that was shown already and ends with no more bytes needs no further piece.
-                    if !(self.continuing && self.held.is_empty() && end == 0) {
-                        self.give(&rest[..end], sink);
-                    }
+                    self.give(&rest[..end], true, sink);
                     self.continuing = false;
                     rest = &rest[end + 1..];
                 }
                 None if window.len() > room => {
-                    self.give(&rest[..room], sink);
+                    self.give(&rest[..room], false, sink);
                     self.continuing = true;
                     rest = &rest[room..];
                 }
@@ -64,7 +70,7 @@ impl Splitter {
     /// Gives out what is held, at the end of the stream or after a quiet time.
     pub fn flush(&mut self, sink: &mut impl FnMut(Piece<'_>)) {
         if self.has_partial() {
-            self.give(&[], sink);
+            self.give(&[], false, sink);
             self.continuing = true;
         }
     }
@@ -74,13 +80,16 @@ impl Splitter {
         !self.held.is_empty()
     }
 
-    fn give(&mut self, tail: &[u8], sink: &mut impl FnMut(Piece<'_>)) {
+    fn give(&mut self, tail: &[u8], ends_line: bool, sink: &mut impl FnMut(Piece<'_>)) {
         sink(Piece {
             head: &self.held,
             tail,
             starts_line: !self.continuing,
+            ends_line,
         });
-        self.held = Vec::new();
+        if !self.held.is_empty() {
+            self.held = Vec::new();
+        }
     }
 }
 
@@ -96,6 +105,9 @@ mod tests {
         let mut lines: Vec<Vec<u8>> = Vec::new();
         let mut sink = |piece: super::Piece<'_>| {
             assert!(piece.head.len() + piece.tail.len() <= MAX_LINE);
+            if piece.is_bare_end() {
+                return;
+            }
             if piece.starts_line || lines.is_empty() {
                 lines.push(Vec::new());
             }
@@ -125,7 +137,9 @@ mod tests {
             let mut pieces = 0;
             let mut bytes = vec![b'x'; length];
             bytes.push(b'\n');
-            Splitter::new().feed(&bytes, &mut |_| pieces += 1);
+            Splitter::new().feed(&bytes, &mut |piece| {
+                pieces += usize::from(!piece.is_bare_end());
+            });
             pieces
         };
         assert_eq!(
@@ -135,18 +149,23 @@ mod tests {
     }
 
     #[test]
-    fn a_newline_that_comes_late_adds_no_piece() {
+    fn a_newline_that_comes_late_is_told_as_a_bare_end() {
         let mut splitter = Splitter::new();
         let mut pieces = Vec::new();
         let mut sink = |piece: super::Piece<'_>| {
-            pieces.push(([piece.head, piece.tail].concat(), piece.starts_line));
+            let text = [piece.head, piece.tail].concat();
+            pieces.push((text, piece.starts_line, piece.ends_line));
         };
         splitter.feed(b"name: ", &mut sink);
         splitter.flush(&mut sink);
         splitter.feed(b"\nnext\n", &mut sink);
         assert_eq!(
             pieces,
-            [(b"name: ".to_vec(), true), (b"next".to_vec(), true)]
+            [
+                (b"name: ".to_vec(), true, false),
+                (Vec::new(), false, true),
+                (b"next".to_vec(), true, true)
+            ]
         );
     }
 

@@ -14,6 +14,7 @@ use super::token::{Slot, Source};
 use crate::base::{ClientId, Moment};
 use crate::control::frame::{self, LineBuffer};
 use crate::control::message::{ErrorCode, MAX_REQUEST_BYTES, Request, Response};
+use crate::output::feed::Feed;
 use crate::sys::socket::Peer;
 
 /// Connections at once. One more costs the client that has been idle longest its place.
@@ -40,6 +41,8 @@ struct Client {
     written: usize,
     /// A request went to the supervisor and its answer is not here yet.
     waiting: bool,
+    /// What it reads of the services' output: its answer goes on until that is over.
+    feed: Option<Feed>,
     /// It sent its last byte; it may still want its answer.
     ended: bool,
     /// To be closed once the output is written.
@@ -58,6 +61,8 @@ pub(super) enum Outcome {
         peer: Peer,
         request: Request,
     },
+    /// It has read what there was of its feed, and takes more.
+    Hungry(ClientId),
     /// It is gone; the supervisor need not answer it.
     Gone(ClientId),
 }
@@ -108,6 +113,7 @@ impl Clients {
             output: Vec::new(),
             written: 0,
             waiting: false,
+            feed: None,
             ended: false,
             closing: false,
             idle_since: now,
@@ -137,6 +143,7 @@ impl Clients {
         let step = client.step(hung_up, now);
         match step {
             Step::Rest => Outcome::Nothing,
+            Step::Hungry => Outcome::Hungry(id),
             Step::Request(request) => Outcome::Asked {
                 client: id,
                 peer: client.peer,
@@ -159,6 +166,37 @@ impl Clients {
         client.output = frame::encode(response);
         client.written = 0;
         client.idle_since = now;
+    }
+
+    /// Begins a client's answer, which goes on as a feed.
+    pub fn begin_feed(&mut self, id: ClientId, opening: &Response, feed: Feed, now: Moment) {
+        self.reply(id, opening, now);
+        if let Some(&key) = self.by_id.get(&id) {
+            let client = &mut self.slab[key];
+            client.waiting = true;
+            client.feed = Some(feed);
+        }
+    }
+
+    /// Lets `read` add to what a client is sent. When it gives back false the answer is over.
+    pub fn feed(&mut self, id: ClientId, read: impl FnOnce(&mut Feed, &mut Vec<u8>) -> bool) {
+        let Some(&key) = self.by_id.get(&id) else {
+            return;
+        };
+        let client = &mut self.slab[key];
+        if let Some(feed) = &mut client.feed
+            && !read(feed, &mut client.output)
+        {
+            client.feed = None;
+            client.waiting = false;
+        }
+    }
+
+    /// Everyone who has read all there was and takes more.
+    pub fn hungry(&self) -> Vec<ClientId> {
+        let clients = self.slab.iter().map(|(_, client)| client);
+        let hungry = clients.filter(|client| client.feed.is_some() && client.output.is_empty());
+        hungry.map(|client| client.id).collect()
     }
 
     /// When the first client's patience is over; None while no client is there but those that wait for
@@ -210,6 +248,7 @@ impl Clients {
 
 enum Step {
     Rest,
+    Hungry,
     Request(Request),
     Close,
 }
@@ -225,6 +264,9 @@ impl Client {
                 Ok(true) => {}
                 Ok(false) => return Step::Rest,
                 Err(_) => return Step::Close,
+            }
+            if self.feed.is_some() {
+                return Step::Hungry;
             }
             if self.waiting {
                 return Step::Rest;

@@ -3,21 +3,32 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::Reactor;
+use super::streams::NewStream;
 use crate::base::{JobId, Moment, Pid, ServiceId};
-use crate::config::model;
+use crate::config::model::{self, Stdin, TtySize};
+use crate::output::format::{Origin, StreamKind};
 use crate::supervisor::event::{Event, Role, SpawnFailure};
 use crate::sys::launch;
 use crate::sys::log_file::LogFile;
 use crate::sys::pipe;
-use crate::sys::pty::Pty;
+use crate::sys::pty::{self, Pty};
 use crate::sys::spawn::{self, Session, Stdio};
+
+/// The size of a terminal that nobody looks at.
+const DEFAULT_SIZE: TtySize = TtySize {
+    columns: 80,
+    rows: 24,
+};
+
+/// Long names must not leave a service without columns.
+const MIN_COLUMNS: u16 = 20;
 
 /// A child's ends of its terminal or pipes, and the daemon's.
 struct Channels {
     stdio: Stdio,
     /// Kept open until the child has its own copies.
     _theirs: Vec<OwnedFd>,
-    ours: Vec<OwnedFd>,
+    ours: Vec<(StreamKind, OwnedFd)>,
 }
 
 impl Reactor {
@@ -54,8 +65,7 @@ impl Reactor {
         let channels = if self.supervisor.is_main_program(service) {
             plan.program.session = Session::ForegroundGroup;
             // The main program writes to the same place: what the services said so far comes first.
-            self.streams
-                .pump(&mut self.stdout.queue, &mut self.messages, now);
+            self.pump(now);
             self.stdout.flush(self.poll.registry());
             Channels {
                 stdio: Stdio::Inherit,
@@ -70,8 +80,14 @@ impl Reactor {
             message: error.message(&plan.program.path),
             exit_code: error.exit_code(),
         })?;
-        for fd in channels.ours {
-            if let Err(error) = self.streams.add(service, fd, self.poll.registry(), now) {
+        for (stream, fd) in channels.ours {
+            let new = NewStream {
+                service,
+                fd,
+                origin: Origin { stream, pid: pid.0 },
+                follows_size: stream == StreamKind::Tty && config.tty_size.is_none(),
+            };
+            if let Err(error) = self.streams.add(new, self.poll.registry(), now) {
                 self.messages
                     .push(format!("{}: cannot watch its output: {error}", config.name));
             }
@@ -82,10 +98,18 @@ impl Reactor {
     /// A PTY, or pipes where the service wants them or no PTY is to be had.
     fn open_channels(&mut self, config: &model::Service) -> Result<Channels, SpawnFailure> {
         if config.tty {
-            match Pty::open() {
+            let size = config.tty_size.unwrap_or(self.size_for_services());
+            match Pty::open(size.rows, size.columns) {
                 Ok(Pty { master, slave }) => {
-                    let stdio = Stdio::Terminal(slave.as_raw_fd());
-                    return Ok(Channels { stdio, _theirs: vec![slave], ours: vec![master] });
+                    let stdio = Stdio::Terminal {
+                        terminal: slave.as_raw_fd(),
+                        reads: config.stdin == Stdin::Tty,
+                    };
+                    return Ok(Channels {
+                        stdio,
+                        _theirs: vec![slave],
+                        ours: vec![(StreamKind::Tty, master)],
+                    });
                 }
                 Err(error) => self.messages.push(format!(
                     "{}: cannot open a PTY: {error}; using pipes instead (tty = false does so without this message)",
@@ -103,8 +127,24 @@ impl Reactor {
         Ok(Channels {
             stdio,
             _theirs: vec![their_out, their_err],
-            ours: vec![out, err],
+            ours: vec![(StreamKind::Stdout, out), (StreamKind::Stderr, err)],
         })
+    }
+
+    /// The size of the daemon's own terminal, without the columns that names take; 80 by 24 where there is
+    /// none.
+    fn size_for_services(&self) -> TtySize {
+        let own = [1, 2, 0].into_iter().find_map(pty::size);
+        let taken = u16::try_from(self.prefixer.columns()).unwrap_or(u16::MAX);
+        own.map_or(DEFAULT_SIZE, |(rows, columns)| TtySize {
+            columns: columns.saturating_sub(taken).max(MIN_COLUMNS),
+            rows,
+        })
+    }
+
+    /// The daemon's terminal has another size: so do the services'.
+    pub(super) fn follow_window_size(&self) {
+        self.streams.resize(self.size_for_services());
     }
 
     pub(super) fn open_log_file(&mut self, config: &model::Service) -> Option<LogFile> {

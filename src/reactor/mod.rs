@@ -8,6 +8,7 @@ mod children;
 mod clients;
 mod console;
 mod launch;
+mod logs;
 mod perform;
 mod serve;
 mod streams;
@@ -33,7 +34,7 @@ use crate::sys::timer::TimerFd;
 use children::Children;
 use clients::Clients;
 use console::Console;
-use streams::Streams;
+use streams::{Outside, Streams};
 use token::Source;
 
 /// Events taken from the kernel at a time; more wait for the next turn.
@@ -76,6 +77,7 @@ pub struct Reactor {
     children: Children,
     clients: Clients,
     streams: Streams,
+    prefixer: Prefixer,
     stdout: Console,
     stderr: Console,
     messages: Vec<String>,
@@ -122,7 +124,8 @@ impl Reactor {
             listener,
             children: Children::default(),
             clients: Clients::new(),
-            streams: Streams::new(setup.prefixer),
+            streams: Streams::new(clock::now()),
+            prefixer: setup.prefixer,
             stdout: Console::new(OutputEnd::new(1), Source::Stdout),
             stderr: Console::new(OutputEnd::new(2), Source::Stderr),
             messages: setup.messages,
@@ -153,7 +156,7 @@ impl Reactor {
                 return Ok(code);
             }
             self.arm(now);
-            let more_to_read = self.streams.any_ready() && !self.output_is_full();
+            let more_to_read = self.streams.has_work(&mut self.stdout.queue);
             let timeout = (more_to_read || self.accept_again || !self.answered.is_empty())
                 .then_some(Duration::ZERO);
             match self.poll.poll(&mut events, timeout) {
@@ -201,8 +204,17 @@ impl Reactor {
             self.housekeeping_at = None;
             self.keep_house(now);
         }
-        self.streams
-            .pump(&mut self.stdout.queue, &mut self.messages, now);
+        self.pump(now);
+        self.feed_followers();
+    }
+
+    /// Reads what the services write, for so long as a turn has for it.
+    pub(super) fn pump(&mut self, now: Moment) {
+        self.streams.pump(&mut Outside {
+            queue: &mut self.stdout.queue,
+            messages: &mut self.messages,
+            now,
+        });
     }
 
     fn on_signals(&mut self, now: Moment) {
@@ -223,6 +235,10 @@ impl Reactor {
                             .into(),
                     );
                 }
+                Signal::WINCH => {
+                    self.follow_window_size();
+                    self.tell(Event::ForwardSignal(Signal::WINCH), now);
+                }
                 other => self.tell(Event::ForwardSignal(other), now),
             }
         }
@@ -235,8 +251,12 @@ impl Reactor {
         if !round.died.is_empty() {
             // Last words before the obituary.
             for service in self.services_of(&round.died) {
-                self.streams
-                    .last_words(service, &mut self.stdout.queue, &mut self.messages, now);
+                let mut outside = Outside {
+                    queue: &mut self.stdout.queue,
+                    messages: &mut self.messages,
+                    now,
+                };
+                self.streams.last_words(service, &mut outside);
             }
         }
         for event in round.ended {
@@ -254,17 +274,17 @@ impl Reactor {
     }
 
     fn keep_house(&mut self, now: Moment) {
-        self.streams.flush_quiet(&mut self.stdout.queue, now);
+        self.streams.flush_quiet(&mut Outside {
+            queue: &mut self.stdout.queue,
+            messages: &mut self.messages,
+            now,
+        });
         for client in self.clients.overdue(now) {
             self.clients.close(client, self.poll.registry());
         }
         if self.children.deadline().is_some_and(|at| at <= now) {
             self.reap(now);
         }
-    }
-
-    fn output_is_full(&self) -> bool {
-        self.stdout.queue.len() >= crate::output::queue::HIGH_WATER
     }
 
     /// Writes what there is to standard output and standard error.
@@ -283,10 +303,10 @@ impl Reactor {
         if let Err(error) = self.supervisor_timer.arm(deadline) {
             self.messages.push(format!("cannot arm the timer: {error}"));
         }
-        let quiet = if self.output_is_full() {
-            None
-        } else {
+        let quiet = if self.stdout.queue.accepts() {
             self.streams.deadline()
+        } else {
+            None
         };
         let next = [quiet, self.clients.deadline(), self.children.deadline()]
             .into_iter()
@@ -315,8 +335,11 @@ impl Reactor {
 
     /// The last bytes, and the end.
     fn finish(mut self, now: Moment) {
-        self.streams
-            .drain_all(&mut self.stdout.queue, &mut self.messages, now);
+        self.streams.drain_all(&mut Outside {
+            queue: &mut self.stdout.queue,
+            messages: &mut self.messages,
+            now,
+        });
         self.show(now);
         let until = now.after(Duration::from_secs(10));
         self.stdout.final_flush(until);

@@ -2,7 +2,12 @@
 
 use super::Reactor;
 use crate::base::{ClientId, JobId, Moment, ServiceId, Signal};
+use crate::config::model::Service;
 use crate::control::message::{Response, State};
+use crate::output::file_text::FileText;
+use crate::output::format::Layout;
+use crate::output::recent::Recent;
+use crate::output::sink::Sink;
 use crate::supervisor::event::{Action, Event, Notice, Scope};
 use crate::sys::stray;
 
@@ -122,9 +127,24 @@ impl Reactor {
             };
             if !self.supervisor.is_main_program(id) {
                 let log_file = self.open_log_file(&config);
-                self.streams.add_service(id, &config.name, log_file);
+                let sink = self.sink(&config, log_file.is_some());
+                self.streams.add_service(id, sink, log_file);
             }
         }
+    }
+
+    fn sink(&self, config: &Service, has_file: bool) -> Sink {
+        let log = &config.log;
+        let layout = |prefix: String, screen: bool| {
+            Layout::new(log.format, log.timestamps, &config.name, prefix, screen)
+        };
+        let prefix = self.prefixer.prefix(&config.name);
+        let stdout = log
+            .stdout
+            .then(|| layout(prefix, self.prefixer.has_color()));
+        let file = has_file.then(|| FileText::new(layout(String::new(), false), log.format));
+        let limit = usize::try_from(log.buffer).unwrap_or(usize::MAX);
+        Sink::new(stdout, log.overflow, file, Recent::new(limit))
     }
 
     pub(super) fn services_of(&mut self, jobs: &[JobId]) -> Vec<ServiceId> {

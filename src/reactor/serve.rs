@@ -59,6 +59,7 @@ impl Reactor {
                 peer,
                 request,
             } => self.answer(client, peer, request, now),
+            Outcome::Hungry(client) => self.feed(client),
             Outcome::Gone(client) => self.tell(Event::ClientGone { client }, now),
         }
     }
@@ -76,6 +77,12 @@ impl Reactor {
             } => self.detail_with_usage(&name, now),
             Request::Health {} => self.supervisor.health(),
             Request::Version {} => self.version(now),
+            // Output holds what services were told in confidence.
+            Request::Logs { .. } if !socket::may_change(peer) => not_allowed(peer),
+            Request::Logs { .. } => match self.begin_logs(client, request, now) {
+                Ok(()) => return,
+                Err(refusal) => refusal,
+            },
             Request::Wait { .. } => return self.tell(Event::Request { client, request }, now),
             Request::Start(_)
             | Request::Stop(_)
@@ -113,6 +120,9 @@ impl Reactor {
             if let Some(Some(usage)) = usage::sample(&pids).first() {
                 status.cpu_seconds = Some(usage.cpu.as_secs_f64());
                 status.memory_bytes = Some(usage.memory_bytes);
+            }
+            if let Ok(id) = self.supervisor.find_service(name) {
+                detail.dropped_lines = self.streams.dropped(id);
             }
         }
         response

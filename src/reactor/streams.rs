@@ -1,9 +1,9 @@
-//! What the services write: PTY masters and pipes, read in turns and in bounded portions, split into
-//! lines, prefixed, and queued for standard output. The supervisor never sees a byte of it.
+//! What the services write: PTY masters and pipes, read in turns and in bounded portions, and given to
+//! each service's sink. The supervisor never sees a byte of it.
 //!
 //! mio is edge-triggered: a stream that was left with bytes unread stays in the ready list here, for
-//! the kernel will not tell again. When standard output stalls nothing is read, so that the services
-//! wait (`log_overflow = "block"`).
+//! the kernel will not tell again. When standard output stalls, the services that write to it and have
+//! `log_overflow = "block"` are not read, and so wait.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
@@ -17,10 +17,13 @@ use slab::Slab;
 
 use super::token::{Slot, Source};
 use crate::base::{Moment, ServiceId};
-use crate::output::prefix::{Prefix, Prefixer};
+use crate::config::model::TtySize;
+use crate::output::format::{Origin, Stamp, StreamKind};
 use crate::output::queue::{self, Queue};
-use crate::output::splitter::Splitter;
+use crate::output::recent::{Mark, Recent};
+use crate::output::sink::{Sink, StreamText};
 use crate::sys::log_file::LogFile;
+use crate::sys::{clock, pty};
 
 /// How long a partial line waits for its rest before it is shown as it is.
 const QUIET: Duration = Duration::from_millis(100);
@@ -43,14 +46,24 @@ const LAST_WORDS_BYTES: usize = 1024 * 1024;
 /// them open.
 const MAX_STREAMS_OF_A_SERVICE: usize = 8;
 
+/// A PTY's reads end here; a shorter one has emptied it (`N_TTY_BUF_SIZE`).
+const PTY_BYTES: usize = 4096;
+
 pub(super) struct Streams {
     slab: Slab<Stream>,
     next_generation: u32,
+    /// Streams with bytes to read.
     ready: VecDeque<usize>,
+    /// Those that wait for room before standard output.
+    held: VecDeque<usize>,
     /// Streams with an unfinished line.
     partial: BTreeSet<usize>,
-    sinks: BTreeMap<ServiceId, Sink>,
-    prefixer: Prefixer,
+    outlets: BTreeMap<ServiceId, Outlet>,
+    /// Services of which the log does not say yet that lines were dropped.
+    owing: BTreeSet<ServiceId>,
+    /// Something was remembered since [`Streams::take_news`].
+    news: bool,
+    began: Moment,
     buffer: Vec<u8>,
 }
 
@@ -58,15 +71,26 @@ struct Stream {
     service: ServiceId,
     generation: u32,
     file: File,
-    splitter: Splitter,
+    text: StreamText,
+    is_pty: bool,
+    /// The terminal has the size of the daemon's own.
+    follows_size: bool,
     is_ready: bool,
     last_read: Moment,
 }
 
-/// Where a service's lines go.
-struct Sink {
-    prefix: Prefix,
+/// Where a service's output goes.
+struct Outlet {
+    sink: Sink,
     log_file: Option<LogFile>,
+}
+
+/// A stream that is to be watched.
+pub(super) struct NewStream {
+    pub service: ServiceId,
+    pub fd: OwnedFd,
+    pub origin: Origin,
+    pub follows_size: bool,
 }
 
 /// What one read led to.
@@ -76,50 +100,74 @@ enum Portion {
     End,
 }
 
+/// What a turn writes to.
+pub(super) struct Outside<'a> {
+    pub queue: &'a mut Queue,
+    /// Complaints about log files.
+    pub messages: &'a mut Vec<String>,
+    pub now: Moment,
+}
+
 impl Streams {
-    pub fn new(prefixer: Prefixer) -> Streams {
+    pub fn new(began: Moment) -> Streams {
         Streams {
             slab: Slab::new(),
             next_generation: 0,
             ready: VecDeque::new(),
+            held: VecDeque::new(),
             partial: BTreeSet::new(),
-            sinks: BTreeMap::new(),
-            prefixer,
+            outlets: BTreeMap::new(),
+            owing: BTreeSet::new(),
+            news: false,
+            began,
             buffer: Vec::new(),
         }
     }
 
-    /// Makes the place for a service's lines, before its first stream.
-    pub fn add_service(&mut self, service: ServiceId, name: &str, log_file: Option<LogFile>) {
-        let prefix = self.prefixer.prefix(name);
-        self.sinks.insert(service, Sink { prefix, log_file });
+    /// Makes the place for a service's output, before its first stream.
+    pub fn add_service(&mut self, service: ServiceId, sink: Sink, log_file: Option<LogFile>) {
+        self.outlets.insert(service, Outlet { sink, log_file });
+    }
+
+    /// The last output of a service.
+    pub fn recent(&self, service: ServiceId) -> Option<&Recent> {
+        self.outlets.get(&service).map(|outlet| &outlet.sink.recent)
+    }
+
+    /// How many lines of a service were dropped.
+    pub fn dropped(&self, service: ServiceId) -> u64 {
+        self.outlets
+            .get(&service)
+            .map_or(0, |outlet| outlet.sink.dropped)
+    }
+
+    /// Whether anything was remembered since the last time this was asked.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
     }
 
     /// Opens every log file anew, after somebody renamed it.
     pub fn reopen_log_files(&mut self) -> Vec<String> {
         let files = self
-            .sinks
+            .outlets
             .values_mut()
-            .filter_map(|sink| sink.log_file.as_mut());
+            .filter_map(|outlet| outlet.log_file.as_mut());
         files
             .filter_map(|file| file.reopen().err().map(|error| error.to_string()))
             .collect()
     }
 
+    /// Gives this size to every terminal that has the daemon's.
+    pub fn resize(&self, size: TtySize) {
+        for (_, stream) in self.slab.iter().filter(|(_, stream)| stream.follows_size) {
+            // A terminal whose programs are gone has nobody to tell.
+            let _ = pty::set_size(&stream.file, size.rows, size.columns);
+        }
+    }
+
     /// Watches a stream. At most [`MAX_STREAMS_OF_A_SERVICE`] are kept; the oldest one goes.
-    pub fn add(
-        &mut self,
-        service: ServiceId,
-        fd: OwnedFd,
-        registry: &Registry,
-        now: Moment,
-    ) -> io::Result<()> {
-        let of_service: Vec<usize> = self
-            .slab
-            .iter()
-            .filter(|(_, stream)| stream.service == service)
-            .map(|(key, _)| key)
-            .collect();
+    pub fn add(&mut self, new: NewStream, registry: &Registry, now: Moment) -> io::Result<()> {
+        let of_service = self.keys_of(new.service);
         if of_service.len() >= MAX_STREAMS_OF_A_SERVICE
             && let Some(oldest) = of_service
                 .into_iter()
@@ -135,19 +183,30 @@ impl Streams {
             generation,
         };
         registry.register(
-            &mut SourceFd(&fd.as_raw_fd()),
+            &mut SourceFd(&new.fd.as_raw_fd()),
             Source::Stream(slot).token(),
             Interest::READABLE,
         )?;
         entry.insert(Stream {
-            service,
+            service: new.service,
             generation,
-            file: File::from(fd),
-            splitter: Splitter::new(),
+            file: File::from(new.fd),
+            text: StreamText::new(new.origin),
+            is_pty: new.origin.stream == StreamKind::Tty,
+            follows_size: new.follows_size,
             is_ready: false,
             last_read: now,
         });
         Ok(())
+    }
+
+    fn keys_of(&self, service: ServiceId) -> Vec<usize> {
+        let of_service = |(_, stream): &(usize, &Stream)| stream.service == service;
+        self.slab
+            .iter()
+            .filter(of_service)
+            .map(|(key, _)| key)
+            .collect()
     }
 
     /// The kernel says that a stream has something, or has ended.
@@ -162,22 +221,30 @@ impl Streams {
         }
     }
 
-    pub fn any_ready(&self) -> bool {
-        !self.ready.is_empty()
+    /// Whether [`Streams::pump`] has something to do.
+    pub fn has_work(&self, queue: &mut Queue) -> bool {
+        let waits_for_room = !self.held.is_empty() || !self.owing.is_empty();
+        !self.ready.is_empty() || (waits_for_room && queue.accepts())
     }
 
-    /// Reads the ready streams in turn until the budget is spent, nothing is left, or the queue is
-    /// full. Complaints about log files are added to `messages`.
-    pub fn pump(&mut self, queue: &mut Queue, messages: &mut Vec<String>, now: Moment) {
+    /// Reads the ready streams in turn until the budget is spent or nothing is left that may be read.
+    pub fn pump(&mut self, outside: &mut Outside<'_>) {
+        if outside.queue.accepts() {
+            self.tell_dropped(outside);
+            self.ready.append(&mut self.held);
+        }
         let mut budget = TURN_BUDGET;
         while budget > 0
-            && queue.len() < queue::HIGH_WATER
             && let Some(key) = self.ready.pop_front()
         {
-            if !self.slab.contains(key) || !self.slab[key].is_ready {
+            let Some(stream) = self.slab.get(key).filter(|stream| stream.is_ready) else {
+                continue;
+            };
+            if self.waits(stream.service) && !outside.queue.accepts() {
+                self.held.push_back(key);
                 continue;
             }
-            let spent = self.drain(key, STREAM_BUDGET.min(budget), queue, messages, now);
+            let spent = self.drain(key, STREAM_BUDGET.min(budget), false, outside);
             budget = budget.saturating_sub(spent);
             if self.slab.get(key).is_some_and(|stream| stream.is_ready) {
                 self.ready.push_back(key);
@@ -185,38 +252,42 @@ impl Streams {
         }
     }
 
+    fn waits(&self, service: ServiceId) -> bool {
+        self.outlets
+            .get(&service)
+            .is_some_and(|outlet| outlet.sink.waits())
+    }
+
+    fn tell_dropped(&mut self, outside: &mut Outside<'_>) {
+        let stamp = self.stamp(outside.now);
+        for service in std::mem::take(&mut self.owing) {
+            if let Some(outlet) = self.outlets.get_mut(&service) {
+                outlet.sink.tell_dropped(stamp, outside.queue);
+            }
+        }
+    }
+
     /// Reads what a service's streams still hold, since its process has ended.
-    pub fn last_words(
-        &mut self,
-        service: ServiceId,
-        queue: &mut Queue,
-        messages: &mut Vec<String>,
-        now: Moment,
-    ) {
-        let keys: Vec<usize> = self
-            .slab
-            .iter()
-            .filter(|(_, stream)| stream.service == service)
-            .map(|(key, _)| key)
-            .collect();
-        for key in keys {
-            if queue.len() >= queue::HARD_LIMIT {
+    pub fn last_words(&mut self, service: ServiceId, outside: &mut Outside<'_>) {
+        for key in self.keys_of(service) {
+            if outside.queue.len() >= queue::HARD_LIMIT {
                 let limit = queue::HARD_LIMIT >> 20;
-                messages.push(format!("the reader of standard output has stalled with {limit} MiB waiting: last words are lost"));
+                outside.messages.push(format!("the reader of standard output has stalled with {limit} MiB waiting: last words are lost"));
                 return;
             }
-            self.drain(key, LAST_WORDS_BYTES, queue, messages, now);
+            self.drain(key, LAST_WORDS_BYTES, true, outside);
         }
     }
 
     /// Reads everything that every stream still holds: the end of the daemon.
-    pub fn drain_all(&mut self, queue: &mut Queue, messages: &mut Vec<String>, now: Moment) {
-        for service in self.sinks.keys().copied().collect::<Vec<_>>() {
-            self.last_words(service, queue, messages, now);
+    pub fn drain_all(&mut self, outside: &mut Outside<'_>) {
+        for service in self.outlets.keys().copied().collect::<Vec<_>>() {
+            self.last_words(service, outside);
         }
         for key in self.partial.iter().copied().collect::<Vec<_>>() {
-            self.flush_partial(key, queue);
+            self.flush(key, Mark::Quiet, outside);
         }
+        self.tell_dropped(outside);
     }
 
     /// When the first partial line has been quiet for long enough.
@@ -226,49 +297,73 @@ impl Streams {
     }
 
     /// Shows the partial lines that have been quiet for long enough.
-    pub fn flush_quiet(&mut self, queue: &mut Queue, now: Moment) {
-        if queue.len() >= queue::HIGH_WATER {
+    pub fn flush_quiet(&mut self, outside: &mut Outside<'_>) {
+        if !outside.queue.accepts() {
             return;
         }
         for key in self.partial.iter().copied().collect::<Vec<_>>() {
             let quiet = self
                 .slab
                 .get(key)
-                .is_none_or(|stream| stream.last_read.after(QUIET) <= now);
+                .is_none_or(|stream| stream.last_read.after(QUIET) <= outside.now);
             if quiet {
-                self.flush_partial(key, queue);
+                self.flush(key, Mark::Quiet, outside);
             }
         }
     }
 
-    /// Reads up to `budget` bytes of one stream; gives back how many there were.
+    /// Reads up to `budget` bytes of one stream; gives back how many there were. `last_words`: also what
+    /// there is no room for, and until there is nothing.
     fn drain(
         &mut self,
         key: usize,
         budget: usize,
-        queue: &mut Queue,
-        messages: &mut Vec<String>,
-        now: Moment,
+        last_words: bool,
+        outside: &mut Outside<'_>,
     ) -> usize {
+        let stamp = self.stamp(outside.now);
+        let waits = !last_words && self.waits(self.slab[key].service);
         let mut spent = 0;
-        while spent < budget {
+        while spent < budget && (!waits || outside.queue.accepts()) {
             match self.read(key) {
                 Portion::Bytes(count) => {
                     spent += count;
-                    self.take(key, count, queue, messages, now);
+                    self.take(key, count, stamp, outside);
+                    if !last_words && self.is_emptied(key, count) {
+                        self.slab[key].is_ready = false;
+                        break;
+                    }
                 }
                 Portion::Empty => {
                     self.slab[key].is_ready = false;
                     break;
                 }
                 Portion::End => {
-                    self.flush_partial(key, queue);
+                    self.flush(key, Mark::End, outside);
                     self.remove(key);
                     break;
                 }
             }
         }
         spent
+    }
+
+    /// Fewer bytes than there was room for: nothing is left, and the kernel tells of what comes (epoll(7)).
+    fn is_emptied(&self, key: usize, count: usize) -> bool {
+        let room = match self.slab[key].is_pty {
+            true => PTY_BYTES - 1,
+            false => READ_BYTES,
+        };
+        count < room
+    }
+
+    /// One moment for all the lines of a turn.
+    fn stamp(&self, now: Moment) -> Stamp {
+        let elapsed = now.since(self.began).as_nanos();
+        Stamp {
+            wall: clock::wall(),
+            elapsed: u64::try_from(elapsed).unwrap_or(u64::MAX),
+        }
     }
 
     /// EIO is how a PTY master tells that the last slave was closed (tty(4) does not; the kernel does).
@@ -285,44 +380,42 @@ impl Streams {
         }
     }
 
-    fn take(
-        &mut self,
-        key: usize,
-        count: usize,
-        queue: &mut Queue,
-        messages: &mut Vec<String>,
-        now: Moment,
-    ) {
+    fn take(&mut self, key: usize, count: usize, stamp: Stamp, outside: &mut Outside<'_>) {
         let stream = &mut self.slab[key];
-        stream.last_read = now;
-        let Some(sink) = self.sinks.get_mut(&stream.service) else {
+        stream.last_read = outside.now;
+        let Some(outlet) = self.outlets.get_mut(&stream.service) else {
             return;
         };
+        self.news = true;
         let bytes = &self.buffer[..count];
-        stream
-            .splitter
-            .feed(bytes, &mut |piece| sink.prefix.write(piece, queue));
-        if let Some(log_file) = &mut sink.log_file
-            && let Some(complaint) = log_file.write(bytes)
-        {
-            messages.push(complaint);
+        let text = outlet
+            .sink
+            .take(&mut stream.text, bytes, stamp, outside.queue);
+        write_file(&mut outlet.log_file, text, outside.messages);
+        outlet.sink.written();
+        if outlet.sink.owes_a_word() {
+            self.owing.insert(stream.service);
         }
-        if stream.splitter.has_partial() {
+        if stream.text.has_partial() {
             self.partial.insert(key);
         } else {
             self.partial.remove(&key);
         }
     }
 
-    fn flush_partial(&mut self, key: usize, queue: &mut Queue) {
+    fn flush(&mut self, key: usize, mark: Mark, outside: &mut Outside<'_>) {
         self.partial.remove(&key);
+        let stamp = self.stamp(outside.now);
         let Some(stream) = self.slab.get_mut(key) else {
             return;
         };
-        if let Some(sink) = self.sinks.get_mut(&stream.service) {
-            stream
-                .splitter
-                .flush(&mut |piece| sink.prefix.write(piece, queue));
+        if let Some(outlet) = self.outlets.get_mut(&stream.service) {
+            self.news = true;
+            let text = outlet
+                .sink
+                .flush(&mut stream.text, mark, stamp, outside.queue);
+            write_file(&mut outlet.log_file, text, outside.messages);
+            outlet.sink.written();
         }
     }
 
@@ -332,5 +425,14 @@ impl Streams {
         if self.slab.contains(key) {
             self.slab.remove(key);
         }
+    }
+}
+
+fn write_file(file: &mut Option<LogFile>, text: Option<&[u8]>, messages: &mut Vec<String>) {
+    if let (Some(file), Some(text)) = (file, text)
+        && !text.is_empty()
+        && let Some(complaint) = file.write(text)
+    {
+        messages.push(complaint);
     }
 }

@@ -64,6 +64,7 @@ pub fn service(detail: &ServiceDetail, style: Style) -> String {
         ("Dependents", list(&detail.dependents)),
         ("Stops on", Some(stop)),
         ("Log file", detail.log_file.clone()),
+        ("Dropped", dropped(detail.dropped_lines)),
     ];
     let state = state_and_detail(status.state, &status.detail, style);
     let mut text = format!(
@@ -78,6 +79,11 @@ pub fn service(detail: &ServiceDetail, style: Style) -> String {
         }
     }
     text
+}
+
+fn dropped(lines: u64) -> Option<String> {
+    let noun = if lines == 1 { "line" } else { "lines" };
+    (lines > 0).then(|| format!("{lines} {noun}"))
 }
 
 /// As a shell would take it, so that it can be tried by hand.

@@ -161,6 +161,7 @@ fn one_service_in_full() {
         stop_signal: "SIGQUIT".into(),
         stop_timeout_seconds: 10.0,
         log_file: Some("/var/log/web.log".into()),
+        dropped_lines: 1234,
     };
     insta::assert_snapshot!("service", service(&detail, WIDE));
 }

@@ -48,6 +48,7 @@ impl Supervisor {
             Request::Shutdown { exit_code } => self.request_shutdown(client, exit_code, now),
             Request::List {}
             | Request::Status { .. }
+            | Request::Logs { .. }
             | Request::Health {}
             | Request::Version {} => Err(Refusal {
                 code: ErrorCode::BadRequest,

@@ -45,6 +45,14 @@ impl Supervisor {
         }
     }
 
+    /// The service of this name, or the error for a name that nobody has.
+    ///
+    /// # Errors
+    /// With the name that was probably meant.
+    pub fn find_service(&self, name: &str) -> Result<ServiceId, Box<Response>> {
+        self.find(name).map_err(|refusal| Box::new(refusal.into()))
+    }
+
     /// Everything about one service, or the error for a name that nobody has.
     pub fn service_detail(&self, name: &str, now: Moment) -> Response {
         let id = match self.find(name) {
@@ -83,6 +91,7 @@ impl Supervisor {
                 .log_file
                 .as_ref()
                 .map(|path| path.display().to_string()),
+            dropped_lines: 0,
         }))
     }
 

@@ -15,6 +15,14 @@ pub fn now() -> Moment {
     Moment(seconds * 1_000_000_000 + nanos)
 }
 
+/// The time of day, CLOCK_REALTIME: nanoseconds since 1970, and 0 before.
+pub fn wall() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

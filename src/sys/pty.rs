@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use nix::sys::termios::{LocalFlags, OutputFlags, SetArg, tcgetattr, tcsetattr};
@@ -17,11 +17,11 @@ pub struct Pty {
 }
 
 impl Pty {
-    /// Opens a pair with raw output (no CR is added) and no echo, 80 columns by 24 rows.
+    /// Opens a pair with raw output (no CR is added) and no echo.
     ///
     /// # Errors
     /// When none is to be had: no devpts mounted, or `kernel.pty.max` reached.
-    pub fn open() -> io::Result<Pty> {
+    pub fn open(rows: u16, columns: u16) -> io::Result<Pty> {
         let master = match open_master("/dev/ptmx") {
             // Only where there is none: what is wrong with one that exists is worth telling.
             Err(error) if error.kind() == io::ErrorKind::NotFound => open_master("/dev/pts/ptmx")?,
@@ -34,7 +34,7 @@ impl Pty {
         }
         let slave = open_peer(&master).or_else(|_| open_slave_by_path(&master))?;
         make_raw(&slave)?;
-        set_size(&master, 24, 80)?;
+        set_size(&master, rows, columns)?;
         Ok(Pty { master, slave })
     }
 }
@@ -93,7 +93,7 @@ fn make_raw(slave: &OwnedFd) -> io::Result<()> {
 ///
 /// # Errors
 /// When the descriptor is no terminal.
-pub fn set_size(terminal: &OwnedFd, rows: u16, columns: u16) -> io::Result<()> {
+pub fn set_size(terminal: &impl AsRawFd, rows: u16, columns: u16) -> io::Result<()> {
     let size = libc::winsize {
         ws_row: rows,
         ws_col: columns,
@@ -107,8 +107,8 @@ pub fn set_size(terminal: &OwnedFd, rows: u16, columns: u16) -> io::Result<()> {
     }
 }
 
-/// The columns of the terminal that standard output is.
-pub fn width_of_stdout() -> Option<usize> {
+/// Rows and columns of the terminal behind a descriptor; None where it is none, or does not know.
+pub fn size(fd: RawFd) -> Option<(u16, u16)> {
     let mut size = libc::winsize {
         ws_row: 0,
         ws_col: 0,
@@ -116,8 +116,13 @@ pub fn width_of_stdout() -> Option<usize> {
         ws_ypixel: 0,
     };
     // SAFETY: TIOCGWINSZ fills a winsize.
-    let known = unsafe { libc::ioctl(1, libc::TIOCGWINSZ, &raw mut size) } == 0;
-    (known && size.ws_col > 0).then(|| usize::from(size.ws_col))
+    let known = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &raw mut size) } == 0;
+    (known && size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_row, size.ws_col))
+}
+
+/// The columns of the terminal that standard output is.
+pub fn width_of_stdout() -> Option<usize> {
+    size(1).map(|(_, columns)| usize::from(columns))
 }
 
 #[cfg(test)]
@@ -133,7 +138,7 @@ mod tests {
 
     #[test]
     fn output_is_raw_and_input_is_not_echoed() {
-        let Pty { master, slave } = Pty::open().unwrap();
+        let Pty { master, slave } = Pty::open(24, 80).unwrap();
         let (mut master, mut slave) = (File::from(master), File::from(slave));
         slave.write_all(b"a\tb\nc\r\n\xff").unwrap();
         master.write_all(b"typed\n").unwrap();
@@ -148,7 +153,7 @@ mod tests {
 
     #[test]
     fn has_a_size_and_is_inherited_by_nobody() {
-        let Pty { master, slave } = Pty::open().unwrap();
+        let Pty { master, slave } = Pty::open(24, 80).unwrap();
         assert_eq!(size_of_terminal(&slave), (24, 80));
         set_size(&master, 50, 132).unwrap();
         assert_eq!(size_of_terminal(&slave), (50, 132));
@@ -158,27 +163,18 @@ mod tests {
         let flags = |end: &OwnedFd| OFlag::from_bits_retain(fcntl(end, FcntlArg::F_GETFL).unwrap());
         assert!(flags(&master).contains(OFlag::O_NONBLOCK));
         assert!(!flags(&slave).contains(OFlag::O_NONBLOCK));
-        assert!(set_size(&File::open("/dev/null").unwrap().into(), 1, 1).is_err());
+        assert!(set_size(&File::open("/dev/null").unwrap(), 1, 1).is_err());
     }
 
     #[test]
     fn the_path_leads_to_the_same_slave() {
-        let Pty { master, slave } = Pty::open().unwrap();
+        let Pty { master, slave } = Pty::open(24, 80).unwrap();
         let by_path = open_slave_by_path(&master).unwrap();
         let device = |fd: &OwnedFd| nix::sys::stat::fstat(fd).unwrap().st_rdev;
         assert_eq!(device(&by_path), device(&slave));
     }
 
     fn size_of_terminal(terminal: &OwnedFd) -> (u16, u16) {
-        let mut size = libc::winsize {
-            ws_row: 0,
-            ws_col: 0,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        // SAFETY: TIOCGWINSZ fills a winsize.
-        let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
-        assert_eq!(result, 0);
-        (size.ws_row, size.ws_col)
+        size(terminal.as_raw_fd()).unwrap()
     }
 }

@@ -66,7 +66,12 @@ pub struct Ids {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stdio {
     /// All three are this terminal, which becomes the controlling one.
-    Terminal(RawFd),
+    Terminal {
+        /// The service's end.
+        terminal: RawFd,
+        /// Whether it is the standard input too; otherwise there is nothing to read.
+        reads: bool,
+    },
     /// Input from /dev/null, output and errors into pipes.
     Pipes {
         /// Standard output.
@@ -233,7 +238,7 @@ fn clone_child(errand: &mut Errand<'_>) -> Result<libc::pid_t, SpawnError> {
 fn give_to_user(program: &Program) {
     let Some(ids) = &program.ids else { return };
     let fds = match program.stdio {
-        Stdio::Terminal(fd) => [fd, fd],
+        Stdio::Terminal { terminal: fd, .. } => [fd, fd],
         Stdio::Pipes { out, err } => [out, err],
         Stdio::Inherit => return,
     };

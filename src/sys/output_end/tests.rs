@@ -109,7 +109,7 @@ fn a_pipe_whose_reader_is_gone_is_an_error() {
 
 fn check_terminal(make: fn(RawFd) -> OutputEnd) {
     in_time(move || {
-        let Pty { master, slave } = Pty::open().unwrap();
+        let Pty { master, slave } = Pty::open(24, 80).unwrap();
         cook(&slave);
         let mut end = make(slave.as_raw_fd());
         let mut master = File::from(master);

@@ -96,12 +96,19 @@ unsafe fn set_stdio(errand: &Errand<'_>) -> i64 {
         }
         match errand.program.stdio {
             Stdio::Inherit => 0,
-            Stdio::Terminal(terminal) => {
+            Stdio::Terminal { terminal, reads } => {
                 let terminal = out_of_the_way(terminal);
                 if libc::syscall(libc::SYS_ioctl, terminal, libc::TIOCSCTTY, ZERO) < 0 {
                     return -1;
                 }
-                (0..=2).map(|to| duplicate(terminal, to)).min().unwrap_or(0)
+                if !reads {
+                    read_nothing();
+                }
+                let first = RawFd::from(!reads);
+                (first..=2)
+                    .map(|to| duplicate(terminal, to))
+                    .min()
+                    .unwrap_or(0)
             }
             Stdio::Pipes { out, err } => {
                 let (out, err) = (out_of_the_way(out), out_of_the_way(err));
@@ -122,18 +129,23 @@ unsafe fn out_of_the_way(fd: RawFd) -> RawFd {
     unsafe { libc::syscall(libc::SYS_fcntl, fd, libc::F_DUPFD_CLOEXEC, above) as RawFd }
 }
 
-/// Makes /dev/null the standard input.
+/// Makes /dev/null the standard input; without a /dev a pipe that nobody writes to, for there are programs
+/// that take a closed one for an attack and end.
 unsafe fn read_nothing() {
     let (path, flags) = (c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
-    // SAFETY: system calls on numbers and on a string of the program's.
+    // SAFETY: system calls on numbers, on a string of the program's, and on a place of our own.
     unsafe {
         let null = libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path, flags, ZERO);
         if null > 0 {
             duplicate(null as RawFd, 0);
-        } else {
-            // No /dev to be had: a closed input is the next best thing.
-            libc::syscall(libc::SYS_close, 0);
+            return;
         }
+        let mut ends: [RawFd; 2] = [-1, -1];
+        libc::syscall(libc::SYS_pipe2, ends.as_mut_ptr(), libc::O_CLOEXEC);
+        if ends[0] > 0 {
+            duplicate(ends[0], 0);
+        }
+        // Nobody else has the writing end, so that it is closed for good when the program begins.
     }
 }
 

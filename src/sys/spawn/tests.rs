@@ -280,9 +280,12 @@ fn a_script_descriptor_survives() {
 #[test]
 fn leads_a_session_with_a_terminal() {
     descriptors::mark_inherited_close_on_exec();
-    let pty = Pty::open().unwrap();
+    let pty = Pty::open(24, 80).unwrap();
     let program = Program {
-        stdio: Stdio::Terminal(pty.slave.as_raw_fd()),
+        stdio: Stdio::Terminal {
+            terminal: pty.slave.as_raw_fd(),
+            reads: true,
+        },
         ..shell(
             "cut -d' ' -f1,5,6,8 /proc/$$/stat; tty > /dev/tty; ls /proc/self/fd | wc -l; sleep 0.1",
         )
@@ -388,7 +391,10 @@ fn tells_which_step_failed() {
     assert_eq!((error.stage, error.errno), (Stage::Limits, libc::EINVAL));
     assert_eq!(error.exit_code(), 1);
     let no_terminal = Program {
-        stdio: Stdio::Terminal(File::open("/dev/null").unwrap().into_raw_fd()),
+        stdio: Stdio::Terminal {
+            terminal: File::open("/dev/null").unwrap().into_raw_fd(),
+            reads: true,
+        },
         ..shell("true")
     };
     assert_eq!(failed(no_terminal), Err((Stage::Stdio, libc::ENOTTY)));

@@ -1,0 +1,54 @@
+//! A service's terminal: `stdin` and `tty_size`.
+
+use super::diagnostic::Finding;
+use super::model::{Stdin, TtySize};
+use super::scalar::Table;
+
+/// The kernel counts rows and columns in 16 bits.
+const MAX_SIZE: u16 = u16::MAX;
+
+/// `stdin`: the terminal where there is one, unless it says otherwise.
+pub(super) fn stdin(fields: &mut Table<'_, '_>, tty: bool) -> Stdin {
+    let stdin = fields.word("stdin", &[("tty", Stdin::Tty), ("null", Stdin::Null)]);
+    if stdin == Some(Stdin::Tty)
+        && !tty
+        && let Some(span) = fields.span_of_key("stdin")
+    {
+        let finding = Finding::error(
+            span,
+            "`stdin = \"tty\"` needs a terminal, and `tty = false` gives none",
+            "there is no terminal",
+        );
+        fields.report(finding.help("remove one of the two"));
+    }
+    stdin.unwrap_or(if tty { Stdin::Tty } else { Stdin::Null })
+}
+
+/// `tty_size = "80x24"`, columns first.
+pub(super) fn size(fields: &mut Table<'_, '_>, tty: bool) -> Option<TtySize> {
+    let (text, span) = fields.string("tty_size")?;
+    if !tty {
+        let finding = Finding::error(
+            span,
+            "`tty_size` needs a terminal, and `tty = false` gives none",
+            "there is no terminal",
+        );
+        fields.report(finding.help("remove one of the two"));
+        return None;
+    }
+    let number = |text: &str| {
+        let number = text.trim().parse::<u16>().ok();
+        number.filter(|number| (1..=MAX_SIZE).contains(number))
+    };
+    let size = text.split_once('x').and_then(|(columns, rows)| {
+        Some(TtySize {
+            columns: number(columns)?,
+            rows: number(rows)?,
+        })
+    });
+    if size.is_none() {
+        let finding = Finding::error(span, "`tty_size` is no size", "expected columns x rows");
+        fields.report(finding.help("write it such as tty_size = \"132x50\""));
+    }
+    size
+}

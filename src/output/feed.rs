@@ -1,0 +1,299 @@
+//! Reading the remembered output of several services as lines, in the order of time; then, for `logs -f`,
+//! whatever comes. A reader that is slow is overtaken by the memory, and told how many lines it lost.
+
+use super::format::{Layout, Origin, Stamp};
+use super::recent::{Mark, Place, Recent};
+use super::splitter::{Piece, Splitter};
+use crate::base::ServiceId;
+use crate::config::model::{LogFormat, Timestamps};
+
+/// Unfinished lines that are kept for one service; the oldest one is given out.
+const MAX_OPEN_LINES: usize = 16;
+
+/// Which lines are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Read at this time or later: nanoseconds since 1970.
+    pub since: u64,
+    /// That hold this text; empty: all.
+    pub grep: Vec<u8>,
+}
+
+impl Filter {
+    fn takes(&self, item: &Item<'_>) -> bool {
+        let piece = item.piece;
+        if item.wall < self.since || piece.is_bare_end() {
+            return false;
+        }
+        let found = |text: &[u8]| memchr::memmem::find(text, &self.grep).is_some();
+        match (piece.head.is_empty(), self.grep.is_empty()) {
+            (_, true) => true,
+            (true, false) => found(piece.tail),
+            (false, false) => found(&[piece.head, piece.tail].concat()),
+        }
+    }
+}
+
+/// A reading of several services.
+#[derive(Debug)]
+pub struct Feed {
+    readers: Vec<Reader>,
+    filter: Filter,
+    /// Go on when everything that is remembered has been read.
+    pub follow: bool,
+}
+
+/// A reading of one service.
+#[derive(Debug)]
+struct Reader {
+    service: ServiceId,
+    place: Place,
+    open: Vec<OpenLine>,
+    /// Whose next line lacks its beginning, and is left out.
+    torn: Option<Origin>,
+    /// Lines to leave out at the beginning.
+    skip: u64,
+    layout: Layout,
+}
+
+/// One stream's unfinished line.
+#[derive(Debug)]
+struct OpenLine {
+    origin: Origin,
+    splitter: Splitter,
+    /// When its last bytes were read.
+    wall: u64,
+}
+
+/// A piece of a line, whose, and when it was read.
+struct Item<'a> {
+    wall: u64,
+    origin: Origin,
+    piece: Piece<'a>,
+}
+
+impl Feed {
+    /// Reads these services; of each the last `lines` only, where that is said.
+    pub fn new<'a>(
+        services: impl Iterator<Item = (ServiceId, &'a str, &'a Recent)>,
+        filter: Filter,
+        lines: Option<u64>,
+        follow: bool,
+    ) -> Feed {
+        let readers = services.map(|(service, name, recent)| {
+            let mut reader = Reader::new(service, name, recent);
+            if let Some(lines) = lines {
+                reader.skip = Reader::new(service, name, recent)
+                    .count(recent, &filter)
+                    .saturating_sub(lines);
+            }
+            reader
+        });
+        let readers = readers.collect();
+        Feed {
+            readers,
+            filter,
+            follow,
+        }
+    }
+
+    /// Adds the next lines as JSON objects, a line each; false when there is nothing more for now.
+    /// `recent` finds a service's memory; one that is gone is left out from then on.
+    pub fn read<'a>(
+        &mut self,
+        recent: impl Fn(ServiceId) -> Option<&'a Recent>,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        self.readers
+            .retain(|reader| recent(reader.service).is_some());
+        let next = self.readers.iter_mut().filter_map(|reader| {
+            let recent = recent(reader.service)?;
+            let (chunk, _, _) = recent.read(reader.place)?;
+            Some((chunk.wall, reader, recent))
+        });
+        match next.min_by_key(|(wall, _, _)| *wall) {
+            Some((_, reader, recent)) => reader.step(recent, &self.filter, out),
+            None => {
+                if !self.follow {
+                    for reader in &mut self.readers {
+                        reader.give_open(&self.filter, out);
+                    }
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether no service is left to read.
+    pub fn is_empty(&self) -> bool {
+        self.readers.is_empty()
+    }
+}
+
+impl Reader {
+    fn new(service: ServiceId, name: &str, recent: &Recent) -> Reader {
+        let (json, none) = (LogFormat::Json, Timestamps::None);
+        Reader {
+            service,
+            place: recent.beginning(),
+            open: Vec::new(),
+            torn: recent.torn(),
+            skip: 0,
+            layout: Layout::new(json, none, name, String::new(), false),
+        }
+    }
+
+    /// How many lines there are to be read.
+    fn count(mut self, recent: &Recent, filter: &Filter) -> u64 {
+        let mut count = 0;
+        let mut sink = |_: &mut Layout, item: Item<'_>| count += u64::from(filter.takes(&item));
+        while recent.read(self.place).is_some() {
+            self.advance(recent, &mut sink);
+        }
+        self.flush_open(&mut sink);
+        count
+    }
+
+    fn step(&mut self, recent: &Recent, filter: &Filter, out: &mut Vec<u8>) {
+        let mut skip = self.skip;
+        let start = out.len();
+        let lost = self.advance(recent, &mut |layout, item| {
+            give(layout, &item, filter, &mut skip, out);
+        });
+        self.skip = skip;
+        if let Some((lines, wall)) = lost {
+            // The lines that are missing stood before those that were just read.
+            let read = out.split_off(start);
+            self.layout
+                .write_dropped(lines, Stamp { wall, elapsed: 0 }, out);
+            out.extend_from_slice(&read);
+        }
+    }
+
+    fn give_open(&mut self, filter: &Filter, out: &mut Vec<u8>) {
+        let mut skip = self.skip;
+        self.flush_open(&mut |layout, item| give(layout, &item, filter, &mut skip, out));
+        self.skip = skip;
+    }
+
+    fn flush_open(&mut self, sink: &mut impl FnMut(&mut Layout, Item<'_>)) {
+        for OpenLine {
+            origin,
+            splitter,
+            wall,
+        } in &mut self.open
+        {
+            let (layout, origin, wall) = (&mut self.layout, *origin, *wall);
+            splitter.flush(&mut |piece| {
+                let item = Item {
+                    wall,
+                    origin,
+                    piece,
+                };
+                sink(layout, item);
+            });
+        }
+    }
+
+    /// Takes one record, and gives out the pieces that it completes. How many lines the memory lost before
+    /// it comes back, with the record's time.
+    fn advance(
+        &mut self,
+        recent: &Recent,
+        sink: &mut impl FnMut(&mut Layout, Item<'_>),
+    ) -> Option<(u64, u64)> {
+        let (chunk, next, mut lost) = recent.read(self.place)?;
+        self.place = next;
+        if lost > 0 {
+            // The beginnings of these lines are there, and their ends are not.
+            self.open.clear();
+            self.torn = recent.torn();
+        }
+        let overtaken = lost > 0;
+        let (wall, origin) = (chunk.wall, chunk.origin);
+        let at = self.open_line(origin);
+        let mut torn = self.torn == Some(origin);
+        let layout = &mut self.layout;
+        let mut give = |piece: Piece<'_>| {
+            if !torn {
+                let item = Item {
+                    wall,
+                    origin,
+                    piece,
+                };
+                sink(layout, item);
+            } else if piece.ends_line {
+                torn = false;
+                lost += u64::from(overtaken);
+            }
+        };
+        let OpenLine {
+            splitter,
+            wall: last,
+            ..
+        } = &mut self.open[at];
+        *last = wall;
+        let is_over = match chunk.mark {
+            Mark::Bytes => {
+                splitter.feed(chunk.bytes.0, &mut give);
+                splitter.feed(chunk.bytes.1, &mut give);
+                false
+            }
+            // Of what is over, whole lines are wanted; of what is going on, whatever there is.
+            Mark::Quiet => {
+                if chunk.is_last {
+                    splitter.flush(&mut give);
+                }
+                false
+            }
+            Mark::End => {
+                splitter.flush(&mut give);
+                torn = false;
+                true
+            }
+        };
+        if self.torn == Some(origin) && !torn {
+            self.torn = None;
+        }
+        if is_over {
+            self.open.remove(at);
+        }
+        (lost > 0).then_some((lost, wall))
+    }
+
+    /// The place of a stream's unfinished line.
+    fn open_line(&mut self, origin: Origin) -> usize {
+        if let Some(at) = self.open.iter().position(|open| open.origin == origin) {
+            return at;
+        }
+        if self.open.len() >= MAX_OPEN_LINES {
+            self.open.remove(0);
+        }
+        self.open.push(OpenLine {
+            origin,
+            splitter: Splitter::new(),
+            wall: 0,
+        });
+        self.open.len() - 1
+    }
+}
+
+fn give(layout: &mut Layout, item: &Item<'_>, filter: &Filter, skip: &mut u64, out: &mut Vec<u8>) {
+    if !filter.takes(item) {
+        return;
+    }
+    if *skip > 0 {
+        *skip -= 1;
+        return;
+    }
+    let stamp = Stamp {
+        wall: item.wall,
+        elapsed: 0,
+    };
+    layout.begin(stamp, item.origin, &[]);
+    layout.write(item.piece, out);
+}
+
+#[cfg(test)]
+mod tests;

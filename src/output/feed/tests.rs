@@ -1,0 +1,175 @@
+//! `logs`: history in the order of time, and what comes.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::output::format::StreamKind;
+
+const NAMES: [&str; 2] = ["web", "db"];
+
+struct World {
+    recents: Vec<Recent>,
+    time: u64,
+}
+
+impl World {
+    fn new(limit: usize) -> World {
+        let recents = NAMES.iter().map(|_| Recent::new(limit)).collect();
+        World { recents, time: 0 }
+    }
+
+    fn say(&mut self, service: usize, text: &str) {
+        self.mark(service, text, None);
+    }
+
+    fn mark(&mut self, service: usize, text: &str, mark: Option<Mark>) {
+        self.time += 1_000_000_000;
+        let stamp = Stamp {
+            wall: self.time,
+            elapsed: 0,
+        };
+        let origin = Origin {
+            stream: StreamKind::Tty,
+            pid: 1,
+        };
+        match mark {
+            None => self.recents[service].push(stamp, origin, text.as_bytes()),
+            Some(mark) => self.recents[service].mark(stamp, origin, mark),
+        }
+    }
+
+    fn feed(&self, filter: Filter, lines: Option<u64>, follow: bool) -> Feed {
+        let services = self.recents.iter().enumerate();
+        let services =
+            services.map(|(index, recent)| (ServiceId(index as u32), NAMES[index], recent));
+        Feed::new(services, filter, lines, follow)
+    }
+
+    fn read(&self, feed: &mut Feed) -> Vec<String> {
+        let mut out = Vec::new();
+        while feed.read(|id| self.recents.get(id.0 as usize), &mut out) {}
+        let text = String::from_utf8_lossy(&out).into_owned();
+        let objects = text.lines().map(|line| {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+            let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+            format!("{} {}", text("service"), text("line"))
+        });
+        objects.collect()
+    }
+
+    fn all(&self, filter: Filter, lines: Option<u64>) -> Vec<String> {
+        self.read(&mut self.feed(filter, lines, false))
+    }
+}
+
+fn two_services() -> World {
+    let mut world = World::new(10_000);
+    world.say(0, "one\ntw");
+    world.say(1, "ready\n");
+    world.say(0, "o\nthree\n");
+    world.say(1, "half");
+    world
+}
+
+#[test]
+fn services_are_told_in_the_order_of_time() {
+    let lines = two_services().all(Filter::default(), None);
+    assert_eq!(
+        lines,
+        ["web one", "db ready", "web two", "web three", "db half"]
+    );
+}
+
+#[test]
+fn the_last_lines_of_each() {
+    let world = two_services();
+    assert_eq!(
+        world.all(Filter::default(), Some(1)),
+        ["web three", "db half"]
+    );
+    let grep = Filter {
+        grep: b"e".to_vec(),
+        ..Filter::default()
+    };
+    assert_eq!(world.all(grep.clone(), Some(1)), ["db ready", "web three"]);
+    assert_eq!(world.all(Filter::default(), Some(0)), [""; 0]);
+}
+
+#[test]
+fn since_and_grep_choose() {
+    let world = two_services();
+    let filter = Filter {
+        since: 3_000_000_000,
+        grep: b"t".to_vec(),
+    };
+    assert_eq!(world.all(filter, None), ["web two", "web three"]);
+}
+
+#[test]
+fn a_follower_gets_what_comes_and_unfinished_lines_when_they_are_quiet() {
+    let mut world = two_services();
+    let mut feed = world.feed(Filter::default(), Some(0), true);
+    assert_eq!(world.read(&mut feed), [""; 0]);
+    world.say(0, "four\nname: ");
+    assert_eq!(world.read(&mut feed), ["web four"]);
+    world.mark(0, "", Some(Mark::Quiet));
+    assert_eq!(world.read(&mut feed), ["web name: "]);
+    world.mark(1, "", Some(Mark::End));
+    assert_eq!(world.read(&mut feed), [""; 0]);
+}
+
+#[test]
+fn a_new_process_begins_a_new_line() {
+    let mut world = World::new(1000);
+    world.say(0, "dying");
+    world.mark(0, "", Some(Mark::End));
+    world.say(0, "born\n");
+    assert_eq!(
+        world.all(Filter::default(), None),
+        ["web dying", "web born"]
+    );
+}
+
+#[test]
+fn the_tail_of_a_forgotten_line_is_not_shown_as_a_line() {
+    let mut world = World::new(400);
+    for line in 0..100 {
+        world.say(0, &format!("{line}\nbegin of {line} "));
+        world.say(0, "and end\n");
+    }
+    let lines = world.all(Filter::default(), None);
+    assert!(!lines.iter().any(|line| line == "web and end"), "{lines:?}");
+    assert_eq!(
+        lines.last().map(String::as_str),
+        Some("web begin of 99 and end")
+    );
+}
+
+proptest! {
+    #[test]
+    fn a_slow_follower_is_told_of_every_line_it_lost(
+        steps in proptest::collection::vec((1..40usize, any::<bool>()), 1..40),
+    ) {
+        let mut world = World::new(600);
+        let mut feed = world.feed(Filter::default(), None, true);
+        let (mut number, mut known) = (0usize, 0usize);
+        for (count, look) in steps {
+            let text: String = (number..number + count).map(|line| format!("line {line}\n")).collect();
+            number += count;
+            world.say(0, &text);
+            if look {
+                for line in world.read(&mut feed) {
+                    let lost = line.strip_suffix(" lines dropped").or(line.strip_suffix(" line dropped"));
+                    match lost.and_then(|rest| rest.strip_prefix("web ")) {
+                        Some(lost) => known += lost.parse::<usize>().unwrap_or(0),
+                        None => {
+                            prop_assert_eq!(&line, &format!("web line {}", known));
+                            known += 1;
+                        }
+                    }
+                }
+                prop_assert_eq!(known, number);
+            }
+        }
+    }
+}

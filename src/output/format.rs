@@ -1,0 +1,274 @@
+//! How a line is written: plain, with the name in front, or as a JSON object. What stands before a line
+//! is made once for all the lines of one read; a line itself is only copied.
+
+use std::io::Write;
+use std::time::{Duration, UNIX_EPOCH};
+
+use memchr::{memchr, memrchr_iter};
+
+use super::screen;
+use super::splitter::Piece;
+use crate::config::model::{LogFormat, Timestamps};
+
+/// Which of a service's outputs bytes came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StreamKind {
+    /// A PTY, which carries both.
+    Tty,
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+impl StreamKind {
+    /// The word users see.
+    pub fn name(self) -> &'static str {
+        match self {
+            StreamKind::Tty => "tty",
+            StreamKind::Stdout => "stdout",
+            StreamKind::Stderr => "stderr",
+        }
+    }
+}
+
+/// Whose bytes they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// Which output.
+    pub stream: StreamKind,
+    /// The process that the output was opened for.
+    pub pid: i32,
+}
+
+/// When bytes were read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp {
+    /// Nanoseconds since 1970 (CLOCK_REALTIME).
+    pub wall: u64,
+    /// Nanoseconds since the daemon began.
+    pub elapsed: u64,
+}
+
+impl Stamp {
+    /// RFC 3339 in UTC with nanoseconds.
+    pub fn rfc3339(self) -> impl std::fmt::Display {
+        humantime::format_rfc3339_nanos(UNIX_EPOCH + Duration::from_nanos(self.wall))
+    }
+}
+
+/// Ends every colour and attribute (ECMA-48, SGR 0).
+pub const RESET: &[u8] = b"\x1b[0m";
+
+/// How the lines of one service are written to one place.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    format: LogFormat,
+    timestamps: Timestamps,
+    name: String,
+    /// `[web    ] `, or nothing.
+    prefix: String,
+    /// The lines go to a terminal.
+    screen: bool,
+    /// The service has used escape sequences.
+    escapes: bool,
+    /// What `head` was made for.
+    made_for: Option<(Stamp, Origin)>,
+    head: Vec<u8>,
+}
+
+impl Layout {
+    /// `prefix`: what stands before plain lines, with one byte at its end that a continuation changes
+    /// into `+`; may be empty. `screen`: the lines go to a terminal, which they must not steer.
+    pub fn new(
+        format: LogFormat,
+        timestamps: Timestamps,
+        name: &str,
+        prefix: String,
+        screen: bool,
+    ) -> Layout {
+        Layout {
+            format,
+            timestamps,
+            name: name.to_owned(),
+            prefix,
+            screen,
+            escapes: screen,
+            made_for: None,
+            head: Vec::new(),
+        }
+    }
+
+    /// Whether bytes can be passed on as they are, lines or not.
+    pub fn is_bare(&self) -> bool {
+        let plain = self.format == LogFormat::Plain && self.timestamps == Timestamps::None;
+        plain && self.prefix.is_empty() && !self.screen
+    }
+
+    /// To be called before the lines of a read; `bytes` are what was read.
+    pub fn begin(&mut self, stamp: Stamp, origin: Origin, bytes: &[u8]) {
+        self.escapes = self.escapes || memchr(ESCAPE, bytes).is_some();
+        let is_constant = self.format == LogFormat::Plain && self.timestamps == Timestamps::None;
+        if self.made_for == Some((stamp, origin)) || (is_constant && self.made_for.is_some()) {
+            return;
+        }
+        self.made_for = Some((stamp, origin));
+        self.head.clear();
+        // Writing to memory does not fail.
+        let _ = match self.format {
+            LogFormat::Plain => self.plain_head(stamp),
+            LogFormat::Json => self.json_head(stamp, origin),
+        };
+    }
+
+    fn plain_head(&mut self, stamp: Stamp) -> std::io::Result<()> {
+        match self.timestamps {
+            Timestamps::None => {}
+            Timestamps::Rfc3339 => write!(self.head, "{} ", stamp.rfc3339())?,
+            Timestamps::Elapsed => {
+                let micros = stamp.elapsed / 1000;
+                write!(
+                    self.head,
+                    "{:6}.{:06} ",
+                    micros / 1_000_000,
+                    micros % 1_000_000
+                )?;
+            }
+        }
+        self.head.write_all(self.prefix.as_bytes())
+    }
+
+    fn json_head(&mut self, stamp: Stamp, origin: Origin) -> std::io::Result<()> {
+        // A service's name needs no escaping.
+        write!(
+            self.head,
+            "{{\"time\":\"{}\",\"service\":\"{}\",\"stream\":\"{}\",\"pid\":{},\"line\":",
+            stamp.rfc3339(),
+            self.name,
+            origin.stream.name(),
+            origin.pid
+        )
+    }
+
+    /// Adds a piece as a line of its own.
+    #[inline]
+    pub fn write(&self, piece: Piece<'_>, out: &mut Vec<u8>) {
+        if piece.is_bare_end() {
+            return;
+        }
+        match self.format {
+            LogFormat::Json => self.write_json(piece, out),
+            LogFormat::Plain => {
+                out.extend_from_slice(&self.head);
+                if !piece.starts_line
+                    && !self.prefix.is_empty()
+                    && let Some(last) = out.last_mut()
+                {
+                    *last = b'+';
+                }
+                self.write_text(piece, out);
+                out.push(b'\n');
+            }
+        }
+    }
+
+    /// What stands before a line, for whoever writes the line himself.
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    #[inline]
+    fn write_text(&self, piece: Piece<'_>, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(piece.head);
+        out.extend_from_slice(piece.tail);
+        if !self.escapes {
+            return;
+        }
+        if self.screen {
+            let text = out.split_off(start);
+            screen::write(&text, out);
+        }
+        if leaves_attributes(&out[start..]) {
+            out.extend_from_slice(RESET);
+        }
+    }
+
+    fn write_json(&self, piece: Piece<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.head);
+        let joined;
+        let text = match (piece.head.is_empty(), piece.tail.is_empty()) {
+            (true, _) => piece.tail,
+            (false, true) => piece.head,
+            (false, false) => {
+                joined = [piece.head, piece.tail].concat();
+                &joined
+            }
+        };
+        let replaced = std::str::from_utf8(text).is_err();
+        // Text is always JSON, and writing to memory does not fail.
+        let _ = match std::str::from_utf8(text) {
+            Ok(text) => serde_json::to_writer(&mut *out, text),
+            Err(_) => serde_json::to_writer(&mut *out, &String::from_utf8_lossy(text)),
+        };
+        if replaced {
+            out.extend_from_slice(b",\"invalid_utf8\":true");
+        }
+        if !piece.starts_line {
+            out.extend_from_slice(b",\"continued\":true");
+        }
+        out.extend_from_slice(b"}\n");
+    }
+
+    /// Says that lines of the service were dropped.
+    pub fn write_dropped(&mut self, lines: u64, stamp: Stamp, out: &mut Vec<u8>) {
+        let text = dropped(lines);
+        let _ = match self.format {
+            LogFormat::Json => writeln!(
+                out,
+                "{{\"time\":\"{}\",\"service\":\"{}\",\"stream\":\"supervisor\",\"line\":\"{text}\",\"dropped\":{lines}}}",
+                stamp.rfc3339(),
+                self.name
+            ),
+            LogFormat::Plain => {
+                self.made_for = None;
+                self.head.clear();
+                let _ = self.plain_head(stamp);
+                out.extend_from_slice(&self.head);
+                writeln!(out, "{text}")
+            }
+        };
+    }
+}
+
+/// `1,234 lines dropped`.
+pub fn dropped(lines: u64) -> String {
+    let digits = lines.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    let noun = if lines == 1 { "line" } else { "lines" };
+    format!("{grouped} {noun} dropped")
+}
+
+const ESCAPE: u8 = 0x1b;
+
+/// Whether a colour or another attribute is still on at the end of a line: its last SGR sequence is not
+/// one that ends them.
+fn leaves_attributes(line: &[u8]) -> bool {
+    let last = memrchr_iter(ESCAPE, line).find_map(|at| {
+        let rest = line[at + 1..].strip_prefix(b"[")?;
+        let end = rest.iter().position(|byte| (0x40..=0x7e).contains(byte))?;
+        (rest[end] == b'm').then_some(&rest[..end])
+    });
+    last.is_some_and(|parameters| {
+        !matches!(parameters, b"" | b"0" | b"00") && !parameters.ends_with(b";0")
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,302 @@
+//! The last output of a service, for `logs`: bytes as they were read, in one bounded buffer. They are
+//! split into lines only when somebody asks, so that remembering costs one copy and no more.
+//!
+//! A silent service holds nothing; a busy one at most its limit, and its oldest output goes first.
+
+use std::collections::VecDeque;
+
+use memchr::memchr_iter;
+
+use super::format::{Origin, Stamp};
+
+/// What a record takes beside its bytes.
+const RECORD_BYTES: usize = std::mem::size_of::<Record>();
+
+/// A longer read is remembered in parts, so that little goes at a time.
+const PARTS: usize = 8;
+
+/// One service's memory.
+#[derive(Debug)]
+pub struct Recent {
+    limit: usize,
+    bytes: VecDeque<u8>,
+    records: VecDeque<Record>,
+    /// Where the oldest record stands: how much went before it.
+    gone: Place,
+    /// Whose line was cut in two when the last record went.
+    torn: Option<Origin>,
+}
+
+/// What was read at once, or what happened to a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Record {
+    wall: u64,
+    origin: Origin,
+    length: u32,
+    /// Lines that end in it.
+    lines: u32,
+    mark: Mark,
+}
+
+/// What a record stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// Bytes.
+    Bytes,
+    /// An unfinished line has been quiet for a while.
+    Quiet,
+    /// The stream has ended.
+    End,
+}
+
+/// A record as it is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Chunk<'a> {
+    /// Nanoseconds since 1970.
+    pub wall: u64,
+    /// Whose bytes.
+    pub origin: Origin,
+    /// What it stands for.
+    pub mark: Mark,
+    /// Its bytes, in two parts.
+    pub bytes: (&'a [u8], &'a [u8]),
+    /// Nothing comes after it yet.
+    pub is_last: bool,
+}
+
+/// A reader's place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The number of its next record, counted from the first there ever was.
+    record: u64,
+    /// Where that record's bytes begin, counted likewise.
+    byte: u64,
+    /// How many lines ended in the records before it.
+    lines: u64,
+}
+
+impl Recent {
+    /// Remembers at most `limit` bytes, the bookkeeping included; 0 remembers nothing.
+    pub fn new(limit: usize) -> Recent {
+        Recent {
+            limit,
+            bytes: VecDeque::new(),
+            records: VecDeque::new(),
+            gone: Place::default(),
+            torn: None,
+        }
+    }
+
+    /// Another limit from now on.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+        self.make_room(0);
+        self.bytes.shrink_to_fit();
+        self.records.shrink_to_fit();
+    }
+
+    /// Remembers what was read.
+    pub fn push(&mut self, stamp: Stamp, origin: Origin, bytes: &[u8]) {
+        let part = (self.limit / PARTS).max(1);
+        for bytes in bytes.chunks(part) {
+            let lines = memchr_iter(b'\n', bytes).count() as u32;
+            let record = Record {
+                wall: stamp.wall,
+                origin,
+                length: bytes.len() as u32,
+                lines,
+                mark: Mark::Bytes,
+            };
+            self.remember(record, bytes);
+        }
+    }
+
+    /// Remembers that an unfinished line has been quiet, or that the stream has ended.
+    pub fn mark(&mut self, stamp: Stamp, origin: Origin, mark: Mark) {
+        if self.records.is_empty() {
+            return;
+        }
+        let record = Record {
+            wall: stamp.wall,
+            origin,
+            length: 0,
+            lines: 0,
+            mark,
+        };
+        self.remember(record, &[]);
+    }
+
+    fn remember(&mut self, record: Record, bytes: &[u8]) {
+        if self.limit == 0 {
+            return;
+        }
+        self.make_room(bytes.len());
+        let most = self.limit / RECORD_BYTES + 1;
+        if let Some(more) = growth(self.records.len(), 1, self.records.capacity(), most) {
+            self.records.reserve_exact(more);
+        }
+        if let Some(more) = growth(
+            self.bytes.len(),
+            bytes.len(),
+            self.bytes.capacity(),
+            self.limit,
+        ) {
+            self.bytes.reserve_exact(more);
+        }
+        self.records.push_back(record);
+        self.bytes.extend(bytes);
+    }
+
+    /// The oldest records go until one more with so many bytes fits.
+    fn make_room(&mut self, bytes: usize) {
+        let bound = |recent: &Recent| {
+            recent.bytes.len() + bytes + (recent.records.len() + 1) * RECORD_BYTES
+        };
+        while bound(self) > self.limit
+            && let Some(record) = self.records.pop_front()
+        {
+            let last = self.bytes.drain(..record.length as usize).next_back();
+            match (record.mark, last) {
+                (Mark::Bytes, Some(b'\n')) | (Mark::End, _) => self.torn = None,
+                (Mark::Bytes, _) => self.torn = Some(record.origin),
+                (Mark::Quiet, _) => {}
+            }
+            self.gone.record += 1;
+            self.gone.byte += u64::from(record.length);
+            self.gone.lines += u64::from(record.lines);
+        }
+    }
+
+    /// Whose oldest line lacks its beginning.
+    pub fn torn(&self) -> Option<Origin> {
+        self.torn
+    }
+
+    /// What stands at a place, the place after it, and how many lines went unread before it; None at the
+    /// end.
+    pub fn read(&self, place: Place) -> Option<(Chunk<'_>, Place, u64)> {
+        let lost = self.gone.lines.saturating_sub(place.lines);
+        let place = match place.record < self.gone.record {
+            true => self.gone,
+            false => place,
+        };
+        let index = usize::try_from(place.record - self.gone.record).ok()?;
+        let record = self.records.get(index)?;
+        let from = usize::try_from(place.byte - self.gone.byte).ok()?;
+        let to = from + record.length as usize;
+        let (front, back) = self.bytes.as_slices();
+        let part =
+            |slice: &'_ [u8], from: usize, to: usize| from.min(slice.len())..to.min(slice.len());
+        let chunk = Chunk {
+            wall: record.wall,
+            origin: record.origin,
+            mark: record.mark,
+            bytes: (
+                &front[part(front, from, to)],
+                &back[part(
+                    back,
+                    from.saturating_sub(front.len()),
+                    to.saturating_sub(front.len()),
+                )],
+            ),
+            is_last: index + 1 == self.records.len(),
+        };
+        let next = Place {
+            record: place.record + 1,
+            byte: place.byte + u64::from(record.length),
+            lines: place.lines + u64::from(record.lines),
+        };
+        Some((chunk, next, lost))
+    }
+
+    /// How many bytes are held, capacity and bookkeeping included.
+    pub fn held(&self) -> usize {
+        self.bytes.capacity() + self.records.capacity() * RECORD_BYTES
+    }
+
+    /// The place before the oldest record there is.
+    pub fn beginning(&self) -> Place {
+        self.gone
+    }
+}
+
+/// By how much to grow for `more`: by as much again, in order to grow seldom, but to no more than `most`.
+fn growth(length: usize, more: usize, capacity: usize, most: usize) -> Option<usize> {
+    let needed = length + more;
+    let wanted = (needed * 2).min(most).max(needed);
+    (needed > capacity).then(|| wanted - length)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::format::StreamKind;
+    use super::{Mark, Origin, Place, Recent, Stamp};
+
+    const WEB: Origin = Origin {
+        stream: StreamKind::Tty,
+        pid: 7,
+    };
+
+    fn all(recent: &Recent, mut place: Place) -> (Vec<u8>, u64, Place) {
+        let (mut bytes, mut lost) = (Vec::new(), 0);
+        while let Some((chunk, next, lines)) = recent.read(place) {
+            bytes.extend_from_slice(chunk.bytes.0);
+            bytes.extend_from_slice(chunk.bytes.1);
+            lost += lines;
+            place = next;
+        }
+        (bytes, lost, place)
+    }
+
+    #[test]
+    fn a_silent_service_holds_nothing() {
+        let mut recent = Recent::new(64 * 1024);
+        assert_eq!(recent.held(), 0);
+        recent.push(Stamp::default(), WEB, b"line\n");
+        assert!(recent.held() < 512, "{}", recent.held());
+    }
+
+    #[test]
+    fn nothing_is_remembered_with_a_limit_of_none() {
+        let mut recent = Recent::new(0);
+        recent.push(Stamp::default(), WEB, b"line\n");
+        recent.mark(Stamp::default(), WEB, Mark::End);
+        assert_eq!(
+            (all(&recent, Place::default()).0, recent.held()),
+            (vec![], 0)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_reader_gets_or_is_told_of_each_line_and_memory_is_bounded(
+            reads in proptest::collection::vec((0..3000usize, any::<bool>()), 1..60),
+            limit in 200..5000usize,
+        ) {
+            let mut recent = Recent::new(limit);
+            let (mut place, mut number, mut seen) = (recent.beginning(), 0u64, 0u64);
+            let mut text = Vec::new();
+            for (size, look) in reads {
+                while text.len() < size {
+                    text.extend_from_slice(format!("{number}\n").as_bytes());
+                    number += 1;
+                }
+                recent.push(Stamp::default(), WEB, &text);
+                text.clear();
+                prop_assert!(recent.held() <= 2 * limit + 64);
+                if look {
+                    let (bytes, lost, next) = all(&recent, place);
+                    let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+                    seen += lines + lost;
+                    place = next;
+                    prop_assert_eq!(seen, number);
+                    if let Some(last) = String::from_utf8_lossy(&bytes).lines().last() {
+                        prop_assert_eq!(last.parse::<u64>().ok(), number.checked_sub(1));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `logs`: a client reads the remembered output of services, and follows it.
+
+use super::{ANSWERS_A_TURN, Reactor};
+use crate::base::{ClientId, Moment, ServiceId};
+use crate::control::frame;
+use crate::control::message::{Request, Response};
+use crate::output::feed::{Feed, Filter};
+use crate::sys::clock;
+
+/// What is put before a client at a time.
+const PORTION_BYTES: usize = 64 * 1024;
+
+/// Records looked at for a client a turn, whether they hold what it wants or not.
+const RECORDS_A_TURN: usize = 256;
+
+impl Reactor {
+    /// Begins the answer to `logs`.
+    pub(super) fn begin_logs(
+        &mut self,
+        client: ClientId,
+        request: Request,
+        now: Moment,
+    ) -> Result<(), Response> {
+        let Request::Logs {
+            services,
+            lines,
+            since_ms,
+            grep,
+            follow,
+        } = request
+        else {
+            return Ok(());
+        };
+        let chosen = self.services_of_logs(&services)?;
+        let since = since_ms.map_or(0, |ms| {
+            clock::wall().saturating_sub(ms.saturating_mul(1_000_000))
+        });
+        let filter = Filter {
+            since,
+            grep: grep.unwrap_or_default().into_bytes(),
+        };
+        let sources = chosen.iter().filter_map(|(id, name)| {
+            let recent = self.streams.recent(*id)?;
+            Some((*id, name.as_str(), recent))
+        });
+        let feed = Feed::new(sources, filter, lines, follow);
+        let services = chosen.into_iter().map(|(_, name)| name).collect();
+        self.clients
+            .begin_feed(client, &Response::Logs { services }, feed, now);
+        self.answered.push_back(client);
+        Ok(())
+    }
+
+    /// Each once, in the order of the file.
+    fn services_of_logs(&self, names: &[String]) -> Result<Vec<(ServiceId, String)>, Response> {
+        let mut wanted = Vec::new();
+        for name in names {
+            wanted.push(
+                self.supervisor
+                    .find_service(name)
+                    .map_err(|refusal| *refusal)?,
+            );
+        }
+        let all = self
+            .supervisor
+            .ids()
+            .filter(|id| !self.supervisor.is_main_program(*id));
+        let chosen = all.filter(|id| wanted.is_empty() || wanted.contains(id));
+        Ok(chosen.map(|id| (id, self.name_of(id))).collect())
+    }
+
+    /// Puts the next portion before a client that has read the one before.
+    pub(super) fn feed(&mut self, client: ClientId) {
+        let (streams, answered) = (&self.streams, &mut self.answered);
+        self.clients.feed(client, |feed, out| {
+            for _ in 0..RECORDS_A_TURN {
+                if out.len() >= PORTION_BYTES {
+                    break;
+                }
+                if !feed.read(|id| streams.recent(id), out) {
+                    let is_over = !feed.follow || feed.is_empty();
+                    if is_over {
+                        out.extend(frame::encode(&Response::End {}));
+                    }
+                    if is_over || !out.is_empty() {
+                        answered.push_back(client);
+                    }
+                    return !is_over;
+                }
+            }
+            answered.push_back(client);
+            true
+        });
+    }
+
+    /// Something came: those who follow look at it.
+    pub(super) fn feed_followers(&mut self) {
+        if self.answered.len() > ANSWERS_A_TURN || !self.streams.take_news() {
+            return;
+        }
+        for client in self.clients.hungry() {
+            if !self.answered.contains(&client) {
+                self.answered.push_back(client);
+            }
+        }
+    }
+}
