@@ -15,7 +15,7 @@ MAX_SIZE = 2000000
 # The tests that are quick and need nothing installed.
 QUICK_TESTS = --lib --test architecture --test supervisor
 
-.PHONY: help build install uninstall run test check setup lint verify clean
+.PHONY: help build install uninstall run test bench check setup lint verify clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -38,6 +38,9 @@ run: build ## Build it and supervise docs/examples/run.toml; ctrl-c ends it
 test: setup build ## Run every test against real servers, then verify sources and binary
 	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" $(CARGO) test --locked
 	@$(MAKE) --no-print-directory verify
+
+bench: build ## Measure the log path beside its floors, in one run
+	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" $(CARGO) bench --locked --bench log
 
 check: lint ## Check format and lints and run the quick tests
 	$(CARGO) test --locked $(QUICK_TESTS)
