@@ -4,10 +4,10 @@
 use std::io::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
-use memchr::{memchr, memrchr_iter};
+use memchr::{memchr, memchr_iter, memrchr_iter};
 
 use super::screen;
-use super::splitter::Piece;
+use super::splitter::{MAX_LINE, Piece};
 use crate::config::model::{LogFormat, Timestamps};
 
 /// Which of a service's outputs bytes came from.
@@ -170,6 +170,27 @@ impl Layout {
                 out.push(b'\n');
             }
         }
+    }
+
+    /// Adds a block of whole lines, where each is only to be copied; otherwise, or when one of them is too long
+    /// for that, adds nothing and gives back false.
+    pub fn write_block(&self, block: &[u8], out: &mut Vec<u8>) -> bool {
+        if self.escapes || self.format != LogFormat::Plain {
+            return false;
+        }
+        let begin = out.len();
+        let mut start = 0;
+        out.reserve(block.len() + block.len() / 8);
+        for end in memchr_iter(b'\n', block) {
+            if end - start > MAX_LINE {
+                out.truncate(begin);
+                return false;
+            }
+            out.extend_from_slice(&self.head);
+            out.extend_from_slice(&block[start..=end]);
+            start = end + 1;
+        }
+        true
     }
 
     /// What stands before a line, for whoever writes the line himself.

@@ -91,7 +91,12 @@ impl Sink {
         self.begin(stamp, origin, bytes);
         let bare = self.file_is_bare(origin);
         let mut splitter = std::mem::take(&mut stream.splitter);
-        splitter.feed(bytes, &mut |piece| self.give(piece, stream, stamp, queue));
+        let (first, block, rest) = splitter.divide(bytes);
+        splitter.feed(first, &mut |piece| self.give(piece, stream, stamp, queue));
+        if !self.give_block(block, bare, queue) {
+            splitter.feed(block, &mut |piece| self.give(piece, stream, stamp, queue));
+        }
+        splitter.feed(rest, &mut |piece| self.give(piece, stream, stamp, queue));
         stream.splitter = splitter;
         match (&self.file, bare) {
             (Some(_), true) => Some(bytes),
@@ -147,7 +152,17 @@ impl Sink {
         origin.stream == super::format::StreamKind::Tty && file.is_some_and(FileText::is_bare)
     }
 
-    #[inline]
+    /// Takes whole lines at once, where nothing has to be looked at but their ends.
+    fn give_block(&self, block: &[u8], bare: bool, queue: &mut Queue) -> bool {
+        let file_needs_lines = self.file.is_some() && !bare;
+        match &self.stdout {
+            _ if file_needs_lines || self.untold > 0 => false,
+            None => true,
+            Some(_) if self.overflow == Overflow::Drop => false,
+            Some(layout) => layout.write_block(block, queue.end()),
+        }
+    }
+
     fn give(&mut self, piece: Piece<'_>, stream: &mut StreamText, stamp: Stamp, queue: &mut Queue) {
         let origin = stream.origin;
         if self.file.is_some()

@@ -2,7 +2,7 @@
 //!
 //! Only the unfinished end of a line is held, so that a silent service costs nothing.
 
-use memchr::memchr;
+use memchr::{memchr, memrchr};
 
 /// A longer line is shown in pieces of this many bytes.
 pub const MAX_LINE: usize = 16 * 1024;
@@ -65,6 +65,20 @@ impl Splitter {
                 }
             }
         }
+    }
+
+    /// The bytes in three parts: what ends the line that was begun, a block of whole lines, and the beginning
+    /// of the next one. The parts are to be fed in this order; whoever can take the block as it is need not
+    /// feed it.
+    pub fn divide<'a>(&self, bytes: &'a [u8]) -> (&'a [u8], &'a [u8], &'a [u8]) {
+        let first = match self.continuing || self.has_partial() {
+            true => memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1),
+            false => 0,
+        };
+        let (first, others) = bytes.split_at(first);
+        let block = memrchr(b'\n', others).map_or(0, |end| end + 1);
+        let (block, rest) = others.split_at(block);
+        (first, block, rest)
     }
 
     /// Gives out what is held, at the end of the stream or after a quiet time.
@@ -181,6 +195,22 @@ mod tests {
             (splitter.has_partial(), splitter.held.capacity()),
             (false, 0)
         );
+    }
+
+    #[test]
+    fn a_read_is_divided_at_the_lines() {
+        let mut splitter = Splitter::new();
+        assert_eq!(
+            splitter.divide(b"a\nb\nc"),
+            (&b""[..], &b"a\nb\n"[..], &b"c"[..])
+        );
+        assert_eq!(splitter.divide(b"abc"), (&b""[..], &b""[..], &b"abc"[..]));
+        splitter.feed(b"begun", &mut |_| {});
+        assert_eq!(
+            splitter.divide(b"a\nb\nc"),
+            (&b"a\n"[..], &b"b\n"[..], &b"c"[..])
+        );
+        assert_eq!(splitter.divide(b"abc"), (&b"abc"[..], &b""[..], &b""[..]));
     }
 
     proptest! {

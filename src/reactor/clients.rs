@@ -192,6 +192,11 @@ impl Clients {
         }
     }
 
+    /// Whether anyone reads the services' output.
+    pub fn has_feeds(&self) -> bool {
+        self.slab.iter().any(|(_, client)| client.feed.is_some())
+    }
+
     /// Everyone who has read all there was and takes more.
     pub fn hungry(&self) -> Vec<ClientId> {
         let clients = self.slab.iter().map(|(_, client)| client);

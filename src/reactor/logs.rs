@@ -39,6 +39,7 @@ impl Reactor {
             since,
             grep: grep.unwrap_or_default().into_bytes(),
         };
+        self.streams.count_lines(true);
         let sources = chosen.iter().filter_map(|(id, name)| {
             let recent = self.streams.recent(*id)?;
             Some((*id, name.as_str(), recent))
@@ -97,6 +98,9 @@ impl Reactor {
     pub(super) fn feed_followers(&mut self) {
         if self.answered.len() > ANSWERS_A_TURN || !self.streams.take_news() {
             return;
+        }
+        if !self.clients.has_feeds() {
+            self.streams.count_lines(false);
         }
         for client in self.clients.hungry() {
             if !self.answered.contains(&client) {

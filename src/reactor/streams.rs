@@ -93,9 +93,9 @@ pub(super) struct NewStream {
     pub follows_size: bool,
 }
 
-/// What one read led to.
+/// What a stream has after it was read.
 enum Portion {
-    Bytes(usize),
+    More,
     Empty,
     End,
 }
@@ -139,6 +139,13 @@ impl Streams {
         self.outlets
             .get(&service)
             .map_or(0, |outlet| outlet.sink.dropped)
+    }
+
+    /// Somebody reads what is remembered, or nobody any more.
+    pub fn count_lines(&mut self, on: bool) {
+        for outlet in self.outlets.values_mut() {
+            outlet.sink.recent.count_lines(on);
+        }
     }
 
     /// Whether anything was remembered since the last time this was asked.
@@ -325,15 +332,13 @@ impl Streams {
         let waits = !last_words && self.waits(self.slab[key].service);
         let mut spent = 0;
         while spent < budget && (!waits || outside.queue.accepts()) {
-            match self.read(key) {
-                Portion::Bytes(count) => {
-                    spent += count;
-                    self.take(key, count, stamp, outside);
-                    if !last_words && self.is_emptied(key, count) {
-                        self.slab[key].is_ready = false;
-                        break;
-                    }
-                }
+            let (count, portion) = self.gather(key, last_words);
+            spent += count;
+            if count > 0 {
+                self.take(key, count, stamp, outside);
+            }
+            match portion {
+                Portion::More => {}
                 Portion::Empty => {
                     self.slab[key].is_ready = false;
                     break;
@@ -348,13 +353,38 @@ impl Streams {
         spent
     }
 
-    /// Fewer bytes than there was room for: nothing is left, and the kernel tells of what comes (epoll(7)).
-    fn is_emptied(&self, key: usize, count: usize) -> bool {
-        let room = match self.slab[key].is_pty {
-            true => PTY_BYTES - 1,
-            false => READ_BYTES,
+    /// Fills the buffer, or empties the stream: a PTY gives little at a time, and its writer waits while we
+    /// look at it. Gives back how many bytes there were, and how the last read went.
+    ///
+    /// EIO is how a PTY master tells that the last slave was closed (tty(4) does not; the kernel does).
+    fn gather(&mut self, key: usize, last_words: bool) -> (usize, Portion) {
+        self.buffer.resize(READ_BYTES, 0);
+        let stream = &mut self.slab[key];
+        // Fewer bytes than there was room for: nothing is left, and the kernel tells of what comes (epoll(7)).
+        let full_read = |room: usize| match stream.is_pty {
+            true => room.min(PTY_BYTES) - 1,
+            false => room,
         };
-        count < room
+        let mut filled = 0;
+        while READ_BYTES - filled >= PTY_BYTES {
+            let room = &mut self.buffer[filled..];
+            let full = full_read(room.len());
+            match stream.file.read(room) {
+                Ok(0) => return (filled, Portion::End),
+                Ok(count) => {
+                    filled += count;
+                    if count < full && !last_words {
+                        return (filled, Portion::Empty);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return (filled, Portion::Empty);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return (filled, Portion::End),
+            }
+        }
+        (filled, Portion::More)
     }
 
     /// One moment for all the lines of a turn.
@@ -363,20 +393,6 @@ impl Streams {
         Stamp {
             wall: clock::wall(),
             elapsed: u64::try_from(elapsed).unwrap_or(u64::MAX),
-        }
-    }
-
-    /// EIO is how a PTY master tells that the last slave was closed (tty(4) does not; the kernel does).
-    fn read(&mut self, key: usize) -> Portion {
-        self.buffer.resize(READ_BYTES, 0);
-        loop {
-            match self.slab[key].file.read(&mut self.buffer) {
-                Ok(0) => return Portion::End,
-                Ok(count) => return Portion::Bytes(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Portion::Empty,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Portion::End,
-            }
         }
     }
 

@@ -5,6 +5,10 @@ use std::os::fd::OwnedFd;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
+/// Room in a pipe: the service writes on while the daemon looks at what it has read. The kernel takes the
+/// memory only as it is used, and refuses when a user without privilege has too much of it (pipe(7)).
+const ROOM_BYTES: i32 = 256 * 1024;
+
 /// A pipe: the daemon's reading end, which does not block, and the service's writing end, which does.
 ///
 /// # Errors
@@ -12,6 +16,8 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    // The usual room does too.
+    let _ = fcntl(&read, FcntlArg::F_SETPIPE_SZ(ROOM_BYTES));
     Ok((read, write))
 }
 

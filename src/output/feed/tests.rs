@@ -14,7 +14,10 @@ struct World {
 
 impl World {
     fn new(limit: usize) -> World {
-        let recents = NAMES.iter().map(|_| Recent::new(limit)).collect();
+        let mut recents: Vec<Recent> = NAMES.iter().map(|_| Recent::new(limit)).collect();
+        recents
+            .iter_mut()
+            .for_each(|recent| recent.count_lines(true));
         World { recents, time: 0 }
     }
 
