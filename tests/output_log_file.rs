@@ -7,15 +7,25 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, lchown, symlink};
 use std::path::Path;
 
-use go_overlay::sys::log_file::LogFile;
+use go_overlay::base::Moment;
+use go_overlay::sys::log_file::{LogFile, Owner};
 use nix::sys::stat::Mode;
+
+const NOW: Moment = Moment(0);
+
+fn opened(path: &Path, owner: Owner) -> LogFile {
+    let (log, complaint) = LogFile::open(path, owner, None);
+    assert_eq!(complaint, None);
+    log
+}
 
 fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
 fn refusal(path: &Path) -> String {
-    LogFile::open(path, None).expect_err("refused").to_string()
+    let (_, complaint) = LogFile::open(path, None, None);
+    complaint.expect("refused")
 }
 
 /// A named pipe, and a reader of it that does not wait.
@@ -44,11 +54,11 @@ fn what_is_there_stays_and_lines_are_added() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("web.log");
     fs::write(&path, "before\n").unwrap();
-    let mut log = LogFile::open(&path, None).unwrap();
-    assert_eq!(log.write(b"one\n\xff\n"), None);
+    let mut log = opened(&path, None);
+    assert_eq!(log.write(b"one\n\xff\n", NOW), None);
     // Another writer's lines are not written over.
     fs::write(&path, "cut\n").unwrap();
-    assert_eq!(log.write(b"two\n"), None);
+    assert_eq!(log.write(b"two\n", NOW), None);
     assert_eq!(fs::read(&path).unwrap(), b"cut\ntwo\n");
 }
 
@@ -57,7 +67,7 @@ fn a_new_file_is_the_services_own() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("web.log");
     let owner = is_root().then_some((12_345, 23_456));
-    LogFile::open(&path, owner).unwrap();
+    opened(&path, owner);
     let metadata = fs::metadata(&path).unwrap();
     assert_eq!(metadata.permissions().mode() & 0o7137, 0);
     if let Some(owner) = owner {
@@ -72,12 +82,12 @@ fn a_renamed_file_is_left_when_it_is_opened_anew() {
         folder.path().join("web.log"),
         folder.path().join("web.log.1"),
     );
-    let mut log = LogFile::open(&path, None).unwrap();
-    log.write(b"one\n");
+    let mut log = opened(&path, None);
+    log.write(b"one\n", NOW);
     fs::rename(&path, &old).unwrap();
-    log.write(b"two\n");
+    log.write(b"two\n", NOW);
     log.reopen().unwrap();
-    log.write(b"three\n");
+    log.write(b"three\n", NOW);
     assert_eq!(fs::read(&old).unwrap(), b"one\ntwo\n");
     assert_eq!(fs::read(&path).unwrap(), b"three\n");
 }
@@ -89,24 +99,24 @@ fn a_file_that_cannot_be_opened_anew_stays_in_use() {
         folder.path().join("web.log"),
         folder.path().join("web.log.1"),
     );
-    let mut log = LogFile::open(&path, None).unwrap();
+    let mut log = opened(&path, None);
     fs::rename(&path, &old).unwrap();
     fs::create_dir(&path).unwrap();
     assert!(log.reopen().is_err());
-    log.write(b"one\n");
+    log.write(b"one\n", NOW);
     assert_eq!(fs::read(&old).unwrap(), b"one\n");
 }
 
 #[test]
 fn a_full_disk_is_told_once() {
-    let mut log = LogFile::open(Path::new("/dev/full"), None).unwrap();
-    let complaint = log.write(b"one\n").unwrap();
+    let mut log = opened(Path::new("/dev/full"), None);
+    let complaint = log.write(b"one\n", NOW).unwrap();
     assert!(
         complaint.contains("/dev/full: No space left"),
         "{complaint}"
     );
     for line in [&b"two\n"[..], b"thr", b"ee\n"] {
-        assert_eq!(log.write(line), None);
+        assert_eq!(log.write(line, NOW), None);
     }
 }
 
@@ -122,20 +132,21 @@ fn a_pipe_that_nobody_reads_is_refused_at_once() {
 fn a_pipe_whose_reader_goes_or_stalls_costs_lines_and_never_half_a_line_more() {
     let folder = tempfile::tempdir().unwrap();
     let (path, mut reader) = pipe_in(folder.path());
-    let mut log = LogFile::open(&path, None).unwrap();
-    assert_eq!(log.write(b"first\n"), None);
+    let mut log = opened(&path, None);
+    assert_eq!(log.write(b"first\n", NOW), None);
     // More than the kernel holds for a pipe: the write stops in the middle of a line.
     let long = vec![b'x'; 200_000];
-    assert!(log.write(&long).is_some());
-    assert_eq!(log.write(b"lost too"), None);
+    assert!(log.write(&long, NOW).is_some());
+    assert_eq!(log.write(b"lost too", NOW), None);
     let before = read_up(&mut reader);
     assert!(before.starts_with(b"first\nxxx") && before.ends_with(b"x"));
-    assert_eq!(log.write(b" the end of the long line\nsecond\n"), None);
+    let message = log.write(b" the end of the long line\nsecond\n", NOW);
+    assert!(message.unwrap().ends_with("1 line is missing in it"));
     assert_eq!(read_up(&mut reader), b"\nsecond\n");
     // It worked again: the next trouble is told again.
     drop(reader);
     assert!(
-        log.write(b"third\n")
+        log.write(b"third\n", NOW)
             .is_some_and(|text| text.contains("Broken pipe"))
     );
 }
@@ -144,12 +155,13 @@ fn a_pipe_whose_reader_goes_or_stalls_costs_lines_and_never_half_a_line_more() {
 fn half_a_line_is_ended_before_the_next_whole_one() {
     let folder = tempfile::tempdir().unwrap();
     let (path, mut reader) = pipe_in(folder.path());
-    let mut log = LogFile::open(&path, None).unwrap();
+    let mut log = opened(&path, None);
     let mut long = vec![b'x'; 200_000];
     long.push(b'\n');
-    assert!(log.write(&long).is_some());
+    assert!(log.write(&long, NOW).is_some());
     assert!(!read_up(&mut reader).ends_with(b"\n"));
-    assert_eq!(log.write(b"next\n"), None);
+    let message = log.write(b"next\n", NOW);
+    assert!(message.unwrap().ends_with("1 line is missing in it"));
     assert_eq!(read_up(&mut reader), b"\nnext\n");
 }
 
@@ -167,9 +179,7 @@ fn links_of_ones_own_are_followed_and_those_of_others_are_not() {
     let folder = tempfile::tempdir().unwrap();
     let (link, target) = (folder.path().join("link"), folder.path().join("target"));
     symlink(&target, &link).unwrap();
-    LogFile::open(&link, Some((12_345, 23_456)))
-        .unwrap()
-        .write(b"one\n");
+    opened(&link, Some((12_345, 23_456))).write(b"one\n", NOW);
     assert_eq!(fs::read(&target).unwrap(), b"one\n");
     // What a link leads to is never given away.
     assert_eq!(
@@ -180,7 +190,8 @@ fn links_of_ones_own_are_followed_and_those_of_others_are_not() {
         lchown(&link, Some(12_345), None).unwrap();
         assert!(refusal(&link).contains("a symlink of another user (12345)"));
         fs::remove_file(&target).unwrap();
-        assert!(LogFile::open(&link, Some((12_345, 23_456))).is_err());
+        let (_, complaint) = LogFile::open(&link, Some((12_345, 23_456)), None);
+        assert!(complaint.is_some());
         assert!(!target.exists());
     }
 }

@@ -9,7 +9,7 @@ use crate::config::model::{self, Stdin, TtySize};
 use crate::output::format::{Origin, StreamKind};
 use crate::supervisor::event::{Event, Role, SpawnFailure};
 use crate::sys::launch;
-use crate::sys::log_file::LogFile;
+use crate::sys::log_file::{LogFile, Rotation};
 use crate::sys::pipe;
 use crate::sys::pty::{self, Pty};
 use crate::sys::spawn::{self, Session, Stdio};
@@ -150,16 +150,19 @@ impl Reactor {
     pub(super) fn open_log_file(&mut self, config: &model::Service) -> Option<LogFile> {
         let path = config.log_file.as_ref()?;
         let owner = config.user.as_ref().map(|user| (user.uid, user.gid));
-        match LogFile::open(path, owner) {
-            Ok(file) => Some(file),
-            Err(error) => {
-                self.messages.push(format!(
-                    "{}: {error}; its output goes to standard output only",
-                    config.name
-                ));
-                None
-            }
+        let rotation = config.log.max_size.map(|max_size| Rotation {
+            max_size,
+            keep: config.log.keep,
+            compress: config.log.compress,
+        });
+        let (file, complaint) = LogFile::open(path, owner, rotation);
+        if let Some(complaint) = complaint {
+            self.messages.push(format!(
+                "{}: {complaint}; its lines are missing there until it can be",
+                config.name
+            ));
         }
+        Some(file)
     }
 }
 

@@ -61,6 +61,8 @@ pub(super) struct Streams {
     outlets: BTreeMap<ServiceId, Outlet>,
     /// Services of which the log does not say yet that lines were dropped.
     owing: BTreeSet<ServiceId>,
+    /// Services whose old log file is being compressed.
+    archiving: BTreeSet<ServiceId>,
     /// Something was remembered since [`Streams::take_news`].
     news: bool,
     began: Moment,
@@ -118,6 +120,7 @@ impl Streams {
             partial: BTreeSet::new(),
             outlets: BTreeMap::new(),
             owing: BTreeSet::new(),
+            archiving: BTreeSet::new(),
             news: false,
             began,
             buffer: Vec::new(),
@@ -231,7 +234,7 @@ impl Streams {
     /// Whether [`Streams::pump`] has something to do.
     pub fn has_work(&self, queue: &mut Queue) -> bool {
         let waits_for_room = !self.held.is_empty() || !self.owing.is_empty();
-        !self.ready.is_empty() || (waits_for_room && queue.accepts())
+        !self.ready.is_empty() || !self.archiving.is_empty() || (waits_for_room && queue.accepts())
     }
 
     /// Reads the ready streams in turn until the budget is spent or nothing is left that may be read.
@@ -257,6 +260,23 @@ impl Streams {
                 self.ready.push_back(key);
             }
         }
+        self.archive(outside.messages);
+    }
+
+    /// Compresses a slice of one old log file.
+    fn archive(&mut self, messages: &mut Vec<String>) {
+        let Some(service) = self.archiving.first().copied() else {
+            return;
+        };
+        let outlet = self.outlets.get_mut(&service);
+        let file = outlet.and_then(|outlet| outlet.log_file.as_mut());
+        if let Some(file) = file {
+            messages.extend(file.work());
+            if file.has_work() {
+                return;
+            }
+        }
+        self.archiving.remove(&service);
     }
 
     fn waits(&self, service: ServiceId) -> bool {
@@ -407,7 +427,9 @@ impl Streams {
         let text = outlet
             .sink
             .take(&mut stream.text, bytes, stamp, outside.queue);
-        write_file(&mut outlet.log_file, text, outside.messages);
+        if write_file(&mut outlet.log_file, text, outside) {
+            self.archiving.insert(stream.service);
+        }
         outlet.sink.written();
         if outlet.sink.owes_a_word() {
             self.owing.insert(stream.service);
@@ -430,7 +452,9 @@ impl Streams {
             let text = outlet
                 .sink
                 .flush(&mut stream.text, mark, stamp, outside.queue);
-            write_file(&mut outlet.log_file, text, outside.messages);
+            if write_file(&mut outlet.log_file, text, outside) {
+                self.archiving.insert(stream.service);
+            }
             outlet.sink.written();
         }
     }
@@ -444,11 +468,13 @@ impl Streams {
     }
 }
 
-fn write_file(file: &mut Option<LogFile>, text: Option<&[u8]>, messages: &mut Vec<String>) {
-    if let (Some(file), Some(text)) = (file, text)
-        && !text.is_empty()
-        && let Some(complaint) = file.write(text)
-    {
-        messages.push(complaint);
+/// Gives back whether the file has work of its own to do.
+fn write_file(file: &mut Option<LogFile>, text: Option<&[u8]>, outside: &mut Outside<'_>) -> bool {
+    let (Some(file), Some(text)) = (file, text) else {
+        return false;
+    };
+    if !text.is_empty() {
+        outside.messages.extend(file.write(text, outside.now));
     }
+    file.has_work()
 }

@@ -1,21 +1,40 @@
 //! A second destination of a service's output. Opened for appending, never truncated; trouble with it
 //! costs lines of the file, never the service, and is told once until it works again.
 
+mod rotation;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 use nix::unistd::geteuid;
 
-/// An open log file.
+use crate::base::Moment;
+pub use rotation::Rotation;
+use rotation::Rotator;
+
+/// How often a file that could not be opened is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// User and group id.
+pub type Owner = Option<(u32, u32)>;
+
+/// A log file.
 #[derive(Debug)]
 pub struct LogFile {
     path: PathBuf,
-    file: File,
-    owner: Option<(u32, u32)>,
+    owner: Owner,
+    /// None: it could not be opened; it is tried again from then on.
+    file: Option<File>,
+    retry_at: Moment,
+    rotator: Option<Rotator>,
+    /// It does not work, and that was told.
     complained: bool,
+    /// Lines that were not written since then.
+    lost: u64,
     /// The last byte that was written is not the end of a line.
     mid_line: bool,
     /// The beginning of the present line was lost, and so its rest is not written either.
@@ -23,45 +42,64 @@ pub struct LogFile {
 }
 
 impl LogFile {
-    /// Opens it for appending, and makes it where it is missing, with mode 0640 and for `owner` (user
-    /// and group id). Never waits: a pipe that nobody reads is an error.
-    ///
-    /// # Errors
-    /// In words: the path, and why.
-    pub fn open(path: &Path, owner: Option<(u32, u32)>) -> io::Result<LogFile> {
-        let file = open(path, owner).map_err(|error| {
-            let why = match error.raw_os_error() {
-                Some(libc::ENXIO) => "nobody reads it".to_owned(),
-                _ => error.to_string(),
-            };
-            let text = format!("cannot open log file {}: {why}", path.display());
-            io::Error::new(error.kind(), text)
-        })?;
-        Ok(LogFile {
+    /// Opens it for appending, and makes it where it is missing, with mode 0640 and for `owner`. Never
+    /// waits: a pipe that nobody reads is tried again later, as is anything else that cannot be opened; why
+    /// it could not comes back in words.
+    pub fn open(
+        path: &Path,
+        owner: Owner,
+        rotation: Option<Rotation>,
+    ) -> (LogFile, Option<String>) {
+        let mut log = LogFile {
             path: path.to_owned(),
-            file,
             owner,
+            file: None,
+            retry_at: Moment::default(),
+            rotator: rotation.map(Rotator::new),
             complained: false,
+            lost: 0,
             mid_line: false,
             skipping: false,
-        })
+        };
+        let complaint = log.reopen().err().map(|error| error.to_string());
+        (log, complaint)
     }
 
     /// Opens the path anew, after somebody renamed the file.
     ///
     /// # Errors
-    /// As [`LogFile::open`]; the old file stays in use then.
+    /// In words: the path, and why. The old file stays in use then.
     pub fn reopen(&mut self) -> io::Result<()> {
-        *self = LogFile::open(&self.path, self.owner)?;
+        let file = open(&self.path, self.owner).map_err(|error| {
+            let why = match error.raw_os_error() {
+                Some(libc::ENXIO) => "nobody reads it".to_owned(),
+                _ => error.to_string(),
+            };
+            let text = format!("cannot open log file {}: {why}", self.path.display());
+            io::Error::new(error.kind(), text)
+        });
+        let file = file.inspect_err(|_| self.complained |= self.file.is_none())?;
+        if let Some(rotator) = &mut self.rotator {
+            rotator.on_open(&file);
+        }
+        self.file = Some(file);
+        self.mid_line = false;
         Ok(())
     }
 
-    /// Writes the bytes as they are. Gives back a complaint when it begins to fail; the file goes on
-    /// with a whole line on a line of its own once it works again.
-    pub fn write(&mut self, bytes: &[u8]) -> Option<String> {
+    /// Writes the bytes as they are. What comes back is for the user: that it begins to fail, or that it
+    /// works again. The file goes on with a whole line on a line of its own then.
+    pub fn write(&mut self, bytes: &[u8], now: Moment) -> Option<String> {
+        if self.file.is_none() && self.retry_at <= now {
+            self.retry_at = now.after(RETRY);
+            // Why not was told at the first try.
+            let _ = self.reopen();
+        }
         let mut rest = bytes;
         if self.skipping {
-            rest = &bytes[memchr(b'\n', bytes)? + 1..];
+            let end = memchr(b'\n', bytes)? + 1;
+            self.lost += 1;
+            rest = &bytes[end..];
         }
         if rest.is_empty() {
             self.skipping = false;
@@ -69,32 +107,80 @@ impl LogFile {
         }
         let torn = self.skipping || self.complained;
         let result = match torn && self.mid_line {
-            true => self.write_all(b"\n").and_then(|()| self.write_all(rest)),
-            false => self.write_all(rest),
+            true => self
+                .write_all(b"\n")
+                .and_then(|()| self.write_rotating(rest)),
+            false => self.write_rotating(rest),
         };
         match result {
-            Ok(()) => {
+            Ok(complaint) => {
                 self.skipping = false;
-                self.complained = false;
-                None
+                complaint.or_else(|| self.recovered())
             }
-            Err(error) => {
+            Err(Failure { error, unwritten }) => {
                 self.skipping = !rest.ends_with(b"\n");
+                self.lost += memchr_iter(b'\n', unwritten).count() as u64;
                 self.complaint(&error)
             }
         }
     }
 
-    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match self.file.write(bytes) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+    /// Whether [`LogFile::work`] has something to do.
+    pub fn has_work(&self) -> bool {
+        self.rotator.as_ref().is_some_and(Rotator::has_work)
+    }
+
+    /// Compresses a bounded slice of a rotated file. What comes back is a complaint.
+    pub fn work(&mut self) -> Option<String> {
+        self.rotator.as_mut()?.work()
+    }
+
+    /// A file that has reached its size is rotated at the end of a line, so that none is torn.
+    fn write_rotating<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<String>, Failure<'b>> {
+        let mut rest = bytes;
+        let mut complaint = None;
+        while let Some(rotator) = &self.rotator
+            && let Some(end) = rotator.end_within(rest)
+        {
+            self.write_all(&rest[..end]).map_err(|failure| Failure {
+                unwritten: &rest[end - failure.unwritten.len()..],
+                error: failure.error,
+            })?;
+            rest = &rest[end..];
+            complaint = self.rotate().or(complaint);
+        }
+        self.write_all(rest).map(|()| complaint)
+    }
+
+    fn rotate(&mut self) -> Option<String> {
+        let (rotator, file) = (self.rotator.as_mut()?, self.file.as_mut()?);
+        match rotator.rotate(&self.path, file) {
+            Ok(()) => None,
+            Err(error) => rotator.complaint(&self.path, &error),
+        }
+    }
+
+    fn write_all<'b>(&mut self, bytes: &'b [u8]) -> Result<(), Failure<'b>> {
+        let mut unwritten = bytes;
+        let Some(file) = &mut self.file else {
+            let error = io::Error::from(io::ErrorKind::NotFound);
+            return Err(Failure { error, unwritten });
+        };
+        while !unwritten.is_empty() {
+            match file.write(unwritten) {
+                Ok(0) => {
+                    let error = io::ErrorKind::WriteZero.into();
+                    return Err(Failure { error, unwritten });
+                }
                 Ok(count) => {
-                    self.mid_line = bytes[count - 1] != b'\n';
-                    bytes = &bytes[count..];
+                    self.mid_line = unwritten[count - 1] != b'\n';
+                    unwritten = &unwritten[count..];
+                    if let Some(rotator) = &mut self.rotator {
+                        rotator.on_written(count);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(Failure { error, unwritten }),
             }
         }
         Ok(())
@@ -110,9 +196,28 @@ impl LogFile {
             self.path.display()
         ))
     }
+
+    fn recovered(&mut self) -> Option<String> {
+        if !std::mem::take(&mut self.complained) {
+            return None;
+        }
+        let lines = std::mem::take(&mut self.lost);
+        let path = self.path.display();
+        Some(match lines {
+            0 => format!("log file {path} works again"),
+            1 => format!("log file {path} works again; 1 line is missing in it"),
+            _ => format!("log file {path} works again; {lines} lines are missing in it"),
+        })
+    }
 }
 
-fn open(path: &Path, owner: Option<(u32, u32)>) -> io::Result<File> {
+/// What could not be written, and why.
+struct Failure<'b> {
+    error: io::Error,
+    unwritten: &'b [u8],
+}
+
+fn open(path: &Path, owner: Owner) -> io::Result<File> {
     // O_EXCL: only a file that was made here is given away, and no symlink is followed for that.
     if let Ok(file) = options().create_new(true).mode(0o640).open(path) {
         if let Some((uid, gid)) = owner {

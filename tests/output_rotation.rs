@@ -1,0 +1,238 @@
+//! Rotation by the daemon: nothing is lost, no line is torn over two files, and what is wrong costs the file.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use go_overlay::base::Moment;
+use go_overlay::sys::log_file::{LogFile, Rotation};
+use proptest::prelude::*;
+
+const NOW: Moment = Moment(0);
+
+fn rotating(path: &Path, max_size: u64, keep: u32, compress: bool) -> LogFile {
+    let rotation = Rotation {
+        max_size,
+        keep,
+        compress,
+    };
+    let (log, complaint) = LogFile::open(path, None, Some(rotation));
+    assert_eq!(complaint, None);
+    log
+}
+
+fn finish(log: &mut LogFile) {
+    while log.has_work() {
+        assert_eq!(log.work(), None);
+    }
+}
+
+/// Names of what lies in the folder, in order.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// The content, unpacked by the real gzip where it is packed.
+fn content(path: &Path) -> Vec<u8> {
+    if path.extension().is_some_and(|extension| extension == "gz") {
+        let output = Command::new("gzip").arg("-dc").arg(path).output().unwrap();
+        assert!(output.status.success(), "{path:?}: {output:?}");
+        return output.stdout;
+    }
+    fs::read(path).unwrap()
+}
+
+/// All files of a log, the oldest first.
+fn files(path: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for number in (1..200).rev() {
+        for end in ["", ".gz"] {
+            let file = PathBuf::from(format!("{}.{number}{end}", path.display()));
+            if file.exists() {
+                files.push(file);
+            }
+        }
+    }
+    files.push(path.to_owned());
+    files
+}
+
+#[test]
+fn old_files_move_up_and_the_oldest_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.log");
+    let mut log = rotating(&path, 10, 2, true);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
+    for text in [
+        b"one one one\n",
+        b"two two two\n",
+        b"333 333 333\n",
+        b"444 444 444\n",
+    ] {
+        assert_eq!(log.write(text, NOW), None);
+        finish(&mut log);
+    }
+    log.write(b"now\n", NOW);
+    assert_eq!(
+        names(folder.path()),
+        ["web.log", "web.log.1.gz", "web.log.2.gz"]
+    );
+    assert_eq!(content(&path), b"now\n");
+    assert_eq!(
+        content(&folder.path().join("web.log.1.gz")),
+        b"444 444 444\n"
+    );
+    assert_eq!(
+        content(&folder.path().join("web.log.2.gz")),
+        b"333 333 333\n"
+    );
+    for name in names(folder.path()) {
+        let mode = fs::metadata(folder.path().join(name)).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o604);
+    }
+}
+
+#[test]
+fn an_existing_file_counts_and_with_none_to_keep_it_is_begun_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.log");
+    fs::write(&path, "was here before\n").unwrap();
+    let mut log = rotating(&path, 20, 0, true);
+    log.write(b"fills\nrest\n", NOW);
+    assert_eq!(names(folder.path()), ["web.log"]);
+    assert_eq!(content(&path), b"rest\n");
+}
+
+#[test]
+fn a_rotation_in_the_middle_of_a_compression_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.log");
+    fs::write(folder.path().join("web.log.1.gz.tmp"), "left over").unwrap();
+    let mut log = rotating(&path, 100_000, 9, true);
+    let block = vec![b"0123456789\n".repeat(10_000)].concat();
+    log.write(&block, NOW);
+    assert!(log.has_work());
+    log.work();
+    log.write(&block, NOW);
+    finish(&mut log);
+    log.write(b"end\n", NOW);
+    let all: Vec<u8> = files(&path).iter().flat_map(|file| content(file)).collect();
+    assert_eq!(all, [&block[..], &block, b"end\n"].concat());
+    assert!(names(folder.path()).contains(&"web.log.2".to_owned()));
+    drop(log);
+    assert!(
+        !names(folder.path())
+            .iter()
+            .any(|name| name.ends_with("tmp"))
+    );
+}
+
+#[test]
+fn somebody_who_cuts_the_file_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.log");
+    let mut log = rotating(&path, 20, 3, false);
+    log.write(b"twelve bytes\n", NOW);
+    // As logrotate's copytruncate does.
+    fs::write(&path, "").unwrap();
+    log.write(b"and some\n", NOW);
+    assert_eq!(names(folder.path()), ["web.log"]);
+    log.write(b"until full\nnext\n", NOW);
+    assert_eq!(
+        content(&folder.path().join("web.log.1")),
+        b"and some\nuntil full\n"
+    );
+    assert_eq!(content(&path), b"next\n");
+}
+
+#[test]
+fn what_cannot_be_rotated_is_written_on_and_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.log");
+    let mut log = rotating(&path, 10, 3, false);
+    // A directory in the way of the old file, with something in it.
+    fs::create_dir_all(folder.path().join("web.log.1/x")).unwrap();
+    fs::create_dir_all(folder.path().join("web.log.2/x")).unwrap();
+    fs::create_dir_all(folder.path().join("web.log.3/x")).unwrap();
+    let complaint = log.write(b"0123456789\n", NOW).unwrap();
+    assert!(complaint.contains("cannot rotate log file"), "{complaint}");
+    for _ in 0..20 {
+        assert_eq!(log.write(b"0123456789\n", NOW), None);
+    }
+    assert_eq!(content(&path), b"0123456789\n".repeat(21));
+    for number in 1..=3 {
+        fs::remove_dir_all(folder.path().join(format!("web.log.{number}"))).unwrap();
+    }
+    assert_eq!(log.write(b"0123456789\n", NOW), None);
+    assert_eq!(content(&path), b"");
+}
+
+#[test]
+fn a_pipe_is_not_rotated() {
+    let (mut log, complaint) = LogFile::open(
+        Path::new("/dev/null"),
+        None,
+        Some(Rotation {
+            max_size: 10,
+            keep: 3,
+            compress: true,
+        }),
+    );
+    assert_eq!(complaint, None);
+    for _ in 0..10 {
+        assert_eq!(log.write(b"0123456789\n", NOW), None);
+    }
+    assert!(!Path::new("/dev/null.1").exists());
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_is_tried_again_once_a_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("later/web.log");
+    let (mut log, complaint) = LogFile::open(&path, None, None);
+    assert!(complaint.unwrap().contains("cannot open log file"));
+    assert_eq!(log.write(b"lost\nlost\n", NOW), None);
+    fs::create_dir(folder.path().join("later")).unwrap();
+    let soon = Moment(900_000_000);
+    assert_eq!(log.write(b"lost\n", soon), None);
+    let message = log.write(b"kept\n", Moment(1_000_000_000)).unwrap();
+    assert!(message.contains("3 lines are missing"), "{message}");
+    assert_eq!(content(&path), b"kept\n");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn all_files_together_are_what_was_written_and_each_ends_with_a_line(
+        writes in proptest::collection::vec("[a-c\n]{0,40}", 1..40),
+        max_size in 5..60u64,
+        compress: bool,
+        work in proptest::collection::vec(any::<bool>(), 40),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("web.log");
+        let mut log = rotating(&path, max_size, 199, compress);
+        for (text, work) in writes.iter().zip(work) {
+            prop_assert_eq!(log.write(text.as_bytes(), NOW), None);
+            if work {
+                log.work();
+            }
+        }
+        let files = files(&path);
+        for old in &files[..files.len() - 1] {
+            let content = content(old);
+            prop_assert!(content.ends_with(b"\n") && content.len() as u64 >= max_size);
+        }
+        let all: Vec<u8> = files.iter().flat_map(|file| content(file)).collect();
+        prop_assert_eq!(all, writes.concat().into_bytes());
+    }
+}
