@@ -117,7 +117,7 @@ fn a_rotation_in_the_middle_of_a_compression_loses_nothing() {
     let path = folder.path().join("web.log");
     fs::write(folder.path().join("web.log.1.gz.tmp"), "left over").unwrap();
     let mut log = rotating(&path, 100_000, 9, true);
-    let block = vec![b"0123456789\n".repeat(10_000)].concat();
+    let block = b"0123456789\n".repeat(10_000);
     log.write(&block, NOW);
     assert!(log.has_work());
     log.work();
