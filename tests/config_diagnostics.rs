@@ -4,7 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
+use std::time::Duration;
 
+use go_overlay::base::{ExitStatus, Signal};
+use go_overlay::config::model::{Restart, RestartPolicy};
 use go_overlay::config::{self, Account, Facts, FileKind, Lookup, Severity};
 
 /// A small machine.
@@ -122,7 +125,7 @@ fn malformed() -> Vec<(&'static str, String)> {
         ("command-not-executable", "[[services]]\nname = \"web\"\ncommand = \"/etc/passwd\"\n".into()),
         ("unknown-key", web("comand_line = 1")),
         ("unknown-key-near-depends-on", redis_and_web("dependsOn = \"redis\"")),
-        ("later-key", web("restart = \"always\"")),
+        ("later-key", web("schedule = \"@hourly\"")),
         ("args-is-a-string", web("args = \"-g daemon\"")),
         ("args-with-a-number", web("args = [\"-p\", 8080]")),
         ("enabled-in-quotes", web("enabled = \"true\"")),
@@ -162,6 +165,20 @@ fn malformed() -> Vec<(&'static str, String)> {
         ("unknown-signal", web("stop_signal = \"SIGTREM\"")),
         ("signal-out-of-range", web("stop_signal = 99")),
         ("duration-with-a-wrong-unit", web("stop_timeout = \"5 parsecs\"")),
+        ("restart-unknown-policy", web("restart = \"allways\"")),
+        ("restart-policy-of-compose", web("restart = \"unless-stopped\"")),
+        ("restart-attempts-of-compose", web("restart = \"on-failure:5\"")),
+        ("restart-is-true", web("restart = true")),
+        ("restart-is-a-number", web("restart = 3")),
+        ("restart-without-policy", web("[services.restart]\ndelay = 1")),
+        ("restart-inline-without-policy", web("restart = { delay = 1 }")),
+        ("restart-unknown-key", web("restart = { policy = \"always\", max_attemps = 3 }")),
+        ("restart-max-delay-below-delay", web("[services.restart]\npolicy = \"always\"\ndelay = 10\nmax_delay = \"5s\"")),
+        ("restart-max-delay-below-the-default", web("[services.restart]\npolicy = \"always\"\nmax_delay = \"100ms\"")),
+        ("restart-numbers-out-of-range", web("[services.restart]\npolicy = \"always\"\nfactor = 0.5\njitter = 2\nmax_attempts = 0\nreset_after = -1")),
+        ("restart-numbers-of-a-wrong-type", web("[services.restart]\npolicy = 1\nfactor = \"2\"\njitter = inf")),
+        ("success-exit-codes-without-brackets", web("success_exit_codes = 3")),
+        ("success-exit-codes-that-are-none", web("success_exit_codes = [1, 256, -1, \"143\", \"SIGTREM\"]")),
         ("several-at-once", "[[services]]\nname = \"web\"\ncommand = \"ngnix\"\nargs = 1\nuser = \"nobdy\"\ndepends_on = \"db\"\n".into()),
     ]
 }
@@ -222,6 +239,9 @@ fn every_spelling_of_what_is_allowed_is_taken() {
         "user = \"www-data\"\nscript_user = \"0:0\"\nlog_file = \"/var/log/web.log\"",
         "user = \"12345:www-data\"\nenv_file = [\"/app.env\"]\nenv = { A = \"1\", B = { file = \"/run/secrets/b\" } }",
         "umask = 0o022\nnice = -5\noom_score_adj = 100\nno_new_privs = true\ntty = false\nworking_dir = \"/srv\"",
+        "restart = \"always\"\nsuccess_exit_codes = [3, 0, \"SIGHUP\", \"term\"]",
+        "restart = { policy = \"on-failure\", delay = 0, max_delay = 0, factor = 1, jitter = 0, max_attempts = 1 }",
+        "[services.restart]\npolicy = \"no\"\ndelay = \"5m\"\nfactor = 1.5\njitter = 1.0\nreset_after = 0",
         "stop_signal = \"QUIT\"\nstop_timeout = 0\n[services.limits]\nnofile = 1024\ncore = \"unlimited\"",
     ] {
         let text = redis_and_web(more);
@@ -230,6 +250,56 @@ fn every_spelling_of_what_is_allowed_is_taken() {
         assert!(
             checked.config.is_some() && checked.findings.is_empty(),
             "{more}\n{shown}"
+        );
+    }
+}
+
+#[test]
+fn a_restart_policy_is_read_with_its_defaults() {
+    let read = |more: &str| {
+        let checked = config::check(&web(more), &World);
+        checked.config.unwrap().services.remove(0).restart
+    };
+    assert_eq!(read(""), Restart::default());
+    assert_eq!(read("").policy, RestartPolicy::No);
+    assert_eq!(
+        read("restart = \"on-failure\"").policy,
+        RestartPolicy::OnFailure
+    );
+
+    let all = read(
+        "[services.restart]\npolicy = \"always\"\ndelay = \"5m\"\nfactor = 1.25\njitter = 1\nmax_attempts = 7",
+    );
+    let expected = Restart {
+        policy: RestartPolicy::Always,
+        delay: Duration::from_secs(300),
+        // Not the default of a minute, which would be less than the delay.
+        max_delay: Duration::from_secs(300),
+        factor_permille: 1250,
+        jitter_permille: 1000,
+        max_attempts: Some(7),
+        reset_after: Duration::from_secs(60),
+    };
+    assert_eq!(all, expected);
+}
+
+#[test]
+fn success_exit_codes_are_codes_and_signals() {
+    let text = web("success_exit_codes = [3, \"SIGHUP\"]");
+    let service = config::check(&text, &World)
+        .config
+        .unwrap()
+        .services
+        .remove(0);
+    let hup = ExitStatus::Signaled(Signal::HUP);
+    for success in [ExitStatus::Exited(0), ExitStatus::Exited(3), hup] {
+        assert!(service.is_success(success), "{success}");
+    }
+    // 129 is what a shell makes of SIGHUP; it is an exit code like any other.
+    for failure in [1, 129] {
+        assert!(
+            !service.is_success(ExitStatus::Exited(failure)),
+            "{failure}"
         );
     }
 }

@@ -8,6 +8,7 @@ mod graph;
 mod log;
 pub mod model;
 mod read;
+mod restart;
 mod scalar;
 mod service;
 mod terminal;

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::base::Signal;
+use crate::base::{ExitStatus, Signal};
 
 /// A whole checked `services.toml`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -92,6 +92,10 @@ pub struct Service {
     pub stop_signal: Signal,
     /// Overrides `service_shutdown_timeout`.
     pub stop_timeout: Option<Duration>,
+    /// What follows when it ends.
+    pub restart: Restart,
+    /// Ends that count as success, beside exit 0.
+    pub success_exit_codes: Vec<ExitStatus>,
 }
 
 impl Default for Service {
@@ -122,8 +126,61 @@ impl Default for Service {
             tty_size: None,
             stop_signal: Signal::TERM,
             stop_timeout: None,
+            restart: Restart::default(),
+            success_exit_codes: Vec::new(),
         }
     }
+}
+
+impl Service {
+    /// Whether its main program did its work when it ended like this.
+    pub fn is_success(&self, status: ExitStatus) -> bool {
+        status.success() || self.success_exit_codes.contains(&status)
+    }
+}
+
+/// `restart`: what follows when a service ends and nobody asked it to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restart {
+    /// Which ends are followed by a start.
+    pub policy: RestartPolicy,
+    /// Before the first attempt.
+    pub delay: Duration,
+    /// The longest there is, before jitter; at least `delay`.
+    pub max_delay: Duration,
+    /// What each attempt's delay is multiplied with for the next one, in thousandths; at least 1000.
+    pub factor_permille: u32,
+    /// By how much of it a delay is shortened or lengthened at most, in thousandths; 0 to 1000.
+    pub jitter_permille: u32,
+    /// Consecutive attempts; None: no limit.
+    pub max_attempts: Option<u32>,
+    /// So much time RUNNING makes the next attempt the first one again.
+    pub reset_after: Duration,
+}
+
+impl Default for Restart {
+    fn default() -> Restart {
+        Restart {
+            policy: RestartPolicy::No,
+            delay: Duration::from_millis(500),
+            max_delay: Duration::from_secs(60),
+            factor_permille: 2000,
+            jitter_permille: 100,
+            max_attempts: None,
+            reset_after: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Which ends are followed by a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartPolicy {
+    /// None.
+    No,
+    /// A failure.
+    OnFailure,
+    /// A failure, and having done its work.
+    Always,
 }
 
 /// What becomes of a service's output: `[log]` and `[services.log]`.

@@ -10,11 +10,11 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostic::Finding;
 use super::model::{Condition, Dependency, EnvValue, Limit, Log, Resource, Script, Service};
 use super::scalar::{Table, integer_of, parse_duration, type_name};
-use super::{Facts, FileKind, Lookup, log, terminal, user};
+use super::{Facts, FileKind, Lookup, log, restart, terminal, user};
 use crate::base::Signal;
 
 /// Every key of a service.
-pub(super) const KEYS: [&str; 31] = [
+pub(super) const KEYS: [&str; 33] = [
     "name",
     "command",
     "args",
@@ -46,11 +46,12 @@ pub(super) const KEYS: [&str; 31] = [
     "log_stdout",
     "stdin",
     "tty_size",
+    "restart",
+    "success_exit_codes",
 ];
 
 /// Keys that the specification knows and this version does not.
-const LATER: [&str; 8] = [
-    "restart",
+const LATER: [&str; 7] = [
     "health",
     "ready",
     "ready_timeout",
@@ -134,6 +135,8 @@ pub(super) fn read(
     service.limits = limits(&mut fields);
     service.stop_signal = stop_signal(&mut fields).unwrap_or(Signal::TERM);
     service.stop_timeout = fields.duration("stop_timeout");
+    service.restart = restart::policy(&mut fields);
+    service.success_exit_codes = restart::success_exit_codes(&mut fields);
     Read {
         service,
         name_at,
