@@ -187,8 +187,10 @@ fn supervise(
     }
     let now = clock::now();
     let prefixer = prefixer(&loaded.config, options);
+    // Containers that fail together may all be pid 1, but did not start in the same nanosecond.
+    let seed = now.0 ^ (u64::from(std::process::id()) << 32);
     let setup = Setup {
-        supervisor: Supervisor::new(loaded.config, main_program, now),
+        supervisor: Supervisor::new(loaded.config, main_program, now).with_seed(seed),
         signals,
         listener: bound
             .as_ref()

@@ -330,6 +330,10 @@ pub struct ServiceDetail {
     /// Lines that were dropped because nobody read standard output.
     #[serde(default)]
     pub dropped_lines: u64,
+    /// `no`, `on-failure` or `always`, and how much of it was used up: `on-failure, 3 of 5 attempts
+    /// used`.
+    #[serde(default)]
+    pub restart_policy: String,
 }
 
 /// One edge of `status SERVICE`.

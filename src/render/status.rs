@@ -53,6 +53,7 @@ pub fn service(detail: &ServiceDetail, style: Style) -> String {
         ("Uptime", status.uptime_seconds.map(seconds)),
         ("Health", health),
         ("Restarts", Some(status.restarts.to_string())),
+        ("Policy", restart_policy(&detail.restart_policy)),
         ("Last exit", detail.last_exit.clone()),
         ("CPU", status.cpu_seconds.map(|cpu| format!("{cpu:.2}s"))),
         ("Memory", status.memory_bytes.map(bytes)),
@@ -79,6 +80,11 @@ pub fn service(detail: &ServiceDetail, style: Style) -> String {
         }
     }
     text
+}
+
+/// A policy of doing nothing is not worth a line, nor is one that an older daemon did not tell.
+fn restart_policy(policy: &str) -> Option<String> {
+    (!matches!(policy, "" | "no")).then(|| policy.to_owned())
 }
 
 fn dropped(lines: u64) -> Option<String> {

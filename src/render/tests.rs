@@ -162,6 +162,7 @@ fn one_service_in_full() {
         stop_timeout_seconds: 10.0,
         log_file: Some("/var/log/web.log".into()),
         dropped_lines: 1234,
+        restart_policy: "on-failure, 3 of 5 attempts used".into(),
     };
     insta::assert_snapshot!("service", service(&detail, WIDE));
 }

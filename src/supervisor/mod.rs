@@ -9,7 +9,9 @@
 
 pub mod event;
 mod graph;
+mod jitter;
 mod request;
+mod restart;
 mod service;
 mod shutdown;
 mod start;
@@ -24,8 +26,9 @@ use slab::Slab;
 use crate::base::{ClientId, ExitStatus, JobId, Moment, ServiceId, Signal};
 use crate::config::model::{self, Config, Timeouts};
 use event::{Action, Event, Notice, Role, Scope, SpawnFailure};
+use jitter::Jitter;
 use request::Waiter;
-use service::{Phase, Post, Service, StopReason};
+use service::{Phase, Post, Service};
 use shutdown::Life;
 
 /// When [`Supervisor::handle_timeout`] is to be called, and what for.
@@ -56,6 +59,7 @@ pub struct Supervisor {
     /// Clients whose answer is still open, at most one a client.
     waiters: BTreeMap<ClientId, Waiter>,
     life: Life,
+    jitter: Jitter,
     started_at: Moment,
 }
 
@@ -76,7 +80,16 @@ impl Supervisor {
             actions: VecDeque::new(),
             waiters: BTreeMap::new(),
             life: Life::Up,
+            jitter: Jitter::new(0),
             started_at: now,
+        }
+    }
+
+    /// With another seed for the jitter of restarts. The same seed and the same events give the same run.
+    pub fn with_seed(self, seed: u64) -> Supervisor {
+        Supervisor {
+            jitter: Jitter::new(seed),
+            ..self
         }
     }
 
@@ -187,10 +200,12 @@ impl Supervisor {
             }
             self.advance_shutdown(now);
             if self.queue.is_empty() {
-                break;
+                self.answer_waiters(now);
+                if !self.begin_due_restarts(now) {
+                    break;
+                }
             }
         }
-        self.answer_waiters(now);
     }
 
     fn advance(&mut self, id: ServiceId, now: Moment) {
@@ -268,10 +283,8 @@ impl Supervisor {
         let by_phase = match &service.phase {
             Phase::Pending { since } => self.pending_deadline(id, *since, now),
             Phase::Stopping { kill_at, .. } => *kill_at,
-            Phase::Starting { .. }
-            | Phase::Running { .. }
-            | Phase::Stopped(_)
-            | Phase::Failed { .. } => None,
+            Phase::Starting { .. } | Phase::Running { .. } => None,
+            Phase::Stopped(_) | Phase::Failed { .. } => service.phase.restart_at(),
         };
         by_phase.into_iter().chain(service.post.deadline()).min()
     }
@@ -316,13 +329,13 @@ impl Supervisor {
             // It was told to end before it began; the queue finds that nothing is left of it.
             Role::PreScript | Role::Main
                 if matches!(self.service(id).phase, Phase::Stopping { .. }) => {}
-            Role::PreScript => self.fail(
+            Role::PreScript => self.fail_to_execute(
                 id,
                 format!("pre-script: {}", failure.message),
                 failure.exit_code,
                 now,
             ),
-            Role::Main => self.fail(id, failure.message.clone(), failure.exit_code, now),
+            Role::Main => self.fail_to_execute(id, failure.message.clone(), failure.exit_code, now),
             Role::PostScript => self.on_post_script_failed(id, failure.message.clone()),
         }
     }
@@ -337,22 +350,6 @@ impl Supervisor {
             Role::PostScript => self.on_post_script_exited(id, status),
         }
         self.enqueue(id);
-    }
-
-    fn on_main_exited(&mut self, id: ServiceId, status: ExitStatus, now: Moment) {
-        self.service_mut(id).last_exit = Some(status);
-        match self.service(id).phase {
-            Phase::Stopping { .. } => {}
-            _ if status.success() => {
-                self.set_phase(id, Phase::Stopped(StopReason::Completed { at: now }), now);
-            }
-            _ => self.fail(id, status.to_string(), status.code(), now),
-        }
-    }
-
-    fn fail(&mut self, id: ServiceId, reason: String, code: u8, now: Moment) {
-        self.cancel_post_script(id, now);
-        self.set_phase(id, Phase::Failed { reason, code }, now);
     }
 
     fn forward(&mut self, signal: Signal) {

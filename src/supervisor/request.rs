@@ -29,7 +29,7 @@ enum Goal {
 enum Settled {
     NotYet,
     Reached,
-    /// It cannot get there any more unless somebody starts it again.
+    /// It cannot get there any more unless somebody starts it again: it is down, and no restart follows.
     Missed,
 }
 
@@ -297,8 +297,9 @@ impl Supervisor {
     /// Starts what is not up, dependencies first; each waits for its own in PENDING.
     fn bring_up(&mut self, id: ServiceId, now: Moment) {
         match self.service(id).phase {
-            Phase::Stopping { .. } => self.begin_stop(id, AfterStop::Restart, now),
-            Phase::Stopped(_) | Phase::Failed { .. } => self.begin_pending(id, now),
+            Phase::Stopping { .. } | Phase::Stopped(_) | Phase::Failed { .. } => {
+                self.begin_stop(id, AfterStop::Restart, now);
+            }
             Phase::Pending { .. } | Phase::Starting { .. } | Phase::Running { .. } => {}
         }
         self.bring_up_dependencies(id, now);
@@ -399,7 +400,7 @@ impl Supervisor {
         let service = self.service(id);
         let completed = matches!(service.phase, Phase::Stopped(StopReason::Completed { .. }));
         let running = matches!(service.phase, Phase::Running { .. }) && !service.restart_pending;
-        let ended = matches!(service.phase, Phase::Stopped(_) | Phase::Failed { .. });
+        let ended = service.phase.is_final();
         let reached = match goal {
             Goal::Up => running || completed,
             Goal::Down | Goal::Condition(WaitFor::Stopped) => ended,

@@ -19,6 +19,9 @@ pub(super) struct Service {
     /// How often its main program was executed.
     pub starts: u32,
     pub last_exit: Option<ExitStatus>,
+    /// Restarts by policy since it was last told to start, or completed. Read through
+    /// `attempts_spent`, which knows that being up long enough clears them.
+    pub attempts: u32,
     /// `restart --with-dependents`: to be restarted as soon as its dependents are down.
     pub restart_pending: bool,
     /// The entry in the supervisor's set of deadlines.
@@ -54,8 +57,13 @@ pub(super) enum Phase {
     },
     /// It ended as it should, or was never started.
     Stopped(StopReason),
-    /// It ended as it should not; `code` is what the system exits with when it was required.
-    Failed { reason: String, code: u8 },
+    /// It ended as it should not; `code` is what the system exits with when it was required and no
+    /// restart follows.
+    Failed {
+        reason: String,
+        code: u8,
+        restart_at: Option<Moment>,
+    },
 }
 
 /// What follows when a service that was told to end has ended.
@@ -72,8 +80,11 @@ pub(super) enum StopReason {
     Disabled,
     /// The daemon has not started it yet.
     NotStarted,
-    /// Exit 0.
-    Completed { at: Moment },
+    /// Exit 0, or what counts as that.
+    Completed {
+        at: Moment,
+        restart_at: Option<Moment>,
+    },
     /// Told to. `killed`: how long it was given before SIGKILL.
     Asked { killed: Option<Duration> },
 }
@@ -125,6 +136,7 @@ impl Service {
             changed_at: now,
             starts: 0,
             last_exit: None,
+            attempts: 0,
             restart_pending: false,
             deadline: None,
             queued: false,
@@ -162,6 +174,24 @@ impl Phase {
             | Phase::Failed { .. } => None,
         }
     }
+
+    /// When its policy starts it again; None where that is not to come.
+    pub fn restart_at(&self) -> Option<Moment> {
+        match self {
+            Phase::Failed { restart_at, .. }
+            | Phase::Stopped(StopReason::Completed { restart_at, .. }) => *restart_at,
+            Phase::Pending { .. }
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopping { .. }
+            | Phase::Stopped(_) => None,
+        }
+    }
+
+    /// Whether it is down and stays so until somebody starts it.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Phase::Stopped(_) | Phase::Failed { .. }) && self.restart_at().is_none()
+    }
 }
 
 /// The legal edges of the state diagram; staying is always legal.
@@ -174,6 +204,6 @@ pub(super) fn is_legal(from: State, to: State) -> bool {
                 | (Pending, Starting | Stopped | Failed)
                 | (Starting, Running | Failed | Stopping)
                 | (Running, Stopped | Failed | Stopping)
-                | (Stopping, Stopped)
+                | (Stopping | Failed, Stopped)
         )
 }

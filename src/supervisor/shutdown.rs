@@ -112,6 +112,7 @@ impl Supervisor {
             .push_back(Action::Notice(Notice::ShuttingDown { reason, within }));
         for id in self.ids().collect::<Vec<_>>() {
             self.cancel_post_script(id, now);
+            self.cancel_restart(id, now);
             self.enqueue(id);
         }
     }
@@ -237,7 +238,11 @@ impl Supervisor {
             return self.consider_main_program(id, now);
         }
         let service = self.service(id);
-        if let Phase::Failed { reason, code } = &service.phase
+        if let Phase::Failed {
+            reason,
+            code,
+            restart_at: None,
+        } = &service.phase
             && service.config.required
         {
             let code = ExitCode::Fixed(*code);
@@ -250,7 +255,7 @@ impl Supervisor {
         let service = self.service(id);
         let ran = service.last_exit.map(ExitStatus::code);
         let (how, code) = match &service.phase {
-            Phase::Failed { reason, code } => (format!("failed: {reason}"), *code),
+            Phase::Failed { reason, code, .. } => (format!("failed: {reason}"), *code),
             Phase::Stopped(_) => ("ended".to_owned(), ran.unwrap_or(0)),
             Phase::Pending { .. }
             | Phase::Starting { .. }

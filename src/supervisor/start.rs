@@ -13,7 +13,7 @@ pub(super) enum Verdict {
     MetSince(Moment),
     /// Not yet.
     Waiting,
-    /// It will not hold unless somebody starts the dependency again.
+    /// It will not hold unless somebody starts the dependency again: no restart follows its failure.
     Failed,
 }
 
@@ -29,10 +29,16 @@ impl Supervisor {
             (Phase::Running { since, .. }, Condition::Started | Condition::Healthy) => {
                 Verdict::MetSince(*since)
             }
-            (Phase::Stopped(StopReason::Completed { at }), _) => Verdict::MetSince(*at),
-            (Phase::Failed { .. }, _) => Verdict::Failed,
+            (Phase::Stopped(StopReason::Completed { at, .. }), _) => Verdict::MetSince(*at),
             (
-                Phase::Running { .. }
+                Phase::Failed {
+                    restart_at: None, ..
+                },
+                _,
+            ) => Verdict::Failed,
+            (
+                Phase::Failed { .. }
+                | Phase::Running { .. }
                 | Phase::Pending { .. }
                 | Phase::Starting { .. }
                 | Phase::Stopping { .. }
@@ -68,7 +74,7 @@ impl Supervisor {
             }
         }
         match problem {
-            Some(reason) => self.fail(id, reason, 1, now),
+            Some(reason) => self.fail_for_good(id, reason, now),
             None if ready => self.begin_start(id, now),
             None => {}
         }

@@ -92,6 +92,7 @@ impl Supervisor {
                 .as_ref()
                 .map(|path| path.display().to_string()),
             dropped_lines: 0,
+            restart_policy: self.restart_policy(id, now),
         }))
     }
 
@@ -113,7 +114,12 @@ impl Supervisor {
             };
             if !up {
                 let state = service.phase.state();
-                let detail = self.detail(*id, Moment(0));
+                let detail = match &service.phase {
+                    Phase::Failed {
+                        reason, restart_at, ..
+                    } => self.with_restart(*id, reason, *restart_at, None),
+                    _ => self.detail(*id, Moment(0)),
+                };
                 let brackets = if detail.is_empty() {
                     String::new()
                 } else {
@@ -170,12 +176,16 @@ impl Supervisor {
             Phase::Stopping { .. } => "stop signal sent".into(),
             Phase::Stopped(StopReason::Disabled) => "disabled".into(),
             Phase::Stopped(StopReason::NotStarted) => "not started".into(),
-            Phase::Stopped(StopReason::Completed { .. }) => "completed".into(),
+            Phase::Stopped(StopReason::Completed { restart_at, .. }) => {
+                self.with_restart(id, "completed", *restart_at, Some(now))
+            }
             Phase::Stopped(StopReason::Asked {
                 killed: Some(waited),
             }) => killed_after(*waited),
             Phase::Stopped(StopReason::Asked { killed: None }) => "stopped".into(),
-            Phase::Failed { reason, .. } => reason.clone(),
+            Phase::Failed {
+                reason, restart_at, ..
+            } => self.with_restart(id, reason, *restart_at, Some(now)),
         }
     }
 

@@ -17,7 +17,12 @@ impl Supervisor {
 
     /// Tells a service to end, whatever it is doing.
     pub(super) fn begin_stop(&mut self, id: ServiceId, after: AfterStop, now: Moment) {
-        self.service_mut(id).restart_pending = false;
+        let service = self.service_mut(id);
+        service.restart_pending = false;
+        match after {
+            // Whoever stops or restarts it begins a new series of attempts.
+            AfterStop::Stay | AfterStop::Restart => service.attempts = 0,
+        }
         self.cancel_post_script(id, now);
         match self.service(id).phase {
             Phase::Pending { .. } if after == AfterStop::Stay => {
@@ -59,7 +64,7 @@ impl Supervisor {
             Phase::Stopped(_) | Phase::Failed { .. } if after == AfterStop::Restart => {
                 self.begin_pending(id, now)
             }
-            Phase::Stopped(_) | Phase::Failed { .. } => {}
+            Phase::Stopped(_) | Phase::Failed { .. } => self.cancel_restart(id, now),
         }
     }
 

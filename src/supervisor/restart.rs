@@ -1,0 +1,299 @@
+//! What follows an end that nobody asked for: the restart policy, its back-off, and giving up.
+//!
+//! A service that waits for its restart is FAILED, or after an exit 0 STOPPED, with the moment in its
+//! phase. Nobody takes it for an end before that moment is gone: dependents and clients wait on, and a
+//! required service takes nothing with it.
+
+use std::time::Duration;
+
+use super::Supervisor;
+use super::jitter::nanos;
+use super::service::{Phase, StopReason};
+use crate::base::{ExitStatus, Moment, ServiceId, human_duration};
+use crate::config::model::{Restart, RestartPolicy};
+
+/// The least that is waited after a program could not be executed. The answer to such a spawn comes at
+/// once, so that without any wait the loop would never get to anything else.
+const UNSTARTABLE_DELAY: Duration = Duration::from_millis(100);
+
+/// What a policy makes of a failure.
+enum Next {
+    /// There is no policy, or everything ends anyway.
+    Nothing,
+    /// Another attempt.
+    Attempt(Moment),
+    /// So many attempts were made in vain.
+    GiveUp(u32),
+}
+
+impl Supervisor {
+    pub(super) fn on_main_exited(&mut self, id: ServiceId, status: ExitStatus, now: Moment) {
+        self.service_mut(id).last_exit = Some(status);
+        match self.service(id).phase {
+            Phase::Stopping { .. } => {}
+            _ if self.service(id).config.is_success(status) => self.complete(id, now),
+            _ => self.fail(id, status.to_string(), status.code(), now),
+        }
+    }
+
+    /// It did its work, which makes up for the failures before it.
+    fn complete(&mut self, id: ServiceId, now: Moment) {
+        self.service_mut(id).attempts = 0;
+        let always = self.service(id).config.restart.policy == RestartPolicy::Always;
+        let restart_at = match self.takes_up_a_restart(id) {
+            true => Some(now),
+            false if always && !self.life.is_down() => {
+                let delay = self.delay(id, 1);
+                Some(now.after(delay))
+            }
+            false => None,
+        };
+        let reason = StopReason::Completed {
+            at: now,
+            restart_at,
+        };
+        self.set_phase(id, Phase::Stopped(reason), now);
+    }
+
+    /// The door for every failure of a service's own: its policy decides what follows. Whoever finds
+    /// a service with a live process wanting ends that process first.
+    pub(super) fn fail(&mut self, id: ServiceId, reason: String, code: u8, now: Moment) {
+        self.fail_with_delay(id, reason, code, Duration::ZERO, now);
+    }
+
+    /// A program or script of it could not be executed.
+    pub(super) fn fail_to_execute(&mut self, id: ServiceId, reason: String, code: u8, now: Moment) {
+        self.fail_with_delay(id, reason, code, UNSTARTABLE_DELAY, now);
+    }
+
+    /// A failure that is not the service's own, such as its dependency's. A restart would meet the same.
+    pub(super) fn fail_for_good(&mut self, id: ServiceId, reason: String, now: Moment) {
+        self.set_failed(id, reason, 1, None, now);
+    }
+
+    fn fail_with_delay(
+        &mut self,
+        id: ServiceId,
+        mut reason: String,
+        code: u8,
+        at_least: Duration,
+        now: Moment,
+    ) {
+        let restart_at = match self.after_failure(id, at_least, now) {
+            Next::Nothing => None,
+            Next::Attempt(at) => Some(at),
+            Next::GiveUp(1) => {
+                reason.push_str("; gave up after 1 restart");
+                None
+            }
+            Next::GiveUp(attempts) => {
+                reason.push_str(&format!("; gave up after {attempts} restarts"));
+                None
+            }
+        };
+        self.set_failed(id, reason, code, restart_at, now);
+    }
+
+    fn set_failed(
+        &mut self,
+        id: ServiceId,
+        reason: String,
+        code: u8,
+        restart_at: Option<Moment>,
+        now: Moment,
+    ) {
+        self.cancel_post_script(id, now);
+        let phase = Phase::Failed {
+            reason,
+            code,
+            restart_at,
+        };
+        self.set_phase(id, phase, now);
+    }
+
+    fn after_failure(&mut self, id: ServiceId, at_least: Duration, now: Moment) -> Next {
+        if self.takes_up_a_restart(id) {
+            self.service_mut(id).attempts = 0;
+            return Next::Attempt(now);
+        }
+        let Restart {
+            policy,
+            max_attempts,
+            ..
+        } = self.service(id).config.restart;
+        if policy == RestartPolicy::No || self.life.is_down() {
+            return Next::Nothing;
+        }
+        let spent = self.attempts_spent(id, now);
+        if max_attempts.is_some_and(|max| spent >= max) {
+            return Next::GiveUp(spent);
+        }
+        let attempt = spent.saturating_add(1);
+        self.service_mut(id).attempts = attempt;
+        Next::Attempt(now.after(self.delay(id, attempt).max(at_least)))
+    }
+
+    /// Whether somebody has asked for a restart that was about to begin: the service only ended sooner
+    /// than it was told to, which is no failure of it.
+    fn takes_up_a_restart(&mut self, id: ServiceId) -> bool {
+        std::mem::take(&mut self.service_mut(id).restart_pending) && !self.life.is_down()
+    }
+
+    /// The attempts of the present series of failures; having been up long enough ended the series.
+    pub(super) fn attempts_spent(&self, id: ServiceId, now: Moment) -> u32 {
+        let service = self.service(id);
+        match service.phase {
+            Phase::Running { since, .. }
+                if now.since(since) >= service.config.restart.reset_after =>
+            {
+                0
+            }
+            _ => service.attempts,
+        }
+    }
+
+    fn delay(&mut self, id: ServiceId, attempt: u32) -> Duration {
+        let restart = &self.service(id).config.restart;
+        let (delay, permille) = (back_off(restart, attempt), restart.jitter_permille);
+        self.jitter.spread(delay, permille)
+    }
+
+    /// Starts whoever has waited long enough. It comes last in a turn, when everybody has seen how the
+    /// run before it ended: also with a delay of 0, nobody who waits for `completed` misses it.
+    pub(super) fn begin_due_restarts(&mut self, now: Moment) -> bool {
+        let is_due = |id: &ServiceId| {
+            let restart_at = self.service(*id).phase.restart_at();
+            restart_at.is_some_and(|at| at <= now)
+        };
+        let passed = self.deadlines.iter().take_while(|(at, _)| *at <= now);
+        let due: Vec<ServiceId> = passed.map(|(_, id)| *id).filter(is_due).collect();
+        for &id in &due {
+            self.begin_pending(id, now);
+        }
+        !due.is_empty()
+    }
+
+    /// Makes an end final that a restart would have followed. It was told to stay down, so it has not
+    /// failed; what it completed stays completed.
+    pub(super) fn cancel_restart(&mut self, id: ServiceId, now: Moment) {
+        if self.service(id).phase.restart_at().is_none() {
+            return;
+        }
+        let reason = match self.service(id).phase {
+            Phase::Stopped(StopReason::Completed { at, .. }) => StopReason::Completed {
+                at,
+                restart_at: None,
+            },
+            _ => StopReason::Asked { killed: None },
+        };
+        self.set_phase(id, Phase::Stopped(reason), now);
+    }
+
+    /// `exit 1; restarts in 4s (3 of 5)`; without `now`, for words that are not about a moment, `exit 1;
+    /// to be restarted (3 of 5)`.
+    pub(super) fn with_restart(
+        &self,
+        id: ServiceId,
+        end: &str,
+        restart_at: Option<Moment>,
+        now: Option<Moment>,
+    ) -> String {
+        let Some(at) = restart_at else {
+            return end.to_owned();
+        };
+        let service = self.service(id);
+        let count = match (service.attempts, service.config.restart.max_attempts) {
+            (0, _) => String::new(),
+            (attempt, Some(max)) => format!(" ({attempt} of {max})"),
+            (attempt, None) => format!(" ({attempt})"),
+        };
+        let when = match now.map(|now| at.since(now)) {
+            None => "to be restarted".to_owned(),
+            Some(Duration::ZERO) => "restarts now".to_owned(),
+            Some(left) => format!("restarts in {}", human_duration(left)),
+        };
+        format!("{end}; {when}{count}")
+    }
+
+    /// `on-failure, 3 of 5 attempts used`.
+    pub(super) fn restart_policy(&self, id: ServiceId, now: Moment) -> String {
+        let restart = &self.service(id).config.restart;
+        let policy = match restart.policy {
+            RestartPolicy::No => return "no".into(),
+            RestartPolicy::OnFailure => "on-failure",
+            RestartPolicy::Always => "always",
+        };
+        match (self.attempts_spent(id, now), restart.max_attempts) {
+            (0, None) => policy.into(),
+            (1, None) => format!("{policy}, 1 attempt used"),
+            (spent, None) => format!("{policy}, {spent} attempts used"),
+            (spent, Some(1)) => format!("{policy}, {spent} of 1 attempt used"),
+            (spent, Some(max)) => format!("{policy}, {spent} of {max} attempts used"),
+        }
+    }
+}
+
+/// The delay before the attempt of this number, counted from 1: each is longer than the one before by
+/// the factor, up to the longest.
+fn back_off(restart: &Restart, attempt: u32) -> Duration {
+    let longest = restart.max_delay.as_nanos();
+    let mut delay = restart.delay.as_nanos();
+    for _ in 1..attempt {
+        let next = (delay * u128::from(restart.factor_permille) / 1000).min(longest);
+        // It has reached its bound, or does not grow at all.
+        if next == delay {
+            break;
+        }
+        delay = next;
+    }
+    nanos(delay)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::back_off;
+    use crate::config::model::Restart;
+
+    fn millis(restart: &Restart, attempts: std::ops::RangeInclusive<u32>) -> Vec<u128> {
+        attempts
+            .map(|attempt| back_off(restart, attempt).as_millis())
+            .collect()
+    }
+
+    #[test]
+    fn delays_grow_by_the_factor_up_to_the_longest() {
+        let default = Restart::default();
+        assert_eq!(
+            millis(&default, 1..=9),
+            [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000]
+        );
+        assert_eq!(back_off(&default, u32::MAX), Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_factor_of_1_and_a_delay_of_0_do_not_grow() {
+        let even = Restart {
+            factor_permille: 1000,
+            ..Restart::default()
+        };
+        assert_eq!(millis(&even, 1..=3), [500, 500, 500]);
+        assert_eq!(back_off(&even, u32::MAX), Duration::from_millis(500));
+        let at_once = Restart {
+            delay: Duration::ZERO,
+            ..Restart::default()
+        };
+        assert_eq!(back_off(&at_once, u32::MAX), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_fraction_grows_slowly_and_ends_at_the_longest() {
+        let slow = Restart {
+            factor_permille: 1500,
+            max_delay: Duration::from_millis(1500),
+            ..Restart::default()
+        };
+        assert_eq!(millis(&slow, 1..=4), [500, 750, 1125, 1500]);
+    }
+}
