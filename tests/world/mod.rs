@@ -1,0 +1,259 @@
+//! A small virtual world for the pure supervisor: processes that live in a table, time that moves only
+//! when told to, and a log of everything that was decided.
+
+// Each test program uses a part of this.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use go_overlay::base::{ClientId, ExitStatus, JobId, Moment, Pid, ServiceId, Signal};
+use go_overlay::config::model::{Condition, Config, Dependency, Service, Timeouts};
+use go_overlay::control::message::{Request, Response, Selection, State};
+use go_overlay::supervisor::Supervisor;
+use go_overlay::supervisor::event::{Action, Event, Notice, Role, SpawnFailure};
+
+pub const CLIENT: ClientId = ClientId(1);
+
+pub struct World {
+    pub supervisor: Supervisor,
+    pub now: Moment,
+    pub alive: BTreeMap<JobId, (String, Role)>,
+    pub next_pid: i32,
+    pub log: Vec<String>,
+    pub replies: Vec<Response>,
+    pub exit: Option<u8>,
+    /// Services whose program cannot be executed.
+    pub broken: Vec<String>,
+    /// Services that die of their stop signal at once.
+    pub obedient: bool,
+    pub strays: bool,
+}
+
+impl World {
+    pub fn new(services: Vec<Service>) -> World {
+        World::with(
+            Config {
+                timeouts: Timeouts::default(),
+                services,
+            },
+            None,
+        )
+    }
+
+    pub fn with(config: Config, main: Option<Service>) -> World {
+        World {
+            supervisor: Supervisor::new(config, main, Moment(0)),
+            now: Moment(0),
+            alive: BTreeMap::new(),
+            next_pid: 100,
+            log: Vec::new(),
+            replies: Vec::new(),
+            exit: None,
+            broken: Vec::new(),
+            obedient: true,
+            strays: false,
+        }
+    }
+
+    pub fn boot(mut self) -> World {
+        self.tell(Event::Boot);
+        self
+    }
+
+    pub fn name(&self, id: ServiceId) -> String {
+        self.supervisor.config(id).unwrap().name.clone()
+    }
+
+    pub fn tell(&mut self, event: Event) {
+        self.supervisor.handle(event, self.now);
+        self.drain();
+    }
+
+    pub fn drain(&mut self) {
+        let mut died = Vec::new();
+        while let Some(action) = self.supervisor.poll_action() {
+            assert!(self.exit.is_none(), "{action:?} after Exit");
+            match action {
+                Action::Spawn { job, service, role } => self.spawn(job, service, role),
+                Action::Kill { job, signal, .. } => {
+                    if let Some((name, role)) = self.alive.get(&job) {
+                        self.log.push(format!("{signal} {name} {role:?}"));
+                        let deadly =
+                            signal == Signal::KILL || (self.obedient && signal == Signal::TERM);
+                        if deadly && !died.iter().any(|(known, _)| *known == job) {
+                            died.push((job, signal));
+                        }
+                    }
+                }
+                Action::SignalStrays(signal) => {
+                    self.log.push(format!("strays {signal}"));
+                    if !self.strays {
+                        self.supervisor.handle(Event::ChildrenGone, self.now);
+                    }
+                }
+                Action::Reply { response, .. } => self.replies.push(response),
+                Action::Notice(Notice::Changed {
+                    service,
+                    from,
+                    to,
+                    detail,
+                }) => {
+                    self.log.push(
+                        format!("{} {from}->{to} {detail}", self.name(service))
+                            .trim_end()
+                            .to_owned(),
+                    );
+                }
+                Action::Notice(Notice::PostScriptFailed { service, reason }) => {
+                    self.log.push(format!(
+                        "{} post-script failed: {reason}",
+                        self.name(service)
+                    ));
+                }
+                Action::Notice(Notice::ShuttingDown { reason, .. }) => {
+                    self.log.push(format!("down: {reason}"))
+                }
+                Action::Notice(Notice::KillingAll { reason }) => {
+                    self.log.push(format!("kill all: {reason}"))
+                }
+                Action::Exit(code) => {
+                    assert!(self.alive.is_empty(), "alive at Exit: {:?}", self.alive);
+                    self.exit = Some(code);
+                }
+            }
+        }
+        for (job, signal) in died {
+            self.end_job(job, ExitStatus::Signaled(signal));
+        }
+    }
+
+    pub fn spawn(&mut self, job: JobId, service: ServiceId, role: Role) {
+        let name = self.name(service);
+        self.log.push(format!("spawn {name} {role:?}"));
+        let answer = if self.broken.contains(&name) && role == Role::Main {
+            let failure = SpawnFailure {
+                message: "cannot execute it: Exec format error".into(),
+                exit_code: 126,
+            };
+            Event::SpawnFailed { job, failure }
+        } else {
+            self.alive.insert(job, (name, role));
+            self.next_pid += 1;
+            Event::Spawned {
+                job,
+                pid: Pid(self.next_pid),
+            }
+        };
+        self.supervisor.handle(answer, self.now);
+    }
+
+    pub fn end_job(&mut self, job: JobId, status: ExitStatus) {
+        if self.alive.remove(&job).is_some() {
+            self.tell(Event::Exited { job, status });
+        }
+    }
+
+    pub fn end(&mut self, name: &str, status: ExitStatus) {
+        let job = self
+            .alive
+            .iter()
+            .find(|(_, (of, _))| of == name)
+            .map(|(job, _)| *job);
+        self.end_job(job.unwrap_or_else(|| panic!("{name} is not alive")), status);
+    }
+
+    pub fn exit_of(&mut self, name: &str, code: u8) {
+        self.end(name, ExitStatus::Exited(code));
+    }
+
+    /// Lets time pass, stopping at each deadline on the way.
+    pub fn pass(&mut self, by: Duration) {
+        let end = self.now.after(by);
+        while let Some(deadline) = self
+            .supervisor
+            .poll_timeout()
+            .filter(|deadline| deadline.at <= end)
+        {
+            assert!(deadline.at >= self.now, "a deadline in the past");
+            self.now = deadline.at;
+            self.supervisor.handle_timeout(self.now);
+            self.drain();
+            let next = self.supervisor.poll_timeout();
+            assert!(
+                next.is_none_or(|next| next.at > self.now),
+                "a deadline that does not move"
+            );
+        }
+        self.now = end;
+    }
+
+    pub fn request(&mut self, request: Request) {
+        self.tell(Event::Request {
+            client: CLIENT,
+            request,
+        });
+    }
+
+    pub fn state(&self, name: &str) -> State {
+        self.row(name).0
+    }
+
+    pub fn detail(&self, name: &str) -> String {
+        self.row(name).1
+    }
+
+    pub fn row(&self, name: &str) -> (State, String) {
+        let rows = self.supervisor.list(self.now);
+        let row = rows
+            .into_iter()
+            .find(|row| row.name == name)
+            .unwrap_or_else(|| panic!("no {name}"));
+        (row.state, row.detail)
+    }
+
+    /// The position of a log line; panics with the log where there is none.
+    pub fn at(&self, line: &str) -> usize {
+        let found = self.log.iter().position(|logged| logged.starts_with(line));
+        found.unwrap_or_else(|| panic!("no {line:?} in {:#?}", self.log))
+    }
+
+    pub fn never(&self, line: &str) {
+        assert!(
+            !self.log.iter().any(|logged| logged.starts_with(line)),
+            "{line:?} in {:#?}",
+            self.log
+        );
+    }
+}
+
+pub fn service(name: &str) -> Service {
+    Service {
+        name: name.into(),
+        command: format!("/bin/{name}"),
+        ..Service::default()
+    }
+}
+
+pub fn after(name: &str, on: &[&str]) -> Service {
+    let edge = |on: &&str| Dependency {
+        on: (*on).into(),
+        condition: Condition::Started,
+        wait_after: Duration::ZERO,
+    };
+    Service {
+        depends_on: on.iter().map(edge).collect(),
+        ..service(name)
+    }
+}
+
+pub fn named(names: &[&str]) -> Selection {
+    Selection {
+        services: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..Selection::default()
+    }
+}
+
+pub fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
