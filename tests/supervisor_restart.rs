@@ -566,18 +566,28 @@ fn a_shutdown_starts_nothing_again() {
         required: true,
         ..on_failure("waiting")
     };
-    let mut world = World::new(vec![required, on_failure("db"), after("web", &["db"])]).boot();
+    let mut world = World::new(vec![
+        required,
+        on_failure("db"),
+        restarting("batch", policy(RestartPolicy::Always)),
+        after("web", &["db", "batch"]),
+    ])
+    .boot();
     world.obedient = false;
     world.exit_of("waiting", 1);
     world.tell(Event::ShutdownSignal(Signal::TERM));
     assert_eq!(world.row("waiting"), (State::Stopped, "stopped".into()));
-    // It crashes while its dependent still takes its time to stop.
+    // They end by themselves while their dependent still takes its time to stop.
     world.exit_of("db", 1);
     assert_eq!(world.row("db"), (State::Failed, "exit 1".into()));
+    world.exit_of("batch", 0);
+    assert_eq!(world.row("batch"), (State::Stopped, "completed".into()));
     world.pass(seconds(9));
     world.exit_of("web", 0);
     assert_eq!(world.exit, Some(0));
-    assert_eq!((spawns(&world, "db"), spawns(&world, "waiting")), (1, 1));
+    for name in ["waiting", "db", "batch", "web"] {
+        assert_eq!(spawns(&world, name), 1, "{name}");
+    }
 }
 
 #[test]
