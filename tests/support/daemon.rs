@@ -230,8 +230,13 @@ impl Daemon {
 
     /// Begins to read the output of a daemon that was started `stalled`.
     pub fn read_on(&mut self) {
-        let stdout = self.unread.take().unwrap();
-        self.out.read_from(std::fs::File::from(stdout));
+        let stdout = self.take_output();
+        self.out.read_from(stdout);
+    }
+
+    /// The output of a daemon that was started `stalled`, for a test that reads it in its own way.
+    pub fn take_output(&mut self) -> std::fs::File {
+        std::fs::File::from(self.unread.take().unwrap())
     }
 
     /// One request on the control socket.
