@@ -3,11 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 
 use go_overlay::base::{ExitStatus, Signal};
-use go_overlay::config::model::{Restart, RestartPolicy};
+use go_overlay::config::model::{Health, OnUnhealthy, Probe, Restart, RestartPolicy};
 use go_overlay::config::{self, Account, Facts, FileKind, Lookup, Severity};
 
 /// A small machine.
@@ -68,11 +69,23 @@ impl Facts for World {
     fn group_names(&self) -> Vec<String> {
         vec!["www-data".into(), "adm".into()]
     }
+
+    fn host(&self, name: &str) -> Vec<IpAddr> {
+        match name {
+            "localhost" => vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()],
+            "box" => vec![[172, 17, 0, 2].into()],
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// A service that is all right, with something added.
 fn web(more: &str) -> String {
     format!("[[services]]\nname = \"web\"\ncommand = \"nginx\"\n{more}\n")
+}
+
+fn health(lines: &str) -> String {
+    web(&format!("[services.health]\n{lines}"))
 }
 
 fn redis_and_web(more: &str) -> String {
@@ -179,6 +192,49 @@ fn malformed() -> Vec<(&'static str, String)> {
         ("restart-numbers-of-a-wrong-type", web("[services.restart]\npolicy = 1\nfactor = \"2\"\njitter = inf")),
         ("success-exit-codes-without-brackets", web("success_exit_codes = 3")),
         ("success-exit-codes-that-are-none", web("success_exit_codes = [1, 256, -1, \"143\", \"SIGTREM\"]")),
+        ("condition-on-a-wrong-health-check", health("tcp = 1").replace("\"web\"", "\"redis\"") + &web("depends_on = { redis = \"healthy\" }").replace("[[services]]", "\n[[services]]")),
+        ("health-is-a-string", web("health = \"http://127.0.0.1\"")),
+        ("health-tries-nothing", health("interval = 5")),
+        ("health-tries-two-things", health("tcp = \"127.0.0.1:80\"\nhttp = \"http://127.0.0.1\"")),
+        ("health-unknown-key", health("tcp = \"127.0.0.1:80\"\nretry = 3")),
+        ("health-keys-of-others", health("test = [\"true\"]\ntcp = \"127.0.0.1:80\"")),
+        ("health-https", health("http = \"https://127.0.0.1/\"")),
+        ("health-http-without-scheme", health("http = \"127.0.0.1:8080/healthz\"")),
+        ("health-http-other-scheme", health("http = \"ftp://127.0.0.1\"")),
+        ("health-http-with-a-space", health("http = \"http://127.0.0.1/a b\"")),
+        ("health-http-with-a-fragment", health("http = \"http://127.0.0.1/a#b\"")),
+        ("health-http-with-a-login", health("http = \"http://me:secret@127.0.0.1/\"")),
+        ("health-unknown-host", health("http = \"http://redis.example:8080/\"")),
+        ("health-host-misspelt", health("tcp = \"localhots:80\"")),
+        ("health-tcp-without-port", health("tcp = \"127.0.0.1\"")),
+        ("health-tcp-without-host", health("tcp = \":6379\"")),
+        ("health-tcp-port-zero", health("tcp = \"127.0.0.1:0\"")),
+        ("health-tcp-port-of-letters", health("tcp = \"127.0.0.1:+80\"")),
+        ("health-tcp-ipv6-without-brackets", health("tcp = \"::1\"")),
+        ("health-tcp-is-a-url", health("tcp = \"http://127.0.0.1:80\"")),
+        ("health-tcp-is-a-port", health("tcp = 6379")),
+        ("health-unix-empty", health("unix = \"\"")),
+        ("health-unix-too-long", health(&format!("unix = \"/{}\"", "x".repeat(107)))),
+        ("health-exec-is-a-string", health("exec = \"redis-cli ping\"")),
+        ("health-exec-empty", health("exec = []")),
+        ("health-exec-not-found", health("exec = [\"redis-clu\", \"ping\"]")),
+        ("health-exec-of-docker", health("exec = [\"CMD-SHELL\", \"redis-cli ping\"]")),
+        ("health-numbers-out-of-range", health("tcp = \"127.0.0.1:80\"\ninterval = 0\ntimeout = 0\nretries = 0\nstart_period = -1\nstart_interval = \"1ms\"")),
+        ("health-status-that-is-none", health("http = \"http://127.0.0.1\"\nexpected_status = [200, 99, \"2xx\", \"299-200\", \"ok\", true]")),
+        ("health-status-empty", health("http = \"http://127.0.0.1\"\nexpected_status = []")),
+        ("health-status-of-tcp", health("tcp = \"127.0.0.1:80\"\nexpected_status = 200")),
+        ("health-unknown-consequence", health("tcp = \"127.0.0.1:80\"\non_unhealthy = \"kill\"")),
+        ("ready-unknown", web("ready = \"notified\"")),
+        ("ready-is-true", web("ready = true")),
+        ("ready-does-not-say-which", web("ready = \"fd\"")),
+        ("ready-with-two-keys", web("ready = { fd = 3, log = \"up\" }")),
+        ("ready-with-an-unknown-key", web("ready = { logs = \"up\" }")),
+        ("ready-at-standard-output", web("ready = { fd = 1 }")),
+        ("ready-at-any-text", web("ready = { log = \"\" }")),
+        ("ready-at-two-lines", web("ready = { log = \"up\\nand\" }")),
+        ("ready-healthy-without-a-health-check", web("ready = \"healthy\"")),
+        ("ready-timeout-of-nothing", web("ready_timeout = 5")),
+        ("ready-timeout-zero", web("ready = \"notify\"\nready_timeout = 0")),
         ("several-at-once", "[[services]]\nname = \"web\"\ncommand = \"ngnix\"\nargs = 1\nuser = \"nobdy\"\ndepends_on = \"db\"\n".into()),
     ]
 }
@@ -242,6 +298,12 @@ fn every_spelling_of_what_is_allowed_is_taken() {
         "restart = \"always\"\nsuccess_exit_codes = [3, 0, \"SIGHUP\", \"term\"]",
         "restart = { policy = \"on-failure\", delay = 0, max_delay = 0, factor = 1, jitter = 0, max_attempts = 1 }",
         "[services.restart]\npolicy = \"no\"\ndelay = \"5m\"\nfactor = 1.5\njitter = 1.0\nreset_after = 0",
+        "health = { tcp = \"127.0.0.1:80\", interval = \"1s\", timeout = \"1m\", retries = 1, start_period = 60, start_interval = \"10ms\", on_unhealthy = \"none\" }",
+        "ready = \"healthy\"\nready_timeout = \"5m\"\nhealth = { exec = [\"sh\", \"-c\", \"exit 0\"] }",
+        "health = { unix = \"/run/x.sock\" }\nready = \"started\"",
+        "health = { http = \"HTTP://[::1]\", expected_status = [204, \"200-299\", \"404\"] }\nready = \"notify\"",
+        "ready = { fd = 3 }\nready_timeout = \"1ms\"",
+        "ready = { log = \"ready to accept connections\" }",
         "stop_signal = \"QUIT\"\nstop_timeout = 0\n[services.limits]\nnofile = 1024\ncore = \"unlimited\"",
     ] {
         let text = redis_and_web(more);
@@ -302,4 +364,88 @@ fn success_exit_codes_are_codes_and_signals() {
             "{failure}"
         );
     }
+}
+
+fn read_health(lines: &str) -> Health {
+    let text = health(lines);
+    let checked = config::check(&text, &World);
+    let shown = config::render(&checked.findings, "services.toml", &text, false);
+    let mut config = checked.config.unwrap_or_else(|| panic!("{shown}"));
+    config.services.remove(0).health.unwrap()
+}
+
+#[test]
+fn a_health_check_is_read_with_its_defaults() {
+    let defaults = Health {
+        probe: Probe::Tcp {
+            addresses: vec![([127, 0, 0, 1], 80).into()],
+        },
+        interval: Duration::from_secs(10),
+        timeout: Duration::from_secs(2),
+        retries: 3,
+        start_period: Duration::ZERO,
+        start_interval: Duration::from_secs(1),
+        on_unhealthy: OnUnhealthy::Restart,
+    };
+    assert_eq!(read_health("tcp = \"127.0.0.1:80\""), defaults);
+    let unix = Probe::Unix("@app".into());
+    assert_eq!(read_health("unix = \"@app\"").probe, unix);
+    let exec = Probe::Exec(vec!["nginx".into(), "-t".into()]);
+    assert_eq!(read_health("exec = [\"nginx\", \"-t\"]").probe, exec);
+}
+
+#[test]
+fn addresses_are_resolved_when_the_file_is_read() {
+    let tcp = |text: &str| match read_health(&format!("tcp = \"{text}\"")).probe {
+        Probe::Tcp { addresses } => {
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            addresses.join(" ")
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(tcp("localhost:80"), "[::1]:80 127.0.0.1:80");
+    assert_eq!(tcp("[::1]:65535"), "[::1]:65535");
+    assert_eq!(tcp("box:1"), "172.17.0.2:1");
+
+    for (url, port, host, path) in [
+        (
+            "http://127.0.0.1:8080/healthz",
+            8080,
+            "127.0.0.1:8080",
+            "/healthz",
+        ),
+        ("http://127.0.0.1", 80, "127.0.0.1", "/"),
+        ("http://127.0.0.1?full=1", 80, "127.0.0.1", "/?full=1"),
+        (
+            "http://127.0.0.1/a?b=http://c/",
+            80,
+            "127.0.0.1",
+            "/a?b=http://c/",
+        ),
+    ] {
+        let expected = Probe::Http {
+            addresses: vec![([127, 0, 0, 1], port).into()],
+            host: host.into(),
+            path: path.into(),
+            expected: vec![(200, 399)],
+        };
+        assert_eq!(read_health(&format!("http = \"{url}\"")).probe, expected);
+    }
+}
+
+#[test]
+fn expected_statuses_are_ranges() {
+    let expected = |value: &str| {
+        let lines = format!("http = \"http://box\"\nexpected_status = {value}");
+        match read_health(&lines).probe {
+            Probe::Http { expected, .. } => expected,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(expected("200"), [(200, 200)]);
+    assert_eq!(expected("\"200 - 299\""), [(200, 299)]);
+    assert_eq!(
+        expected("[200, \"204\", \"400-404\"]"),
+        [(200, 200), (204, 204), (400, 404)]
+    );
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::diagnostic::Finding;
-use super::model::Config;
+use super::model::{Condition, Config};
 use super::service::Read;
 
 pub(super) fn check(services: &[Read], findings: &mut Vec<Finding>) {
@@ -76,6 +76,25 @@ fn dependencies(
                     finding
                         .also(services[*index].name_at.clone(), "has enabled = false")
                         .help("enable it, or do not depend on it"),
+                );
+            }
+            Some(index)
+                if dependency.condition == Condition::Healthy && !services[*index].has_health =>
+            {
+                let finding = Finding::error(
+                    span.clone(),
+                    format!(
+                        "`{}` waits for `{on}` to be healthy, and `{on}` has no health check",
+                        read.service.name
+                    ),
+                    "can never be healthy",
+                );
+                findings.push(
+                    finding
+                        .also(services[*index].name_at.clone(), "has no health check")
+                        .help(format!(
+                            "add a [services.health] table to `{on}`, or wait for \"started\" or \"completed\""
+                        )),
                 );
             }
             Some(_) => {}

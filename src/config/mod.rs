@@ -4,10 +4,13 @@
 //! through [`Facts`]. Never opens a file itself, never starts anything.
 
 mod diagnostic;
+mod endpoint;
 mod graph;
+mod health;
 mod log;
 pub mod model;
 mod read;
+mod ready;
 mod restart;
 mod scalar;
 mod service;
@@ -18,6 +21,7 @@ pub use diagnostic::{Finding, Severity, nearest, render};
 pub use model::Config;
 pub use scalar::{parse_duration, parse_size};
 
+use core::net::IpAddr;
 use std::path::Path;
 
 use toml::de::DeTable;
@@ -43,6 +47,8 @@ pub trait Facts {
     fn account_names(&self) -> Vec<String>;
     /// Every group name, for suggestions.
     fn group_names(&self) -> Vec<String>;
+    /// The addresses of a host's name that are known without asking over the network; none: unknown.
+    fn host(&self, name: &str) -> Vec<IpAddr>;
 }
 
 /// Whether a command can be executed.

@@ -1,6 +1,7 @@
 //! What a checked configuration is. Whoever holds a [`Config`] need not check it again: names are
 //! unique, dependencies point at existing enabled services and form no cycle.
 
+use core::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -96,6 +97,12 @@ pub struct Service {
     pub restart: Restart,
     /// Ends that count as success, beside exit 0.
     pub success_exit_codes: Vec<ExitStatus>,
+    /// How it is found out whether it is well; None: it is not.
+    pub health: Option<Health>,
+    /// What makes it RUNNING once its program is executed.
+    pub ready: Ready,
+    /// How long that may take, where it is waited for.
+    pub ready_timeout: Duration,
 }
 
 impl Default for Service {
@@ -128,6 +135,9 @@ impl Default for Service {
             stop_timeout: None,
             restart: Restart::default(),
             success_exit_codes: Vec::new(),
+            health: None,
+            ready: Ready::Started,
+            ready_timeout: READY_TIMEOUT,
         }
     }
 }
@@ -181,6 +191,78 @@ pub enum RestartPolicy {
     OnFailure,
     /// A failure, and having done its work.
     Always,
+}
+
+/// As long as systemd lets a start take.
+const READY_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// `[services.health]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// What is tried.
+    pub probe: Probe,
+    /// From the end of one check to the start of the next; at least 10 ms.
+    pub interval: Duration,
+    /// How long one check may take; not 0, and it may be longer than `interval`.
+    pub timeout: Duration,
+    /// So many failures in a row make it unhealthy; at least 1.
+    pub retries: u32,
+    /// Failures within this time of its start do not count.
+    pub start_period: Duration,
+    /// Stands for `interval` until it is healthy for the first time or `start_period` is over; at least
+    /// 10 ms.
+    pub start_interval: Duration,
+    /// What follows when it is unhealthy.
+    pub on_unhealthy: OnUnhealthy,
+}
+
+/// One way to find out whether a service is well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// A GET over HTTP, without TLS.
+    Http {
+        /// What the host's name stands for, at least one, tried in turn.
+        addresses: Vec<SocketAddr>,
+        /// The `Host` header: host and port as they were written.
+        host: String,
+        /// Path and query; begins with `/`, and is printable ASCII without a space.
+        path: String,
+        /// The statuses that are good: ranges, both ends included.
+        expected: Vec<(u16, u16)>,
+    },
+    /// Connecting is enough.
+    Tcp {
+        /// What the host's name stands for, at least one, tried in turn.
+        addresses: Vec<SocketAddr>,
+    },
+    /// Connecting to a stream socket is enough; `@name` is an abstract one.
+    Unix(PathBuf),
+    /// A command, at least its program, has to exit with 0; no shell.
+    Exec(Vec<String>),
+}
+
+/// What follows when a service is unhealthy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUnhealthy {
+    /// It is restarted.
+    Restart,
+    /// It is only shown.
+    None,
+}
+
+/// What makes a service RUNNING once its program is executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// Nothing more.
+    Started,
+    /// Its health check passes; it has one.
+    Healthy,
+    /// It says `READY=1` to NOTIFY_SOCKET (sd_notify(3)).
+    Notify,
+    /// It writes a newline to this descriptor; 3 to 255.
+    Fd(i32),
+    /// This text is in a line of its output; not empty, no line break in it.
+    Log(String),
 }
 
 /// What becomes of a service's output: `[log]` and `[services.log]`.

@@ -10,11 +10,11 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostic::Finding;
 use super::model::{Condition, Dependency, EnvValue, Limit, Log, Resource, Script, Service};
 use super::scalar::{Table, integer_of, parse_duration, type_name};
-use super::{Facts, FileKind, Lookup, log, restart, terminal, user};
+use super::{Facts, FileKind, Lookup, health, log, ready, restart, terminal, user};
 use crate::base::Signal;
 
 /// Every key of a service.
-pub(super) const KEYS: [&str; 33] = [
+pub(super) const KEYS: [&str; 36] = [
     "name",
     "command",
     "args",
@@ -48,18 +48,13 @@ pub(super) const KEYS: [&str; 33] = [
     "tty_size",
     "restart",
     "success_exit_codes",
-];
-
-/// Keys that the specification knows and this version does not.
-const LATER: [&str; 7] = [
     "health",
     "ready",
     "ready_timeout",
-    "schedule",
-    "timezone",
-    "overlap",
-    "jitter",
 ];
+
+/// Keys that the specification knows and this version does not.
+const LATER: [&str; 4] = ["schedule", "timezone", "overlap", "jitter"];
 
 const LIMITS: [(&str, Resource); 16] = [
     ("core", Resource::Core),
@@ -86,6 +81,8 @@ pub(super) struct Read {
     pub name_at: Range<usize>,
     /// One for each of the service's dependencies.
     pub dependencies_at: Vec<Range<usize>>,
+    /// Also where its health check is wrong: that has its own finding.
+    pub has_health: bool,
 }
 
 pub(super) fn read(
@@ -137,10 +134,18 @@ pub(super) fn read(
     service.stop_timeout = fields.duration("stop_timeout");
     service.restart = restart::policy(&mut fields);
     service.success_exit_codes = restart::success_exit_codes(&mut fields);
+    let place = health::Place {
+        env: &service.env,
+        cwd: service.working_dir.as_deref(),
+        facts,
+    };
+    service.health = health::read(&mut fields, &place);
+    ready::read(&mut fields, &mut service);
     Read {
         service,
         name_at,
         dependencies_at,
+        has_health: table.contains_key("health"),
     }
 }
 
@@ -379,15 +384,7 @@ fn condition(fields: &mut Table<'_, '_>, value: &DeValue<'_>, span: Range<usize>
     match value.as_str() {
         Some("started") => Condition::Started,
         Some("completed") => Condition::Completed,
-        Some("healthy") => {
-            let finding = Finding::error(
-                span,
-                "`healthy` needs a health check, which this version does not have",
-                "not supported yet",
-            );
-            fields.report(finding.help("use \"started\" or \"completed\""));
-            Condition::Healthy
-        }
+        Some("healthy") => Condition::Healthy,
         Some(other) => {
             let finding = Finding::error(
                 span,

@@ -2,10 +2,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
+use std::net::IpAddr;
 use std::path::Path;
 
 use crate::config::{Account, Facts, FileKind, Lookup};
 use crate::sys::environment::{DEFAULT_PATH, Usable, find_command, usable};
+use crate::sys::hosts;
 use crate::sys::users::{self, Group};
 
 /// The answers; the user database is read once.
@@ -111,5 +113,9 @@ impl Facts for SystemFacts {
 
     fn group_names(&self) -> Vec<String> {
         self.groups.iter().map(|group| group.name.clone()).collect()
+    }
+
+    fn host(&self, name: &str) -> Vec<IpAddr> {
+        hosts::addresses(name)
     }
 }

@@ -5,6 +5,7 @@ pub mod descriptors;
 pub mod env_file;
 pub mod environment;
 pub mod facts;
+pub mod hosts;
 pub mod install;
 pub mod launch;
 mod lean_libc;
