@@ -8,7 +8,8 @@ pub mod client; // the other end of the control socket
 pub mod config; // services.toml -> Config
 pub mod control; // the protocol both ends share
 pub mod daemon; // the daemon, put together
-pub mod output; // the text of the log path
+pub mod output;
+pub mod probe; // the text of the log path
 pub mod reactor; // the shell: every descriptor
 pub mod render; // text for people
 pub mod supervisor; // the state machine: all decisions, no I/O

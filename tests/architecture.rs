@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers, low to high. A module uses modules of lower layers, never one above or beside it.
-const LAYERS: [(&str, u8); 12] = [
+const LAYERS: [(&str, u8); 13] = [
     ("base", 0),
     ("config", 1),
     ("control", 1),
@@ -16,6 +16,7 @@ const LAYERS: [(&str, u8); 12] = [
     ("supervisor", 2),
     ("render", 2),
     ("sys", 3),
+    ("probe", 3),
     ("reactor", 4),
     ("client", 4),
     ("daemon", 5),
@@ -24,13 +25,14 @@ const LAYERS: [(&str, u8); 12] = [
 ];
 
 /// Modules that decide and compute, and never touch the world.
-const PURE: [&str; 6] = [
+const PURE: [&str; 7] = [
     "base",
     "config",
     "control",
     "output",
     "supervisor",
     "render",
+    "probe",
 ];
 
 /// What a pure module does not name, and why.

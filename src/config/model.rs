@@ -2,10 +2,11 @@
 //! unique, dependencies point at existing enabled services and form no cycle.
 
 use core::net::SocketAddr;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::base::{ExitStatus, Signal};
+use crate::base::{ExitStatus, Signal, human_duration};
 
 /// A whole checked `services.toml`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -103,6 +104,10 @@ pub struct Service {
     pub ready: Ready,
     /// How long that may take, where it is waited for.
     pub ready_timeout: Duration,
+    /// It has to say `WATCHDOG=1` (sd_notify(3)) at least so often; None: it need not.
+    pub watchdog: Option<Duration>,
+    /// What it does when a dependency of it fails.
+    pub on_dependency_failure: OnDependencyFailure,
 }
 
 impl Default for Service {
@@ -138,6 +143,8 @@ impl Default for Service {
             health: None,
             ready: Ready::Started,
             ready_timeout: READY_TIMEOUT,
+            watchdog: None,
+            on_dependency_failure: OnDependencyFailure::Ignore,
         }
     }
 }
@@ -248,6 +255,17 @@ pub enum OnUnhealthy {
     Restart,
     /// It is only shown.
     None,
+}
+
+/// What a service does when a dependency of it fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDependencyFailure {
+    /// Nothing.
+    Ignore,
+    /// It is stopped, and stays so.
+    Stop,
+    /// It is stopped, and started again when its dependencies are up again.
+    Restart,
 }
 
 /// What makes a service RUNNING once its program is executed.
@@ -451,4 +469,36 @@ pub enum Resource {
     Locks,
     /// `rttime`, microseconds.
     Rttime,
+}
+
+impl fmt::Display for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ready::Started => f.write_str("started"),
+            Ready::Healthy => f.write_str("healthy"),
+            Ready::Notify => f.write_str("notify"),
+            Ready::Fd(fd) => write!(f, "fd {fd}"),
+            Ready::Log(text) => write!(f, "log {text:?}"),
+        }
+    }
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} every {}", self.probe, human_duration(self.interval))
+    }
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Probe::Http { host, path, .. } => write!(f, "GET http://{host}{path}"),
+            Probe::Tcp { addresses } => match addresses.first() {
+                Some(address) => write!(f, "tcp {address}"),
+                None => f.write_str("tcp"),
+            },
+            Probe::Unix(path) => write!(f, "unix {}", path.display()),
+            Probe::Exec(words) => f.write_str(&words.join(" ")),
+        }
+    }
 }

@@ -1,6 +1,8 @@
-//! When a service counts as RUNNING: `ready` and `ready_timeout`.
+//! When a service counts as RUNNING, and how often it says that it still is: `ready`, `ready_timeout` and
+//! `watchdog`.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
@@ -14,12 +16,16 @@ const EXPECTED: &str =
 /// 0 to 2 are the standard streams; more than this no program is written for.
 const DESCRIPTORS: std::ops::RangeInclusive<i64> = 3..=255;
 
+/// A shorter one would be over before the program has had its turn.
+const SHORTEST_WATCHDOG: Duration = Duration::from_millis(10);
+
 /// A longer text would hardly stand in one line.
 const MAX_TEXT: usize = 1024;
 
-/// Both keys.
+/// All three keys.
 pub(super) fn read(fields: &mut Table<'_, '_>, service: &mut Service) {
     service.ready = ready(fields);
+    service.watchdog = watchdog(fields);
     let Some(timeout) = fields.duration("ready_timeout") else {
         return;
     };
@@ -42,6 +48,19 @@ pub(super) fn read(fields: &mut Table<'_, '_>, service: &mut Service) {
         fields.report(finding.help("no bound at all is not to be had; write a long one: \"1h\""));
     }
     service.ready_timeout = timeout;
+}
+
+/// How often it has to say that it is alive.
+fn watchdog(fields: &mut Table<'_, '_>) -> Option<Duration> {
+    let period = fields.duration("watchdog")?;
+    if period < SHORTEST_WATCHDOG
+        && let Some(value) = fields.get("watchdog")
+    {
+        let what = "`watchdog` has to be at least 10 ms";
+        let finding = Finding::error(value.span(), what, "no program is that quick");
+        fields.report(finding.help("leave it out for a service that is not watched"));
+    }
+    Some(period)
 }
 
 fn ready(fields: &mut Table<'_, '_>) -> Ready {

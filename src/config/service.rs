@@ -8,13 +8,15 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Finding;
-use super::model::{Condition, Dependency, EnvValue, Limit, Log, Resource, Script, Service};
+use super::model::{
+    Condition, Dependency, EnvValue, Limit, Log, OnDependencyFailure, Resource, Script, Service,
+};
 use super::scalar::{Table, integer_of, parse_duration, type_name};
 use super::{Facts, FileKind, Lookup, health, log, ready, restart, terminal, user};
 use crate::base::Signal;
 
 /// Every key of a service.
-pub(super) const KEYS: [&str; 36] = [
+pub(super) const KEYS: [&str; 38] = [
     "name",
     "command",
     "args",
@@ -51,6 +53,8 @@ pub(super) const KEYS: [&str; 36] = [
     "health",
     "ready",
     "ready_timeout",
+    "watchdog",
+    "on_dependency_failure",
 ];
 
 /// Keys that the specification knows and this version does not.
@@ -141,6 +145,7 @@ pub(super) fn read(
     };
     service.health = health::read(&mut fields, &place);
     ready::read(&mut fields, &mut service);
+    service.on_dependency_failure = on_dependency_failure(&mut fields);
     Read {
         service,
         name_at,
@@ -378,6 +383,24 @@ fn dependencies(fields: &mut Table<'_, '_>) -> (Vec<Dependency>, Vec<Range<usize
     });
     let edges = edges.collect();
     (edges, found.into_iter().map(|(_, span, _)| span).collect())
+}
+
+fn on_dependency_failure(fields: &mut Table<'_, '_>) -> OnDependencyFailure {
+    let words = [
+        ("ignore", OnDependencyFailure::Ignore),
+        ("stop", OnDependencyFailure::Stop),
+        ("restart", OnDependencyFailure::Restart),
+    ];
+    let chosen = fields.word("on_dependency_failure", &words);
+    if chosen.is_some()
+        && fields.get("depends_on").is_none()
+        && let Some(span) = fields.span_of_key("on_dependency_failure")
+    {
+        let what = "`on_dependency_failure` is about a dependency, and the service has none";
+        let finding = Finding::error(span, what, "nothing to follow");
+        fields.report(finding.help("name what it follows with depends_on, or remove this line"));
+    }
+    chosen.unwrap_or(OnDependencyFailure::Ignore)
 }
 
 fn condition(fields: &mut Table<'_, '_>, value: &DeValue<'_>, span: Range<usize>) -> Condition {

@@ -253,6 +253,18 @@ pub enum Health {
     Unhealthy,
 }
 
+impl Health {
+    /// The word users see.
+    pub fn name(self) -> &'static str {
+        match self {
+            Health::None => "none",
+            Health::Starting => "starting",
+            Health::Healthy => "healthy",
+            Health::Unhealthy => "unhealthy",
+        }
+    }
+}
+
 /// One row of `list`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServiceStatus {
@@ -334,6 +346,15 @@ pub struct ServiceDetail {
     /// used`.
     #[serde(default)]
     pub restart_policy: String,
+    /// What makes it RUNNING: `started`, `healthy`, `notify`, `fd 3`, `log "text"`.
+    #[serde(default)]
+    pub ready: String,
+    /// Its health check in words; null where it has none.
+    #[serde(default)]
+    pub health_check: Option<String>,
+    /// Why the last check failed; null when it passed.
+    #[serde(default)]
+    pub health_reason: Option<String>,
 }
 
 /// One edge of `status SERVICE`.

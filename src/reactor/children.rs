@@ -18,6 +18,10 @@ const LINGER: Duration = Duration::from_millis(500);
 pub(super) struct Children {
     jobs: BTreeMap<Pid, JobId>,
     pids: BTreeMap<JobId, Pid>,
+    /// Process groups of jobs whose main process is not the one that was started.
+    groups: BTreeMap<JobId, Pid>,
+    /// Who is to be the main process of a job when the present one ends (`MAINPID=`).
+    announced: BTreeMap<JobId, Pid>,
     lingering: Vec<Lingering>,
     /// Children that nobody here had started: orphans that were adopted, and reaped.
     pub adopted_reaped: u64,
@@ -35,6 +39,8 @@ struct Lingering {
 pub(super) struct Round {
     /// Jobs whose leader died just now, to have their last words read.
     pub died: Vec<JobId>,
+    /// Jobs that go on in another process.
+    pub moved: Vec<(JobId, Pid)>,
     /// `Exited` for each job whose group is empty.
     pub ended: Vec<Event>,
     /// No child is left, ours or adopted.
@@ -53,9 +59,28 @@ impl Children {
             return Ok(false);
         };
         match scope {
-            Scope::Group => reap::kill_group(pid, signal),
+            Scope::Group => reap::kill_group(self.group(job, pid), signal),
             Scope::Process => reap::kill_process(pid, signal),
         }
+    }
+
+    fn group(&self, job: JobId, pid: Pid) -> Pid {
+        self.groups.get(&job).copied().unwrap_or(pid)
+    }
+
+    /// A service names another process of its own as the main one; it counts from when the present one has
+    /// ended, for only then it is our child.
+    pub fn announce(&mut self, job: JobId, pid: Pid) {
+        if self.pids.get(&job).is_some_and(|present| *present != pid) {
+            self.announced.insert(job, pid);
+        }
+    }
+
+    /// The process that takes the place of a job's, where one was named and lives.
+    fn successor(&mut self, job: JobId) -> Option<(Pid, Pid)> {
+        let pid = self.announced.remove(&job)?;
+        let group = reap::group_of_child(pid)?;
+        Some((pid, group))
     }
 
     /// Reaps until nobody is ready. Ended by the number of dead children, each of which is a slot of
@@ -86,15 +111,23 @@ impl Children {
             self.adopted_reaped += 1;
             return;
         };
+        if let Some((successor, group)) = self.successor(job) {
+            self.jobs.insert(successor, job);
+            self.pids.insert(job, successor);
+            self.groups.insert(job, group);
+            round.moved.push((job, successor));
+            return;
+        }
         self.pids.remove(&job);
         round.died.push(job);
+        let group = self.groups.remove(&job).unwrap_or(pid);
         // The number cannot belong to a new group yet: the kernel hands numbers out in a circle, and
         // this follows the reaping at once.
-        match reap::kill_group(pid, Signal::KILL) {
+        match reap::kill_group(group, Signal::KILL) {
             Ok(false) => round.ended.push(Event::Exited { job, status }),
             Ok(true) | Err(_) => {
                 self.lingering.push(Lingering {
-                    group: pid,
+                    group,
                     job,
                     status,
                     until: now.after(LINGER),

@@ -3,13 +3,15 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::Reactor;
+use super::signs::Post;
 use super::streams::NewStream;
 use crate::base::{JobId, Moment, Pid, ServiceId};
-use crate::config::model::{self, Stdin, TtySize};
+use crate::config::model::{self, Ready, Stdin, TtySize};
 use crate::output::format::{Origin, StreamKind};
 use crate::supervisor::event::{Event, Role, SpawnFailure};
 use crate::sys::launch;
 use crate::sys::log_file::{LogFile, Rotation};
+use crate::sys::notify::NotifySocket;
 use crate::sys::pipe;
 use crate::sys::pty::{self, Pty};
 use crate::sys::spawn::{self, Session, Stdio};
@@ -40,7 +42,7 @@ impl Reactor {
         role: Role,
         now: Moment,
     ) -> Event {
-        match self.try_spawn(service, role, now) {
+        match self.try_spawn(job, service, role, now) {
             Ok(pid) => {
                 self.children.add(job, pid);
                 self.job_services.insert(job, service);
@@ -52,6 +54,7 @@ impl Reactor {
 
     fn try_spawn(
         &mut self,
+        job: JobId,
         service: ServiceId,
         role: Role,
         now: Moment,
@@ -76,16 +79,34 @@ impl Reactor {
             self.open_channels(&config)?
         };
         plan.program.stdio = channels.stdio;
+        let sign = match role {
+            Role::Main => sign(&config, &mut plan)?,
+            Role::PreScript | Role::PostScript | Role::Check => Sign::default(),
+        };
         let pid = spawn::spawn(&plan.program).map_err(|error| SpawnFailure {
             message: error.message(&plan.program.path),
             exit_code: error.exit_code(),
         })?;
+        if let Some(post) = sign.post {
+            let uid = config.user.as_ref().map_or_else(launch::own_uid, |user| user.uid);
+            let added = self.signs.add(job, (pid, uid), post, self.poll.registry());
+            if let Err(error) = added {
+                let name = &config.name;
+                self.messages
+                    .push(format!("{name}: cannot watch for its readiness: {error}"));
+            }
+        }
+        let awaits = match (&config.ready, role) {
+            (Ready::Log(text), Role::Main) => Some((job, text.clone())),
+            _ => None,
+        };
         for (stream, fd) in channels.ours {
             let new = NewStream {
                 service,
                 fd,
                 origin: Origin { stream, pid: pid.0 },
                 follows_size: stream == StreamKind::Tty && config.tty_size.is_none(),
+                awaits: awaits.clone(),
             };
             if let Err(error) = self.streams.add(new, self.poll.registry(), now) {
                 self.messages
@@ -164,6 +185,39 @@ impl Reactor {
         }
         Some(file)
     }
+}
+
+/// Where a program says that it is ready, and what has to stay open until it is executed.
+#[derive(Default)]
+struct Sign {
+    post: Option<Post>,
+    _theirs: Option<OwnedFd>,
+}
+
+fn sign(config: &model::Service, plan: &mut launch::Plan) -> Result<Sign, SpawnFailure> {
+    if let Ready::Fd(number) = config.ready {
+        let made = pipe::pipe();
+        let (ours, theirs) =
+            made.map_err(|error| failure(format!("cannot make a pipe: {error}")))?;
+        plan.program.ready_fd = Some((theirs.as_raw_fd(), number));
+        return Ok(Sign {
+            post: Some(Post::Pipe(ours.into())),
+            _theirs: Some(theirs),
+        });
+    }
+    if config.ready != Ready::Notify && config.watchdog.is_none() {
+        return Ok(Sign::default());
+    }
+    let socket = NotifySocket::new()
+        .map_err(|error| failure(format!("cannot make a notify socket: {error}")))?;
+    plan.set_env("NOTIFY_SOCKET", &socket.address());
+    if let Some(period) = config.watchdog {
+        plan.set_env("WATCHDOG_USEC", &period.as_micros().to_string());
+    }
+    Ok(Sign {
+        post: Some(Post::Notify(socket)),
+        _theirs: None,
+    })
 }
 
 fn failure(message: String) -> SpawnFailure {

@@ -10,7 +10,9 @@ mod console;
 mod launch;
 mod logs;
 mod perform;
+mod probes;
 mod serve;
+mod signs;
 mod streams;
 mod token;
 
@@ -26,7 +28,7 @@ use mio::{Events, Interest, Poll};
 use crate::base::{ClientId, JobId, Moment, ServiceId, Signal};
 use crate::output::prefix::Prefixer;
 use crate::supervisor::Supervisor;
-use crate::supervisor::event::Event;
+use crate::supervisor::event::{Event, Word};
 use crate::sys::clock;
 use crate::sys::output_end::OutputEnd;
 use crate::sys::signals::SignalFd;
@@ -34,6 +36,8 @@ use crate::sys::timer::TimerFd;
 use children::Children;
 use clients::Clients;
 use console::Console;
+use probes::Probes;
+use signs::Signs;
 use streams::{Outside, Streams};
 use token::Source;
 
@@ -77,6 +81,8 @@ pub struct Reactor {
     children: Children,
     clients: Clients,
     streams: Streams,
+    probes: Probes,
+    signs: Signs,
     prefixer: Prefixer,
     stdout: Console,
     stderr: Console,
@@ -125,6 +131,8 @@ impl Reactor {
             children: Children::default(),
             clients: Clients::new(),
             streams: Streams::new(clock::now()),
+            probes: Probes::default(),
+            signs: Signs::default(),
             prefixer: setup.prefixer,
             stdout: Console::new(OutputEnd::new(1), Source::Stdout),
             stderr: Console::new(OutputEnd::new(2), Source::Stderr),
@@ -156,7 +164,8 @@ impl Reactor {
                 return Ok(code);
             }
             self.arm(now);
-            let more_to_read = self.streams.has_work(&mut self.stdout.queue);
+            let more_to_read =
+                self.streams.has_work(&mut self.stdout.queue) || self.signs.has_work();
             let timeout = (more_to_read || self.accept_again || !self.answered.is_empty())
                 .then_some(Duration::ZERO);
             match self.poll.poll(&mut events, timeout) {
@@ -176,8 +185,9 @@ impl Reactor {
                 Source::SupervisorTimer => supervisor_timer = true,
                 Source::HousekeepingTimer => self.housekeeping_timer.clear(),
                 Source::Listener => listener = true,
-                Source::Stdout | Source::Stderr | Source::Client(_) => {}
+                Source::Stdout | Source::Stderr | Source::Client(_) | Source::Probe(_) => {}
                 Source::Stream(slot) => self.streams.on_ready(slot),
+                Source::Sign(slot) => self.signs.on_ready(slot),
             }
         }
         if signals {
@@ -188,6 +198,13 @@ impl Reactor {
             self.supervisor.handle_timeout(now);
             self.perform(now);
         }
+        for event in events {
+            if let Source::Probe(slot) = Source::from_token(event.token()) {
+                let verdict = self.probes.on_ready(slot, self.poll.registry());
+                self.tell_verdict(verdict, now);
+            }
+        }
+        self.hear_signs(now);
         for event in events {
             if let Source::Client(slot) = Source::from_token(event.token())
                 && let Some(client) = self.clients.at(slot)
@@ -205,6 +222,7 @@ impl Reactor {
             self.keep_house(now);
         }
         self.pump(now);
+        self.tell_found(now);
         self.feed_followers();
     }
 
@@ -258,9 +276,25 @@ impl Reactor {
                 };
                 self.streams.last_words(service, &mut outside);
             }
+            self.tell_found(now);
+            for job in &round.died {
+                let heard = self.signs.last_words(*job);
+                self.tell_heard(heard, now);
+            }
+        }
+        for (job, pid) in round.moved {
+            let word = Word::MainPid(pid);
+            self.tell(Event::Said { job, word }, now);
         }
         for event in round.ended {
-            self.tell(event, now);
+            let verdict = match &event {
+                Event::Exited { job, status } => self.probes.on_exit(*job, *status),
+                _ => None,
+            };
+            match verdict {
+                Some(verdict) => self.tell_verdict(Some(verdict), now),
+                None => self.tell(event, now),
+            }
         }
         if round.none_left && self.sweeping {
             self.tell(Event::ChildrenGone, now);
@@ -285,6 +319,10 @@ impl Reactor {
         if self.children.deadline().is_some_and(|at| at <= now) {
             self.reap(now);
         }
+        for verdict in self.probes.expire(now) {
+            self.end_command(verdict.0);
+            self.tell_verdict(Some(verdict), now);
+        }
     }
 
     /// Writes what there is to standard output and standard error.
@@ -308,7 +346,8 @@ impl Reactor {
         } else {
             None
         };
-        let next = [quiet, self.clients.deadline(), self.children.deadline()]
+        let (clients, children) = (self.clients.deadline(), self.children.deadline());
+        let next = [quiet, clients, children, self.probes.deadline()]
             .into_iter()
             .flatten()
             .min();

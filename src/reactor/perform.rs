@@ -1,14 +1,16 @@
 //! What the supervisor decided, done: one function an action.
 
 use super::Reactor;
+use super::probes::{Begun, Verdict};
+use super::signs::Heard;
 use crate::base::{ClientId, JobId, Moment, ServiceId, Signal};
 use crate::config::model::Service;
-use crate::control::message::{Response, State};
+use crate::control::message::{Health, Response, State};
 use crate::output::file_text::FileText;
 use crate::output::format::Layout;
 use crate::output::recent::Recent;
 use crate::output::sink::Sink;
-use crate::supervisor::event::{Action, Event, Notice, Scope};
+use crate::supervisor::event::{Action, Event, Notice, Scope, Word};
 use crate::sys::stray;
 
 impl Reactor {
@@ -22,11 +24,75 @@ impl Reactor {
                     self.supervisor.handle(answer, now);
                 }
                 Action::Kill { job, signal, scope } => self.kill(job, signal, scope),
+                Action::Check { job, service } => self.begin_check(job, service, now),
+                Action::EndCheck { job } => {
+                    self.probes.end(job);
+                    self.end_command(job);
+                }
                 Action::SignalStrays(signal) => self.signal_strays(signal, now),
                 Action::Reply { client, response } => self.reply(client, &response, now),
                 Action::Notice(notice) => self.notice(&notice),
                 Action::Exit(code) => self.exit = Some(code),
             }
+        }
+    }
+
+    fn begin_check(&mut self, job: JobId, service: ServiceId, now: Moment) {
+        let Some(config) = self.supervisor.config(service) else {
+            return;
+        };
+        match self.probes.begin(job, &config, self.poll.registry(), now) {
+            Begun::Going(pid) => {
+                if let Some(pid) = pid {
+                    self.children.add(job, pid);
+                }
+            }
+            Begun::Over(result) => self.supervisor.handle(Event::Checked { job, result }, now),
+        }
+    }
+
+    pub(super) fn tell_verdict(&mut self, verdict: Option<Verdict>, now: Moment) {
+        if let Some((job, result)) = verdict {
+            self.tell(Event::Checked { job, result }, now);
+        }
+    }
+
+    /// A check that is over leaves nothing behind.
+    pub(super) fn end_command(&mut self, job: JobId) {
+        self.kill(job, Signal::KILL, Scope::Group);
+    }
+
+    /// Tells what services say of themselves.
+    pub(super) fn hear_signs(&mut self, now: Moment) {
+        if self.signs.has_work() {
+            let heard = self.signs.listen();
+            self.tell_heard(heard, now);
+        }
+    }
+
+    pub(super) fn tell_heard(&mut self, heard: Vec<Heard>, now: Moment) {
+        for Heard { words, stranger } in heard {
+            if let Some((job, who)) = stranger {
+                let service = self.job_services.get(&job).map(|id| self.name_of(*id));
+                let name = service.unwrap_or_default();
+                self.messages.push(format!(
+                    "{name}: {who} is none of its processes: what it says to NOTIFY_SOCKET does not count"
+                ));
+            }
+            for (job, word) in words {
+                match word {
+                    Word::MainPid(pid) => self.children.announce(job, pid),
+                    word => self.tell(Event::Said { job, word }, now),
+                }
+            }
+        }
+    }
+
+    /// Tells of the services whose output held what they are ready with.
+    pub(super) fn tell_found(&mut self, now: Moment) {
+        for job in self.streams.take_found() {
+            let word = Word::Ready;
+            self.tell(Event::Said { job, word }, now);
         }
     }
 
@@ -81,6 +147,16 @@ impl Reactor {
                 };
                 format!("{}: {from} -> {to}{brackets}", self.name_of(*service))
             }
+            Notice::Health {
+                service,
+                from,
+                to,
+                reason,
+            } => match (from, to) {
+                (Health::Starting, Health::Healthy) if !self.debug => return,
+                (_, Health::Unhealthy) => format!("{}: unhealthy: {reason}", self.name_of(*service)),
+                _ => format!("{}: {}", self.name_of(*service), to.name()),
+            },
             Notice::PostScriptFailed { service, reason } => {
                 format!("{}: post-script failed: {reason}", self.name_of(*service))
             }

@@ -12,11 +12,12 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
+use memchr::memmem::Finder;
 use mio::{Interest, Registry};
 use slab::Slab;
 
 use super::token::{Slot, Source};
-use crate::base::{Moment, ServiceId};
+use crate::base::{JobId, Moment, ServiceId};
 use crate::config::model::TtySize;
 use crate::output::format::{Origin, Stamp, StreamKind};
 use crate::output::queue::{self, Queue};
@@ -63,6 +64,8 @@ pub(super) struct Streams {
     owing: BTreeSet<ServiceId>,
     /// Services whose old log file is being compressed.
     archiving: BTreeSet<ServiceId>,
+    /// Jobs in whose output the text was found that they are ready with.
+    found: Vec<JobId>,
     /// Something was remembered since [`Streams::take_news`].
     news: bool,
     began: Moment,
@@ -79,6 +82,32 @@ struct Stream {
     follows_size: bool,
     is_ready: bool,
     last_read: Moment,
+    awaited: Option<Awaited>,
+}
+
+/// A text that makes a service ready.
+struct Awaited {
+    job: JobId,
+    finder: Finder<'static>,
+    /// The end of what was read, where the text may have begun.
+    tail: Vec<u8>,
+}
+
+impl Awaited {
+    fn is_in(&mut self, bytes: &[u8]) -> bool {
+        let reach = self.finder.needle().len() - 1;
+        let edge = &bytes[..bytes.len().min(reach)];
+        self.tail.extend_from_slice(edge);
+        let found = self.finder.find(&self.tail).is_some() || self.finder.find(bytes).is_some();
+        if bytes.len() > edge.len() {
+            self.tail.clear();
+            self.tail.extend_from_slice(&bytes[bytes.len() - reach..]);
+        } else {
+            let old = self.tail.len().saturating_sub(reach);
+            self.tail.drain(..old);
+        }
+        found
+    }
 }
 
 /// Where a service's output goes.
@@ -93,6 +122,8 @@ pub(super) struct NewStream {
     pub fd: OwnedFd,
     pub origin: Origin,
     pub follows_size: bool,
+    /// The text that its job is ready with; not empty.
+    pub awaits: Option<(JobId, String)>,
 }
 
 /// What a stream has after it was read.
@@ -121,6 +152,7 @@ impl Streams {
             outlets: BTreeMap::new(),
             owing: BTreeSet::new(),
             archiving: BTreeSet::new(),
+            found: Vec::new(),
             news: false,
             began,
             buffer: Vec::new(),
@@ -206,8 +238,18 @@ impl Streams {
             follows_size: new.follows_size,
             is_ready: false,
             last_read: now,
+            awaited: new.awaits.map(|(job, text)| Awaited {
+                job,
+                finder: Finder::new(&text).into_owned(),
+                tail: Vec::new(),
+            }),
         });
         Ok(())
+    }
+
+    /// Jobs in whose output their text was found since this was asked.
+    pub fn take_found(&mut self) -> Vec<JobId> {
+        std::mem::take(&mut self.found)
     }
 
     fn keys_of(&self, service: ServiceId) -> Vec<usize> {
@@ -424,6 +466,12 @@ impl Streams {
         };
         self.news = true;
         let bytes = &self.buffer[..count];
+        if let Some(awaited) = &mut stream.awaited
+            && awaited.is_in(bytes)
+        {
+            self.found.push(awaited.job);
+            stream.awaited = None;
+        }
         let text = outlet
             .sink
             .take(&mut stream.text, bytes, stamp, outside.queue);
@@ -477,4 +525,24 @@ fn write_file(file: &mut Option<LogFile>, text: Option<&[u8]>, outside: &mut Out
         outside.messages.extend(file.write(text, outside.now));
     }
     file.has_work()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_awaited_text_is_found_however_it_is_cut() {
+        let text = b"starting\nnow ready to accept\nmore";
+        for portion in 1..text.len() {
+            let mut awaited = Awaited {
+                job: JobId(1),
+                finder: Finder::new("ready to").into_owned(),
+                tail: Vec::new(),
+            };
+            let found = text.chunks(portion).position(|bytes| awaited.is_in(bytes));
+            let end = 9 + "now ready to".len();
+            assert_eq!(found, Some((end - 1) / portion), "{portion}");
+        }
+    }
 }

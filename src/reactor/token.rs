@@ -14,6 +14,8 @@ pub(super) enum Source {
     Stderr,
     Client(Slot),
     Stream(Slot),
+    Probe(Slot),
+    Sign(Slot),
 }
 
 /// A slab slot and the number of its tenant.
@@ -23,8 +25,8 @@ pub(super) struct Slot {
     pub generation: u32,
 }
 
-const KIND_BITS: u32 = 3;
-const INDEX_BITS: u32 = 29;
+const KIND_BITS: u32 = 4;
+const INDEX_BITS: u32 = 28;
 
 impl Source {
     pub fn token(self) -> Token {
@@ -37,6 +39,8 @@ impl Source {
             Source::Stderr => (5, Slot::FIRST),
             Source::Client(slot) => (6, slot),
             Source::Stream(slot) => (7, slot),
+            Source::Probe(slot) => (8, slot),
+            Source::Sign(slot) => (9, slot),
         };
         let low = (u64::from(slot.index) << KIND_BITS) | kind;
         Token(((u64::from(slot.generation) << (KIND_BITS + INDEX_BITS)) | low) as usize)
@@ -49,7 +53,7 @@ impl Source {
             index,
             generation: (bits >> (KIND_BITS + INDEX_BITS)) as u32,
         };
-        match bits & 0b111 {
+        match bits & ((1 << KIND_BITS) - 1) {
             0 => Source::Signals,
             1 => Source::SupervisorTimer,
             2 => Source::HousekeepingTimer,
@@ -57,7 +61,9 @@ impl Source {
             4 => Source::Stdout,
             5 => Source::Stderr,
             6 => Source::Client(slot),
-            _ => Source::Stream(slot),
+            7 => Source::Stream(slot),
+            8 => Source::Probe(slot),
+            _ => Source::Sign(slot),
         }
     }
 }
@@ -85,6 +91,8 @@ mod tests {
             Source::Stderr,
             Source::Client(slot),
             Source::Stream(slot),
+            Source::Probe(slot),
+            Source::Sign(slot),
         ] {
             assert_eq!(Source::from_token(source.token()), source);
         }

@@ -41,7 +41,15 @@ pub fn service(detail: &ServiceDetail, style: Style) -> String {
             format!("{} ({}, {met})", dependency.name, dependency.condition)
         })
         .collect();
-    let health = (status.health != Health::None).then(|| health_name(status.health).to_owned());
+    let health = detail.health_check.as_ref().map(|check| {
+        let standing = match status.health {
+            Health::None => "not checked",
+            other => health_name(other),
+        };
+        let why = detail.health_reason.as_ref();
+        let why = why.map_or_else(String::new, |why| format!("; last: {why}"));
+        format!("{standing} ({check}{why})")
+    });
     let stop = format!(
         "{}, SIGKILL after {}",
         detail.stop_signal,
@@ -66,6 +74,7 @@ pub fn service(detail: &ServiceDetail, style: Style) -> String {
         ("Stops on", Some(stop)),
         ("Log file", detail.log_file.clone()),
         ("Dropped", dropped(detail.dropped_lines)),
+        ("Ready when", ready(&detail.ready)),
     ];
     let state = state_and_detail(status.state, &status.detail, style);
     let mut text = format!(
@@ -85,6 +94,10 @@ pub fn service(detail: &ServiceDetail, style: Style) -> String {
 /// A policy of doing nothing is not worth a line, nor is one that an older daemon did not tell.
 fn restart_policy(policy: &str) -> Option<String> {
     (!matches!(policy, "" | "no")).then(|| policy.to_owned())
+}
+
+fn ready(ready: &str) -> Option<String> {
+    (!matches!(ready, "" | "started")).then(|| ready.to_owned())
 }
 
 fn dropped(lines: u64) -> Option<String> {

@@ -163,6 +163,9 @@ fn one_service_in_full() {
         log_file: Some("/var/log/web.log".into()),
         dropped_lines: 1234,
         restart_policy: "on-failure, 3 of 5 attempts used".into(),
+        ready: "healthy".into(),
+        health_check: Some("GET http://127.0.0.1/healthz every 10s".into()),
+        health_reason: Some("GET /healthz: 503".into()),
     };
     insta::assert_snapshot!("service", service(&detail, WIDE));
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::base::{ClientId, ExitStatus, JobId, Pid, ServiceId, Signal};
-use crate::control::message::{Request, Response, State};
+use crate::control::message::{Health, Request, Response, State};
 
 /// Something that happened. Each is handled to the end before the next one.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +31,20 @@ pub enum Event {
         /// How it ended.
         status: ExitStatus,
     },
+    /// The answer to [`Action::Check`], and the end of that check.
+    Checked {
+        /// Which check.
+        job: JobId,
+        /// Whether it passed; else why not: `GET /healthz: 503`.
+        result: Result<(), String>,
+    },
+    /// A service said something about itself; from a job that is over it means nothing.
+    Said {
+        /// Which main program.
+        job: JobId,
+        /// What.
+        word: Word,
+    },
     /// No child is left, ours or adopted. Told when a sweep of strays found none, and when the last
     /// one was reaped after it.
     ChildrenGone,
@@ -52,6 +66,27 @@ pub enum Event {
     ForwardSignal(Signal),
 }
 
+/// What a service says about itself (sd_notify(3), a newline on a descriptor, a text in its output).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// It is ready.
+    Ready,
+    /// It can never say so any more, and why.
+    NeverReady(String),
+    /// `STATUS=`: how it is, in words.
+    Status(String),
+    /// `STOPPING=1`: it is about to end by itself.
+    Stopping,
+    /// `WATCHDOG=1`: it is alive.
+    Alive,
+    /// `WATCHDOG=trigger`: it wants to be taken for hung.
+    Trouble,
+    /// `WATCHDOG_USEC=`: from now on it says that it is alive so often; None: not any more.
+    AliveWithin(Option<Duration>),
+    /// `MAINPID=`: another process of it is the main one.
+    MainPid(Pid),
+}
+
 /// Why a program could not be executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpawnFailure {
@@ -70,6 +105,8 @@ pub enum Role {
     Main,
     /// `pos_script`.
     PostScript,
+    /// The command of a health check.
+    Check,
 }
 
 /// Whom a signal is for.
@@ -102,6 +139,18 @@ pub enum Action {
         /// To it or to its group.
         scope: Scope,
     },
+    /// Check a service's health; answer with `Checked`, in the time that the check has at the latest.
+    Check {
+        /// The check's name from now on.
+        job: JobId,
+        /// Whose health.
+        service: ServiceId,
+    },
+    /// Break a check off; no answer is expected any more.
+    EndCheck {
+        /// Which check.
+        job: JobId,
+    },
     /// Send a signal to every process that is left; answer with `ChildrenGone` once there is none.
     SignalStrays(Signal),
     /// Answer a client; the last word about its request.
@@ -130,6 +179,17 @@ pub enum Notice {
         to: State,
         /// In a few words.
         detail: String,
+    },
+    /// A service's health changed.
+    Health {
+        /// Which.
+        service: ServiceId,
+        /// From.
+        from: Health,
+        /// To.
+        to: Health,
+        /// Why, in words; empty when it is well.
+        reason: String,
     },
     /// A script that does not decide about its service failed.
     PostScriptFailed {

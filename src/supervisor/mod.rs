@@ -8,8 +8,11 @@
 //! [`Supervisor::settle`] looks at each of them until nobody has anything left to do.
 
 pub mod event;
+mod follow;
 mod graph;
+mod health;
 mod jitter;
+mod ready;
 mod request;
 mod restart;
 mod service;
@@ -28,7 +31,7 @@ use crate::config::model::{self, Config, Timeouts};
 use event::{Action, Event, Notice, Role, Scope, SpawnFailure};
 use jitter::Jitter;
 use request::Waiter;
-use service::{Phase, Post, Service};
+use service::{Phase, Post, Service, Step};
 use shutdown::Life;
 
 /// When [`Supervisor::handle_timeout`] is to be called, and what for.
@@ -51,6 +54,8 @@ pub struct Supervisor {
     /// Every child that is alive, or asked for.
     jobs: BTreeMap<JobId, (ServiceId, Role)>,
     next_job: u64,
+    /// Every check under way.
+    checks: BTreeMap<JobId, ServiceId>,
     /// Services to look at again.
     queue: VecDeque<ServiceId>,
     /// One entry for each service that waits on time.
@@ -74,6 +79,7 @@ impl Supervisor {
             main_program,
             timeouts: config.timeouts,
             jobs: BTreeMap::new(),
+            checks: BTreeMap::new(),
             next_job: 1,
             queue: VecDeque::new(),
             deadlines: BTreeSet::new(),
@@ -103,6 +109,8 @@ impl Supervisor {
             Event::Spawned { job, pid } => self.on_spawned(job, pid, now),
             Event::SpawnFailed { job, failure } => self.on_spawn_failed(job, &failure, now),
             Event::Exited { job, status } => self.on_exited(job, status, now),
+            Event::Checked { job, result } => self.on_checked(job, result, now),
+            Event::Said { job, word } => self.on_said(job, word, now),
             Event::ChildrenGone => self.on_children_gone(),
             Event::Request { client, request } => self.on_request(client, request, now),
             Event::ClientGone { client } => drop(self.waiters.remove(&client)),
@@ -212,7 +220,11 @@ impl Supervisor {
         match self.service(id).phase {
             Phase::Pending { .. } => self.advance_pending(id, now),
             Phase::Stopping { .. } => self.advance_stopping(id, now),
-            Phase::Starting { .. } | Phase::Running { .. } => self.advance_active(id, now),
+            Phase::Starting { .. } | Phase::Running { .. } => {
+                self.advance_active(id, now);
+                self.advance_readiness(id, now);
+                self.advance_check(id, now);
+            }
             Phase::Stopped(_) | Phase::Failed { .. } => {}
         }
         self.advance_post_script(id, now);
@@ -229,6 +241,11 @@ impl Supervisor {
             service.config.name
         );
         service.phase = phase;
+        if service.phase.program().is_none() {
+            service.said = service::Said::default();
+            self.end_check(id);
+        }
+        let service = self.service_mut(id);
         if from != to {
             service.changed_at = now;
             let detail = self.detail(id, now);
@@ -283,15 +300,27 @@ impl Supervisor {
         let by_phase = match &service.phase {
             Phase::Pending { since } => self.pending_deadline(id, *since, now),
             Phase::Stopping { kill_at, .. } => *kill_at,
+            Phase::Starting {
+                step: Step::Readying { until, .. },
+                ..
+            } => Some(*until),
             Phase::Starting { .. } | Phase::Running { .. } => None,
             Phase::Stopped(_) | Phase::Failed { .. } => service.phase.restart_at(),
         };
-        by_phase.into_iter().chain(service.post.deadline()).min()
+        let check = service.check.as_ref().and_then(health::Check::due);
+        let watchdog = service.watchdog().map(|(_, deadline)| deadline);
+        let others = [check, watchdog, service.post.deadline()];
+        by_phase.into_iter().chain(others.into_iter().flatten()).min()
+    }
+
+    fn new_job(&mut self) -> JobId {
+        let job = JobId(self.next_job);
+        self.next_job += 1;
+        job
     }
 
     fn spawn(&mut self, id: ServiceId, role: Role) -> JobId {
-        let job = JobId(self.next_job);
-        self.next_job += 1;
+        let job = self.new_job();
         self.jobs.insert(job, (id, role));
         self.actions.push_back(Action::Spawn {
             job,
@@ -314,9 +343,8 @@ impl Supervisor {
             return;
         };
         match role {
-            Role::PreScript => {}
             Role::Main => self.on_main_spawned(id, job, pid, now),
-            Role::PostScript => {}
+            Role::PreScript | Role::PostScript | Role::Check => {}
         }
     }
 
@@ -337,6 +365,8 @@ impl Supervisor {
             ),
             Role::Main => self.fail_to_execute(id, failure.message.clone(), failure.exit_code, now),
             Role::PostScript => self.on_post_script_failed(id, failure.message.clone()),
+            // Checks are the shell's children.
+            Role::Check => {}
         }
     }
 
@@ -348,6 +378,7 @@ impl Supervisor {
             Role::PreScript => self.on_pre_script_exited(id, status, now),
             Role::Main => self.on_main_exited(id, status, now),
             Role::PostScript => self.on_post_script_exited(id, status),
+            Role::Check => {}
         }
         self.enqueue(id);
     }

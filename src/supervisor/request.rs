@@ -3,7 +3,7 @@
 
 use super::Supervisor;
 use super::event::{Action, Scope};
-use super::service::{AfterStop, Phase, StopReason};
+use super::service::{AfterStop, Phase, Step, StopReason};
 use super::shutdown::ExitCode;
 use crate::base::{ClientId, Moment, ServiceId, Signal};
 use crate::control::message::{ErrorCode, Outcome, Request, Response, Selection, WaitFor};
@@ -155,6 +155,10 @@ impl Supervisor {
             hint: Some("use a name such as SIGHUP or HUP, or a number from 1 to 64".into()),
         })?;
         let (Phase::Running { job, pid, .. }
+        | Phase::Starting {
+            job,
+            step: Step::Readying { pid, .. },
+        }
         | Phase::Stopping {
             job,
             pid: Some(pid),
@@ -317,7 +321,9 @@ impl Supervisor {
                 let down = match self.service(on).phase {
                     Phase::Stopped(StopReason::Completed { .. }) => false,
                     Phase::Stopped(_) | Phase::Failed { .. } => true,
-                    Phase::Stopping { after, .. } => after == AfterStop::Stay,
+                    Phase::Stopping { ref after, .. } => {
+                        matches!(after, AfterStop::Stay | AfterStop::Follow(_))
+                    }
                     Phase::Pending { .. } | Phase::Starting { .. } | Phase::Running { .. } => false,
                 };
                 if down && !walk.contains(&on) {
@@ -404,7 +410,8 @@ impl Supervisor {
         let reached = match goal {
             Goal::Up => running || completed,
             Goal::Down | Goal::Condition(WaitFor::Stopped) => ended,
-            Goal::Condition(WaitFor::Running | WaitFor::Healthy) => running,
+            Goal::Condition(WaitFor::Running) => running,
+            Goal::Condition(WaitFor::Healthy) => running && service.is_well(),
             Goal::Condition(WaitFor::Completed) => completed,
         };
         match (reached, ended) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Supervisor;
 use super::jitter::nanos;
-use super::service::{Phase, StopReason};
+use super::service::{Failure, Phase, StopReason};
 use crate::base::{ExitStatus, Moment, ServiceId, human_duration};
 use crate::config::model::{Restart, RestartPolicy};
 
@@ -31,6 +31,9 @@ impl Supervisor {
         self.service_mut(id).last_exit = Some(status);
         match self.service(id).phase {
             Phase::Stopping { .. } => {}
+            Phase::Starting { .. } if self.service(id).config.is_success(status) => {
+                self.fail(id, format!("{status} before it was ready"), 1, now);
+            }
             _ if self.service(id).config.is_success(status) => self.complete(id, now),
             _ => self.fail(id, status.to_string(), status.code(), now),
         }
@@ -58,12 +61,20 @@ impl Supervisor {
     /// The door for every failure of a service's own: its policy decides what follows. Whoever finds
     /// a service with a live process wanting ends that process first.
     pub(super) fn fail(&mut self, id: ServiceId, reason: String, code: u8, now: Moment) {
-        self.fail_with_delay(id, reason, code, Duration::ZERO, now);
+        let next = self.after_failure(id, false, Duration::ZERO, now);
+        self.fail_with(id, reason, code, next, now);
+    }
+
+    /// Its process lived, was found wanting, and has been ended.
+    pub(super) fn fail_as_found(&mut self, id: ServiceId, failure: &Failure, now: Moment) {
+        let next = self.after_failure(id, failure.restarts, Duration::ZERO, now);
+        self.fail_with(id, failure.reason.clone(), 1, next, now);
     }
 
     /// A program or script of it could not be executed.
     pub(super) fn fail_to_execute(&mut self, id: ServiceId, reason: String, code: u8, now: Moment) {
-        self.fail_with_delay(id, reason, code, UNSTARTABLE_DELAY, now);
+        let next = self.after_failure(id, false, UNSTARTABLE_DELAY, now);
+        self.fail_with(id, reason, code, next, now);
     }
 
     /// A failure that is not the service's own, such as its dependency's. A restart would meet the same.
@@ -71,15 +82,15 @@ impl Supervisor {
         self.set_failed(id, reason, 1, None, now);
     }
 
-    fn fail_with_delay(
+    fn fail_with(
         &mut self,
         id: ServiceId,
         mut reason: String,
         code: u8,
-        at_least: Duration,
+        next: Next,
         now: Moment,
     ) {
-        let restart_at = match self.after_failure(id, at_least, now) {
+        let restart_at = match next {
             Next::Nothing => None,
             Next::Attempt(at) => Some(at),
             Next::GiveUp(1) => {
@@ -109,9 +120,17 @@ impl Supervisor {
             restart_at,
         };
         self.set_phase(id, phase, now);
+        self.make_dependents_follow(id, now);
     }
 
-    fn after_failure(&mut self, id: ServiceId, at_least: Duration, now: Moment) -> Next {
+    /// `regardless`: also where its policy is to leave it.
+    fn after_failure(
+        &mut self,
+        id: ServiceId,
+        regardless: bool,
+        at_least: Duration,
+        now: Moment,
+    ) -> Next {
         if self.takes_up_a_restart(id) {
             self.service_mut(id).attempts = 0;
             return Next::Attempt(now);
@@ -121,7 +140,7 @@ impl Supervisor {
             max_attempts,
             ..
         } = self.service(id).config.restart;
-        if policy == RestartPolicy::No || self.life.is_down() {
+        if (policy == RestartPolicy::No && !regardless) || self.life.is_down() {
             return Next::Nothing;
         }
         let spent = self.attempts_spent(id, now);

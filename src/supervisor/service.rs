@@ -8,6 +8,8 @@ use crate::base::{ExitStatus, JobId, Moment, Pid, ServiceId};
 use crate::config::model::{self, Condition};
 use crate::control::message::State;
 
+use super::health::Check;
+
 /// A slab entry.
 pub(super) struct Service {
     pub config: Rc<model::Service>,
@@ -22,12 +24,33 @@ pub(super) struct Service {
     /// Restarts by policy since it was last told to start, or completed. Read through
     /// `attempts_spent`, which knows that being up long enough clears them.
     pub attempts: u32,
+    /// Its health check; only while its program runs.
+    pub check: Option<Check>,
+    /// What it said about itself; only while its program runs.
+    pub said: Said,
     /// `restart --with-dependents`: to be restarted as soon as its dependents are down.
     pub restart_pending: bool,
     /// The entry in the supervisor's set of deadlines.
     pub deadline: Option<Moment>,
     /// Whether it is in the supervisor's queue.
     pub queued: bool,
+}
+
+/// What a running program said about itself.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// `STATUS=`.
+    pub status: Option<String>,
+    /// It ends by itself: it is not to be disturbed.
+    pub stopping: bool,
+    pub watchdog: Option<Watchdog>,
+}
+
+/// A program that has to say now and then that it is alive.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watchdog {
+    pub period: Duration,
+    pub last: Moment,
 }
 
 /// One dependency, by slot.
@@ -42,8 +65,8 @@ pub(super) struct Edge {
 pub(super) enum Phase {
     /// Waits for its dependencies.
     Pending { since: Moment },
-    /// Its pre-script runs, or its program is just being executed.
-    Starting { job: JobId, pre_script: bool },
+    /// On its way to be RUNNING.
+    Starting { job: JobId, step: Step },
     /// Its program runs.
     Running { job: JobId, pid: Pid, since: Moment },
     /// It was told to end. `job` is its main program or pre-script.
@@ -66,15 +89,38 @@ pub(super) enum Phase {
     },
 }
 
-/// What follows when a service that was told to end has ended.
+/// How far a start is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Its pre-script runs.
+    PreScript,
+    /// Its program is being executed.
+    Executing,
+    /// Its program runs and is not ready.
+    Readying { pid: Pid, until: Moment },
+}
+
+/// What follows when a service that was told to end has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AfterStop {
     Stay,
     Restart,
+    /// It was found wanting: that was its failure, not how it ended.
+    Fail(Rc<Failure>),
+    /// It stays down because this dependency failed.
+    Follow(Rc<str>),
+}
+
+/// Why a process that lives has failed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub reason: String,
+    /// A restart follows also where there is no policy.
+    pub restarts: bool,
 }
 
 /// Why a service is STOPPED.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum StopReason {
     /// `enabled = false`.
     Disabled,
@@ -87,6 +133,8 @@ pub(super) enum StopReason {
     },
     /// Told to. `killed`: how long it was given before SIGKILL.
     Asked { killed: Option<Duration> },
+    /// It was not to outlive the failure of this dependency.
+    Followed(Rc<str>),
 }
 
 /// The post-script of the present run.
@@ -137,6 +185,8 @@ impl Service {
             starts: 0,
             last_exit: None,
             attempts: 0,
+            check: None,
+            said: Said::default(),
             restart_pending: false,
             deadline: None,
             queued: false,
@@ -166,10 +216,30 @@ impl Phase {
 
     pub fn pid(&self) -> Option<Pid> {
         match self {
-            Phase::Running { pid, .. } => Some(*pid),
+            Phase::Running { pid, .. }
+            | Phase::Starting {
+                step: Step::Readying { pid, .. },
+                ..
+            } => Some(*pid),
             Phase::Stopping { pid, .. } => *pid,
             Phase::Pending { .. }
             | Phase::Starting { .. }
+            | Phase::Stopped(_)
+            | Phase::Failed { .. } => None,
+        }
+    }
+
+    /// Its main program, while that runs and nobody has told it to end.
+    pub fn program(&self) -> Option<JobId> {
+        match self {
+            Phase::Running { job, .. }
+            | Phase::Starting {
+                job,
+                step: Step::Readying { .. },
+            } => Some(*job),
+            Phase::Pending { .. }
+            | Phase::Starting { .. }
+            | Phase::Stopping { .. }
             | Phase::Stopped(_)
             | Phase::Failed { .. } => None,
         }
@@ -188,6 +258,11 @@ impl Phase {
         }
     }
 
+    /// Whether it has a process and is not on its way down.
+    pub fn is_up_or_starting(&self) -> bool {
+        matches!(self, Phase::Starting { .. } | Phase::Running { .. })
+    }
+
     /// Whether it is down and stays so until somebody starts it.
     pub fn is_final(&self) -> bool {
         matches!(self, Phase::Stopped(_) | Phase::Failed { .. }) && self.restart_at().is_none()
@@ -204,6 +279,7 @@ pub(super) fn is_legal(from: State, to: State) -> bool {
                 | (Pending, Starting | Stopped | Failed)
                 | (Starting, Running | Failed | Stopping)
                 | (Running, Stopped | Failed | Stopping)
+                | (Stopping, Failed)
                 | (Stopping | Failed, Stopped)
         )
 }

@@ -110,6 +110,7 @@ impl Supervisor {
         });
         self.actions
             .push_back(Action::Notice(Notice::ShuttingDown { reason, within }));
+        self.end_checks();
         for id in self.ids().collect::<Vec<_>>() {
             self.cancel_post_script(id, now);
             self.cancel_restart(id, now);

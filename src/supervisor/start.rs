@@ -2,7 +2,7 @@
 
 use super::Supervisor;
 use super::event::Role;
-use super::service::{Edge, Phase, Post, StopReason};
+use super::service::{Edge, Phase, Post, Step, StopReason};
 use crate::base::{ExitStatus, JobId, Moment, Pid, ServiceId, Signal};
 use crate::config::model::Condition;
 
@@ -26,9 +26,14 @@ impl Supervisor {
             return Verdict::Waiting;
         }
         match (&dependency.phase, edge.condition) {
-            (Phase::Running { since, .. }, Condition::Started | Condition::Healthy) => {
-                Verdict::MetSince(*since)
-            }
+            (Phase::Running { since, .. }, Condition::Started) => Verdict::MetSince(*since),
+            (Phase::Running { since, .. }, Condition::Healthy) => match &dependency.check {
+                Some(check) => check.healthy_since().map_or(Verdict::Waiting, |healthy| {
+                    Verdict::MetSince(healthy.max(*since))
+                }),
+                // A file in which it has none is not accepted.
+                None => Verdict::MetSince(*since),
+            },
             (Phase::Stopped(StopReason::Completed { at, .. }), _) => Verdict::MetSince(*at),
             (
                 Phase::Failed {
@@ -111,7 +116,11 @@ impl Supervisor {
                 Role::Main
             },
         );
-        self.set_phase(id, Phase::Starting { job, pre_script }, now);
+        let step = match pre_script {
+            true => Step::PreScript,
+            false => Step::Executing,
+        };
+        self.set_phase(id, Phase::Starting { job, step }, now);
     }
 
     pub(super) fn on_pre_script_exited(&mut self, id: ServiceId, status: ExitStatus, now: Moment) {
@@ -119,41 +128,36 @@ impl Supervisor {
             Phase::Stopping { .. } => {}
             _ if status.success() => {
                 let job = self.spawn(id, Role::Main);
-                self.set_phase(
-                    id,
-                    Phase::Starting {
-                        job,
-                        pre_script: false,
-                    },
-                    now,
-                );
+                let step = Step::Executing;
+                self.set_phase(id, Phase::Starting { job, step }, now);
             }
             _ => self.fail(id, format!("pre-script: {status}"), status.code(), now),
         }
     }
 
     pub(super) fn on_main_spawned(&mut self, id: ServiceId, job: JobId, pid: Pid, now: Moment) {
-        let delay = self.timeouts.post_script;
         let service = self.service_mut(id);
         service.starts = service.starts.saturating_add(1);
         if let Phase::Stopping { pid: stopping, .. } = &mut service.phase {
             *stopping = Some(pid);
             return;
         }
+        self.begin_checks(id, now);
+        self.begin_readying(id, job, pid, now);
+    }
+
+    /// Its program was executed and is ready.
+    pub(super) fn set_running(&mut self, id: ServiceId, job: JobId, pid: Pid, now: Moment) {
+        let at = now.after(self.timeouts.post_script);
+        let service = self.service_mut(id);
         if service.config.post_script.is_some() {
-            service.post = Post::Due {
-                at: now.after(delay),
-            };
+            service.post = Post::Due { at };
         }
-        self.set_phase(
-            id,
-            Phase::Running {
-                job,
-                pid,
-                since: now,
-            },
-            now,
-        );
+        if let Some(watchdog) = &mut service.said.watchdog {
+            watchdog.last = now;
+        }
+        let since = now;
+        self.set_phase(id, Phase::Running { job, pid, since }, now);
     }
 
     /// The post-script runs when its time has come and the service still is up, or has done its work.

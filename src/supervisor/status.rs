@@ -2,12 +2,12 @@
 //! state.
 
 use super::Supervisor;
-use super::service::{Phase, Post, StopReason};
+use super::service::{AfterStop, Phase, Post, Step, StopReason};
 use super::start::Verdict;
 use crate::base::{Moment, Pid, ServiceId, human_duration};
 use crate::config::model::Condition;
 use crate::control::message::{
-    DependencyStatus, Health, Response, ServiceDetail, ServiceStatus, State, SystemStatus,
+    DependencyStatus, Response, ServiceDetail, ServiceStatus, State, SystemStatus,
 };
 
 impl Supervisor {
@@ -93,6 +93,12 @@ impl Supervisor {
                 .map(|path| path.display().to_string()),
             dropped_lines: 0,
             restart_policy: self.restart_policy(id, now),
+            ready: config.ready.to_string(),
+            health_check: config.health.as_ref().map(ToString::to_string),
+            health_reason: service
+                .check
+                .as_ref()
+                .and_then(|check| check.reason().map(str::to_owned)),
         }))
     }
 
@@ -104,6 +110,10 @@ impl Supervisor {
         }
         for id in &self.order {
             let service = self.service(*id);
+            if let Some(why) = self.why_unwell(*id) {
+                reasons.push(format!("{}: {why}", service.config.name));
+                continue;
+            }
             let up = match service.phase {
                 Phase::Running { .. } | Phase::Stopped(StopReason::Completed { .. }) => true,
                 Phase::Pending { .. }
@@ -146,7 +156,7 @@ impl Supervisor {
             detail: self.detail(id, now),
             pid: service.phase.pid().map(|pid| pid.0),
             uptime_seconds: uptime,
-            health: Health::None,
+            health: service.health(),
             restarts: service.starts.saturating_sub(1),
             exit_code: service.last_exit.map(crate::base::ExitStatus::code),
             required: service.config.required,
@@ -161,18 +171,27 @@ impl Supervisor {
         let service = self.service(id);
         match &service.phase {
             Phase::Pending { .. } => self.what_it_waits_for(id, now),
-            Phase::Starting {
-                pre_script: true, ..
-            } => "pre-script".into(),
-            Phase::Starting { .. } => String::new(),
-            Phase::Running { .. } if matches!(service.post, Post::Running { .. }) => {
-                "post-script".into()
-            }
-            Phase::Running { .. } => String::new(),
+            Phase::Starting { step, .. } => match step {
+                Step::PreScript => "pre-script".into(),
+                Step::Executing => String::new(),
+                Step::Readying { .. } => {
+                    let status = service.said.status.clone();
+                    status.unwrap_or_else(|| self.what_makes_it_ready(id))
+                }
+            },
+            Phase::Running { .. } => self.how_it_runs(id),
             Phase::Stopping {
                 killed: Some(waited),
                 ..
             } => killed_after(*waited),
+            Phase::Stopping {
+                after: AfterStop::Fail(failure),
+                ..
+            } => failure.reason.clone(),
+            Phase::Stopping {
+                after: AfterStop::Follow(name),
+                ..
+            } => format!("dependency {name} failed"),
             Phase::Stopping { .. } => "stop signal sent".into(),
             Phase::Stopped(StopReason::Disabled) => "disabled".into(),
             Phase::Stopped(StopReason::NotStarted) => "not started".into(),
@@ -183,10 +202,24 @@ impl Supervisor {
                 killed: Some(waited),
             }) => killed_after(*waited),
             Phase::Stopped(StopReason::Asked { killed: None }) => "stopped".into(),
+            Phase::Stopped(StopReason::Followed(name)) => format!("dependency {name} failed"),
             Phase::Failed {
                 reason, restart_at, ..
             } => self.with_restart(id, reason, *restart_at, Some(now)),
         }
+    }
+
+    /// Beside RUNNING: what ails it, else what it says of itself.
+    fn how_it_runs(&self, id: ServiceId) -> String {
+        let service = self.service(id);
+        if matches!(service.post, Post::Running { .. }) {
+            return "post-script".into();
+        }
+        let check = service.check.as_ref().zip(service.config.health.as_ref());
+        let ails = check.and_then(|(check, config)| check.words(config));
+        let says = service.said.status.clone();
+        let stops = service.said.stopping.then(|| "stopping by itself".to_owned());
+        ails.or(says).or(stops).unwrap_or_default()
     }
 
     fn what_it_waits_for(&self, id: ServiceId, now: Moment) -> String {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Supervisor;
-use super::service::{AfterStop, Phase, Post, StopReason};
+use super::service::{AfterStop, Phase, Post, Step, StopReason};
 use crate::base::{JobId, Moment, ServiceId, Signal};
 
 impl Supervisor {
@@ -17,25 +17,27 @@ impl Supervisor {
 
     /// Tells a service to end, whatever it is doing.
     pub(super) fn begin_stop(&mut self, id: ServiceId, after: AfterStop, now: Moment) {
+        // Whoever stops or restarts it begins a new series of attempts.
+        let attempts = match after {
+            AfterStop::Stay | AfterStop::Restart | AfterStop::Follow(_) => 0,
+            AfterStop::Fail(_) => self.attempts_spent(id, now),
+        };
         let service = self.service_mut(id);
         service.restart_pending = false;
-        match after {
-            // Whoever stops or restarts it begins a new series of attempts.
-            AfterStop::Stay | AfterStop::Restart => service.attempts = 0,
-        }
+        service.attempts = attempts;
         self.cancel_post_script(id, now);
         match self.service(id).phase {
             Phase::Pending { .. } if after == AfterStop::Stay => {
                 self.set_phase(id, Phase::Stopped(StopReason::Asked { killed: None }), now);
             }
             Phase::Pending { .. } => {}
-            Phase::Starting { job, pre_script } => {
-                let signal = if pre_script {
-                    Signal::TERM
-                } else {
-                    self.stop_signal(id)
+            Phase::Starting { job, step } => {
+                let (signal, pid) = match step {
+                    Step::PreScript => (Signal::TERM, None),
+                    Step::Executing => (self.stop_signal(id), None),
+                    Step::Readying { pid, .. } => (self.stop_signal(id), Some(pid)),
                 };
-                self.send_stop(id, job, None, signal, after, now);
+                self.send_stop(id, job, pid, signal, after, now);
             }
             Phase::Running { job, pid, .. } => {
                 self.send_stop(id, job, Some(pid), self.stop_signal(id), after, now);
@@ -112,12 +114,13 @@ impl Supervisor {
             asked_at,
             kill_at,
             killed,
-            after,
+            ref after,
             ..
         } = self.service(id).phase
         else {
             return;
         };
+        let after = after.clone();
         if !self.jobs.contains_key(&job) {
             // The post-script is a process of the service too: it is not stopped while that is there.
             if self.service(id).post.job().is_none() {
@@ -140,16 +143,18 @@ impl Supervisor {
             };
             self.kill_group(job, Signal::KILL);
         }
-        let (job, pid, asked_at, after) = match self.service(id).phase {
-            Phase::Starting { job, .. } => (job, None, now, AfterStop::Stay),
-            Phase::Running { job, pid, .. } => (job, Some(pid), now, AfterStop::Stay),
+        let phase = &self.service(id).phase;
+        let (job, pid, asked_at, after) = match *phase {
+            Phase::Starting { job, .. } | Phase::Running { job, .. } => {
+                (job, phase.pid(), now, AfterStop::Stay)
+            }
             Phase::Stopping {
                 job,
                 pid,
                 asked_at,
-                after,
+                ref after,
                 ..
-            } => (job, pid, asked_at, after),
+            } => (job, pid, asked_at, after.clone()),
             Phase::Pending { .. } | Phase::Stopped(_) | Phase::Failed { .. } => return,
         };
         self.kill_group(job, Signal::KILL);
@@ -176,7 +181,13 @@ impl Supervisor {
     ) {
         match after {
             AfterStop::Restart if !self.life.is_down() => self.begin_pending(id, now),
-            AfterStop::Restart | AfterStop::Stay => {
+            AfterStop::Fail(failure) if !self.life.is_down() => {
+                self.fail_as_found(id, &failure, now);
+            }
+            AfterStop::Follow(name) => {
+                self.set_phase(id, Phase::Stopped(StopReason::Followed(name)), now);
+            }
+            AfterStop::Restart | AfterStop::Fail(_) | AfterStop::Stay => {
                 self.set_phase(id, Phase::Stopped(StopReason::Asked { killed }), now);
             }
         }

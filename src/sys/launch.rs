@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use crate::config::model::{Script, Service, User};
+use crate::config::model::{Health, Probe, Script, Service, User};
 use crate::supervisor::event::{Role, SpawnFailure};
 use crate::sys::environment::{self, DEFAULT_PATH, Refusal, find_command, reason};
 use crate::sys::script::{self, Invocation, Runner};
@@ -21,6 +21,16 @@ pub struct Plan {
     _text: Option<OwnedFd>,
 }
 
+impl Plan {
+    /// Sets a variable of the program's environment.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        let envp = &mut self.program.envp;
+        let start = format!("{name}=");
+        envp.retain(|entry| !entry.as_bytes().starts_with(start.as_bytes()));
+        envp.extend(CString::new(start + value));
+    }
+}
+
 /// What to execute for one of a service's programs.
 ///
 /// # Errors
@@ -28,7 +38,7 @@ pub struct Plan {
 pub fn plan(service: &Service, role: Role) -> Result<Plan, SpawnFailure> {
     let failure = |(exit_code, message): Refusal| SpawnFailure { message, exit_code };
     let (user, script) = match role {
-        Role::Main => (service.user.as_ref(), None),
+        Role::Main | Role::Check => (service.user.as_ref(), None),
         Role::PreScript => (script_user(service), service.pre_script.as_ref()),
         Role::PostScript => (script_user(service), service.post_script.as_ref()),
     };
@@ -38,7 +48,19 @@ pub fn plan(service: &Service, role: Role) -> Result<Plan, SpawnFailure> {
         .map_or(OsStr::new(DEFAULT_PATH), |path| path.as_os_str());
     check_working_dir(service).map_err(failure)?;
     let invocation = match script {
-        None => command(service, search),
+        None => match (role, &service.health) {
+            (
+                Role::Check,
+                Some(Health {
+                    probe: Probe::Exec(words),
+                    ..
+                }),
+            ) => command(service, words, search),
+            _ => {
+                let own = std::iter::once(&service.command).chain(&service.args);
+                command(service, own.cloned().collect::<Vec<_>>().as_slice(), search)
+            }
+        },
         Some(Script::Path(path)) => script::file(path, search, &Runner::of(user)),
         Some(Script::Inline(text)) => script::inline(text, search),
     };
@@ -46,6 +68,11 @@ pub fn plan(service: &Service, role: Role) -> Result<Plan, SpawnFailure> {
     invocation
         .and_then(|invocation| build(service, user, invocation, envp))
         .map_err(failure)
+}
+
+/// The daemon's own user, which is a service's where none is named.
+pub fn own_uid() -> u32 {
+    nix::unistd::geteuid().as_raw()
 }
 
 fn script_user(service: &Service) -> Option<&User> {
@@ -70,12 +97,12 @@ fn check_working_dir(service: &Service) -> Result<(), Refusal> {
     ))
 }
 
-fn command(service: &Service, search: &OsStr) -> Result<Invocation, Refusal> {
-    let path = find_command(&service.command, search, service.working_dir.as_deref())?;
-    let words = std::iter::once(&service.command).chain(&service.args);
+fn command(service: &Service, words: &[String], search: &OsStr) -> Result<Invocation, Refusal> {
+    let name = words.first().map_or("", String::as_str);
+    let path = find_command(name, search, service.working_dir.as_deref())?;
     Ok(Invocation {
         path,
-        argv: words.map(|word| word.as_bytes().to_vec()).collect(),
+        argv: words.iter().map(|word| word.as_bytes().to_vec()).collect(),
         text: None,
     })
 }
@@ -106,6 +133,7 @@ fn build(
         stdio: Stdio::Inherit,
         session: Session::New,
         script_fd: invocation.text.as_ref().map(AsRawFd::as_raw_fd),
+        ready_fd: None,
     };
     Ok(Plan {
         program,

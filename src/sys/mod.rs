@@ -11,6 +11,7 @@ pub mod launch;
 mod lean_libc;
 pub mod limits;
 pub mod log_file;
+pub mod notify;
 pub mod output_end;
 pub mod pid1;
 pub mod pipe;

@@ -94,6 +94,15 @@ fn kill(pid: Pid, target: fn(i32) -> i32, signal: Signal) -> io::Result<bool> {
     }
 }
 
+/// The process group of a process that is our child and not our group; None otherwise.
+pub fn group_of_child(pid: Pid) -> Option<Pid> {
+    let parent = crate::sys::notify::parent(pid)?;
+    let process = nix::unistd::Pid::from_raw(pid.0);
+    let group = nix::unistd::getpgid(Some(process)).ok()?;
+    let ours = parent.0 == nix::unistd::getpid().as_raw() && group != nix::unistd::getpgrp();
+    ours.then_some(Pid(group.as_raw()))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

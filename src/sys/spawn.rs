@@ -49,6 +49,8 @@ pub struct Program {
     pub session: Session,
     /// A descriptor that stays open in the program under the same number: a script's text.
     pub script_fd: Option<RawFd>,
+    /// A descriptor, and the number under which it is open in the program: where it says that it is ready.
+    pub ready_fd: Option<(RawFd, RawFd)>,
 }
 
 /// User, group and supplementary groups.

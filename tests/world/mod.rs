@@ -11,7 +11,7 @@ use go_overlay::base::{ClientId, ExitStatus, JobId, Moment, Pid, ServiceId, Sign
 use go_overlay::config::model::{Condition, Config, Dependency, Service, Timeouts};
 use go_overlay::control::message::{Request, Response, Selection, State};
 use go_overlay::supervisor::Supervisor;
-use go_overlay::supervisor::event::{Action, Event, Notice, Role, SpawnFailure};
+use go_overlay::supervisor::event::{Action, Event, Notice, Role, SpawnFailure, Word};
 
 pub const CLIENT: ClientId = ClientId(1);
 
@@ -19,6 +19,8 @@ pub struct World {
     pub supervisor: Supervisor,
     pub now: Moment,
     pub alive: BTreeMap<JobId, (String, Role)>,
+    /// Checks that were not answered.
+    pub checks: BTreeMap<JobId, String>,
     pub next_pid: i32,
     pub log: Vec<String>,
     pub replies: Vec<Response>,
@@ -46,6 +48,7 @@ impl World {
             supervisor: Supervisor::new(config, main, Moment(0)),
             now: Moment(0),
             alive: BTreeMap::new(),
+            checks: BTreeMap::new(),
             next_pid: 100,
             log: Vec::new(),
             replies: Vec::new(),
@@ -86,6 +89,17 @@ impl World {
                         }
                     }
                 }
+                Action::Check { job, service } => {
+                    let name = self.name(service);
+                    let twice = self.checks.values().any(|other| *other == name);
+                    assert!(!twice, "two checks of {name} at once");
+                    self.log.push(format!("check {name}"));
+                    self.checks.insert(job, name);
+                }
+                Action::EndCheck { job } => {
+                    let name = self.checks.remove(&job);
+                    self.log.push(format!("end of the check of {}", name.unwrap()));
+                }
                 Action::SignalStrays(signal) => {
                     self.log.push(format!("strays {signal}"));
                     if !self.strays {
@@ -104,6 +118,17 @@ impl World {
                             .trim_end()
                             .to_owned(),
                     );
+                }
+                Action::Notice(Notice::Health {
+                    service,
+                    from,
+                    to,
+                    reason,
+                }) => {
+                    let name = self.name(service);
+                    let (from, to) = (from.name(), to.name());
+                    self.log
+                        .push(format!("{name} {from}->{to} {reason}").trim_end().to_owned());
                 }
                 Action::Notice(Notice::PostScriptFailed { service, reason }) => {
                     self.log.push(format!(
@@ -152,6 +177,22 @@ impl World {
         if self.alive.remove(&job).is_some() {
             self.tell(Event::Exited { job, status });
         }
+    }
+
+    /// The answer to the check of a service that is under way.
+    pub fn checked(&mut self, name: &str, result: Result<(), &str>) {
+        let job = self.checks.iter().find(|(_, of)| *of == name);
+        let job = *job.unwrap_or_else(|| panic!("{name} is not checked")).0;
+        self.checks.remove(&job);
+        let result = result.map_err(str::to_owned);
+        self.tell(Event::Checked { job, result });
+    }
+
+    /// What a service says of itself.
+    pub fn says(&mut self, name: &str, word: Word) {
+        let of_name = |(_, (of, role)): &(&JobId, &(String, Role))| of == name && *role == Role::Main;
+        let job = *self.alive.iter().find(of_name).unwrap().0;
+        self.tell(Event::Said { job, word });
     }
 
     pub fn end(&mut self, name: &str, status: ExitStatus) {

@@ -40,9 +40,10 @@ pub(super) extern "C" fn run(errand: *mut libc::c_void) -> libc::c_int {
 /// # Safety
 /// To be called in the child only.
 unsafe fn prepare_and_execute(errand: &Errand<'_>) -> SpawnError {
-    let steps: [(Stage, Step); 7] = [
+    let steps: [(Stage, Step); 8] = [
         (Stage::Session, begin_session),
         (Stage::Stdio, set_stdio),
+        (Stage::Stdio, set_ready_fd),
         (Stage::Priority, set_priority),
         (Stage::Limits, set_limits),
         (Stage::User, set_user),
@@ -83,6 +84,18 @@ unsafe fn begin_session(errand: &Errand<'_>) -> i64 {
             libc::syscall(libc::SYS_ioctl, 0, libc::TIOCSPGRP, &raw const group);
         }
         result
+    }
+}
+
+/// Last of the descriptors: whatever had that number in the daemon is not needed any more.
+unsafe fn set_ready_fd(errand: &Errand<'_>) -> i64 {
+    // SAFETY: system calls on numbers.
+    unsafe {
+        match errand.program.ready_fd {
+            None => 0,
+            Some((from, to)) if from == to => libc::syscall(libc::SYS_fcntl, to, libc::F_SETFD, ZERO),
+            Some((from, to)) => duplicate(from, to),
+        }
     }
 }
 

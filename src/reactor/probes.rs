@@ -1,0 +1,441 @@
+//! Health checks under way: a connection or a child each, with the moment at which it has had its time.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::os::linux::net::SocketAddrExt;
+use std::path::Path;
+
+use mio::net::{TcpStream, UnixStream};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use slab::Slab;
+
+use super::token::{Slot, Source};
+use crate::base::{ExitStatus, JobId, Moment, Pid, human_duration};
+use crate::config::model::{Health, Probe, Service};
+use crate::probe::http::{self, Answer};
+use crate::supervisor::event::Role;
+use crate::sys::spawn::{self, Stdio};
+use crate::sys::{launch, pipe};
+
+/// How much of what a command says is kept, its end: the reason is there.
+const SAID_BYTES: usize = 1024;
+
+/// How much of it is shown, in characters.
+const SHOWN: usize = 120;
+
+/// A check's end.
+pub(super) type Verdict = (JobId, Result<(), String>);
+
+#[derive(Default)]
+pub(super) struct Probes {
+    slab: Slab<Attempt>,
+    next_generation: u32,
+}
+
+/// What came of beginning a check.
+pub(super) enum Begun {
+    /// It goes on; a command has this process.
+    Going(Option<Pid>),
+    /// It is over already.
+    Over(Result<(), String>),
+}
+
+struct Attempt {
+    job: JobId,
+    generation: u32,
+    until: Moment,
+    health: Health,
+    kind: Kind,
+}
+
+enum Kind {
+    Connection {
+        /// Addresses that were not tried yet.
+        rest: VecDeque<SocketAddr>,
+        connection: Connection,
+        connected: bool,
+        exchange: Option<Exchange>,
+    },
+    Command {
+        output: File,
+        said: Vec<u8>,
+    },
+}
+
+/// A request and its answer.
+struct Exchange {
+    request: Vec<u8>,
+    sent: usize,
+    answer: Answer,
+}
+
+enum Connection {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
+/// How far a check is; Err: why it failed.
+type Progress = Result<bool, String>;
+
+impl Probes {
+    /// Begins a check. The caller knows the process of a command by its job.
+    pub fn begin(
+        &mut self,
+        job: JobId,
+        service: &Service,
+        registry: &Registry,
+        now: Moment,
+    ) -> Begun {
+        let Some(health) = service.health.clone() else {
+            return Begun::Over(Ok(()));
+        };
+        let entry = self.slab.vacant_entry();
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let slot = Slot {
+            index: entry.key() as u32,
+            generation: self.next_generation,
+        };
+        let token = Source::Probe(slot).token();
+        let begun = match &health.probe {
+            Probe::Exec(_) => command(service, registry, token).map(|(kind, pid)| (kind, Some(pid))),
+            Probe::Http { addresses, .. } | Probe::Tcp { addresses } => {
+                let rest = addresses.iter().copied().collect();
+                connect_next(rest, registry, token).map(|kind| (kind, None))
+            }
+            Probe::Unix(path) => connect_unix(path, registry, token).map(|kind| (kind, None)),
+        };
+        let (mut kind, pid) = match begun {
+            Ok(begun) => begun,
+            Err(why) => return Begun::Over(Err(in_words(&health, &why))),
+        };
+        if let (Probe::Http { host, path, .. }, Kind::Connection { exchange, .. }) =
+            (&health.probe, &mut kind)
+        {
+            *exchange = Some(Exchange {
+                request: http::request(host, path),
+                sent: 0,
+                answer: Answer::default(),
+            });
+        }
+        entry.insert(Attempt {
+            job,
+            generation: slot.generation,
+            until: now.after(health.timeout),
+            health,
+            kind,
+        });
+        Begun::Going(pid)
+    }
+
+    /// The kernel says that something moved.
+    pub fn on_ready(&mut self, slot: Slot, registry: &Registry) -> Option<Verdict> {
+        let key = slot.index as usize;
+        let attempt = self.slab.get_mut(key)?;
+        if attempt.generation != slot.generation {
+            return None;
+        }
+        match attempt.advance(registry, Source::Probe(slot).token()) {
+            Ok(false) => None,
+            Ok(true) => Some((self.slab.remove(key).job, Ok(()))),
+            Err(why) => {
+                let attempt = self.slab.remove(key);
+                Some((attempt.job, Err(in_words(&attempt.health, &why))))
+            }
+        }
+    }
+
+    /// A child has ended; the verdict where it was a check's command.
+    pub fn on_exit(&mut self, job: JobId, status: ExitStatus) -> Option<Verdict> {
+        let key = self.key_of(job)?;
+        let mut attempt = self.slab.remove(key);
+        attempt.listen();
+        let Kind::Command { said, .. } = &attempt.kind else {
+            return None;
+        };
+        let result = match (status.success(), last_line(said)) {
+            (true, _) => Ok(()),
+            (false, None) => Err(in_words(&attempt.health, &status.to_string())),
+            (false, Some(line)) => Err(in_words(&attempt.health, &format!("{status}: {line}"))),
+        };
+        Some((job, result))
+    }
+
+    /// When the first check has had its time.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.slab.iter().map(|(_, attempt)| attempt.until).min()
+    }
+
+    /// Ends the checks that have had their time. Who runs a command kills it: its job is the verdict's.
+    pub fn expire(&mut self, now: Moment) -> Vec<Verdict> {
+        let due: Vec<usize> = self
+            .slab
+            .iter()
+            .filter(|(_, attempt)| attempt.until <= now)
+            .map(|(key, _)| key)
+            .collect();
+        let attempts = due.into_iter().map(|key| self.slab.remove(key));
+        attempts
+            .map(|attempt| {
+                let bound = human_duration(attempt.health.timeout);
+                let why = attempt.what_is_missing(&bound);
+                (attempt.job, Err(in_words(&attempt.health, &why)))
+            })
+            .collect()
+    }
+
+    /// Nobody waits for this check any more.
+    pub fn end(&mut self, job: JobId) {
+        if let Some(key) = self.key_of(job) {
+            self.slab.remove(key);
+        }
+    }
+
+    fn key_of(&self, job: JobId) -> Option<usize> {
+        let found = self.slab.iter().find(|(_, attempt)| attempt.job == job);
+        found.map(|(key, _)| key)
+    }
+}
+
+/// `GET /healthz: 503`.
+fn in_words(health: &Health, why: &str) -> String {
+    match &health.probe {
+        Probe::Http { path, .. } => format!("GET {path}: {why}"),
+        Probe::Tcp { .. } | Probe::Unix(_) | Probe::Exec(_) => format!("{}: {why}", health.probe),
+    }
+}
+
+/// The first of the addresses to which a connection can be begun.
+fn connect_next(
+    mut rest: VecDeque<SocketAddr>,
+    registry: &Registry,
+    token: Token,
+) -> Result<Kind, String> {
+    let mut why = "there is no address".to_owned();
+    while let Some(address) = rest.pop_front() {
+        let begun = TcpStream::connect(address).and_then(|mut stream| {
+            registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+            Ok(stream)
+        });
+        match begun {
+            Ok(stream) => {
+                return Ok(Kind::Connection {
+                    rest,
+                    connection: Connection::Tcp(stream, address),
+                    connected: false,
+                    exchange: None,
+                });
+            }
+            Err(error) => why = cannot_connect(&address.to_string(), &error),
+        }
+    }
+    Err(why)
+}
+
+/// `@name` is an abstract one. The kernel connects at once or not at all (unix(7)).
+fn connect_unix(path: &Path, registry: &Registry, token: Token) -> Result<Kind, String> {
+    let name = path.to_str().and_then(|text| text.strip_prefix('@'));
+    let connected = match name {
+        Some(name) => std::os::unix::net::SocketAddr::from_abstract_name(name)
+            .and_then(|address| UnixStream::connect_addr(&address)),
+        None => UnixStream::connect(path),
+    };
+    let registered = connected.and_then(|mut stream| {
+        registry.register(&mut stream, token, Interest::WRITABLE)?;
+        Ok(stream)
+    });
+    match registered {
+        Ok(stream) => Ok(Kind::Connection {
+            rest: VecDeque::new(),
+            connection: Connection::Unix(stream),
+            connected: false,
+            exchange: None,
+        }),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err("nobody takes the connections that wait already".into())
+        }
+        Err(error) => Err(plain(&error)),
+    }
+}
+
+fn command(service: &Service, registry: &Registry, token: Token) -> Result<(Kind, Pid), String> {
+    let mut plan = launch::plan(service, Role::Check).map_err(|failure| failure.message)?;
+    let (ours, theirs) = pipe::pipe().map_err(|error| format!("cannot make a pipe: {error}"))?;
+    let fd = theirs.as_raw_fd();
+    plan.program.stdio = Stdio::Pipes { out: fd, err: fd };
+    registry
+        .register(&mut SourceFd(&ours.as_raw_fd()), token, Interest::READABLE)
+        .map_err(|error| format!("cannot watch its output: {error}"))?;
+    let pid = spawn::spawn(&plan.program).map_err(|error| error.message(&plan.program.path))?;
+    let kind = Kind::Command {
+        output: File::from(ours),
+        said: Vec::new(),
+    };
+    Ok((kind, pid))
+}
+
+fn cannot_connect(address: &str, error: &io::Error) -> String {
+    format!("cannot connect to {address}: {}", plain(error))
+}
+
+/// Without the number.
+fn plain(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
+    }
+}
+
+impl Attempt {
+    fn advance(&mut self, registry: &Registry, token: Token) -> Progress {
+        let Kind::Connection {
+            rest,
+            connection,
+            connected,
+            exchange,
+        } = &mut self.kind
+        else {
+            self.listen();
+            return Ok(false);
+        };
+        if !*connected {
+            match connection.is_connected() {
+                Ok(false) => return Ok(false),
+                Ok(true) => *connected = true,
+                Err(error) if rest.is_empty() => {
+                    return Err(match connection {
+                        Connection::Tcp(_, address) if exchange.is_some() => {
+                            cannot_connect(&address.to_string(), &error)
+                        }
+                        Connection::Tcp(..) | Connection::Unix(_) => plain(&error),
+                    });
+                }
+                Err(_) => {
+                    let exchange = exchange.take();
+                    self.kind = connect_next(std::mem::take(rest), registry, token)?;
+                    if let Kind::Connection { exchange: new, .. } = &mut self.kind {
+                        *new = exchange;
+                    }
+                    return Ok(false);
+                }
+            }
+        }
+        let Some(exchange) = exchange else {
+            return Ok(true);
+        };
+        let Some(status) = exchange.advance(connection)? else {
+            return Ok(false);
+        };
+        match &self.health.probe {
+            Probe::Http { expected, .. }
+                if expected.iter().any(|(low, high)| (low..=high).contains(&&status)) =>
+            {
+                Ok(true)
+            }
+            _ => Err(status.to_string()),
+        }
+    }
+
+    /// Takes what a command has said, and keeps the end of it.
+    fn listen(&mut self) {
+        let Kind::Command { output, said } = &mut self.kind else {
+            return;
+        };
+        let mut buffer = [0; 4096];
+        // A pipe holds a bounded number of such portions; one that is filled again and again is not kept up with.
+        for _ in 0..64 {
+            match output.read(&mut buffer) {
+                Ok(count @ 1..) => {
+                    said.extend_from_slice(&buffer[..count]);
+                    let old = said.len().saturating_sub(SAID_BYTES);
+                    said.drain(..old);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => return,
+            }
+        }
+    }
+
+    fn what_is_missing(&self, bound: &str) -> String {
+        match &self.kind {
+            Kind::Command { .. } => format!("killed after {bound}"),
+            Kind::Connection {
+                connected: false, ..
+            } => format!("no connection within {bound}"),
+            Kind::Connection {
+                exchange: Some(exchange),
+                ..
+            } if !exchange.answer.is_empty() => format!("no whole answer within {bound}"),
+            Kind::Connection { .. } => format!("no answer within {bound}"),
+        }
+    }
+}
+
+impl Connection {
+    /// As connect(2) has it: writable, without an error, and with somebody at the other end.
+    fn is_connected(&self) -> io::Result<bool> {
+        let (error, peer) = match self {
+            Connection::Tcp(stream, _) => (stream.take_error()?, stream.peer_addr().map(drop)),
+            Connection::Unix(stream) => (stream.take_error()?, Ok(())),
+        };
+        match (error, peer) {
+            (Some(error), _) => Err(error),
+            (None, Ok(())) => Ok(true),
+            (None, Err(error)) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            (None, Err(error)) => Err(error),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Connection::Tcp(stream, _) => stream.write(bytes),
+            Connection::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Connection::Tcp(stream, _) => stream.read(buffer),
+            Connection::Unix(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Exchange {
+    /// The status once it is known. What is read is bounded by the head that is accepted.
+    fn advance(&mut self, connection: &mut Connection) -> Result<Option<u16>, String> {
+        while self.sent < self.request.len() {
+            match connection.write(&self.request[self.sent..]) {
+                Ok(count) => self.sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(plain(&error)),
+            }
+        }
+        let mut buffer = [0; 4096];
+        loop {
+            match connection.read(&mut buffer) {
+                Ok(0) => return Err("closed without a whole answer".into()),
+                Ok(count) => match self.answer.take(&buffer[..count]) {
+                    Ok(None) => {}
+                    Ok(status) => return Ok(status),
+                    Err(bad) => return Err(bad.to_string()),
+                },
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(plain(&error)),
+            }
+        }
+    }
+}
+
+/// The last line that says something, fit to be shown.
+fn last_line(said: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(said);
+    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
+    let plain = line.chars().filter(|c| !c.is_control());
+    Some(plain.take(SHOWN).collect())
+}

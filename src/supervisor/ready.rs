@@ -1,0 +1,143 @@
+//! Readiness: what makes a service RUNNING once its program is executed, and what the program says about
+//! itself from then on.
+
+use super::Supervisor;
+use super::event::Word;
+use super::service::{Failure, Phase, Service, Step, Watchdog};
+use crate::base::{JobId, Moment, Pid, ServiceId, human_duration};
+use crate::config::model::Ready;
+
+impl Service {
+    /// The watchdog of a RUNNING service and the end of its patience; a start has its own bound.
+    pub fn watchdog(&self) -> Option<(Watchdog, Moment)> {
+        let watchdog = self.said.watchdog?;
+        let running = matches!(self.phase, Phase::Running { .. });
+        running.then(|| (watchdog, watchdog.last.after(watchdog.period)))
+    }
+}
+
+impl Supervisor {
+    /// The program was executed; RUNNING it is at once, or when it is ready.
+    pub(super) fn begin_readying(&mut self, id: ServiceId, job: JobId, pid: Pid, now: Moment) {
+        let service = self.service_mut(id);
+        service.said.watchdog = service.config.watchdog.map(|period| Watchdog {
+            period,
+            last: now,
+        });
+        if service.config.ready == Ready::Started {
+            return self.set_running(id, job, pid, now);
+        }
+        let until = now.after(service.config.ready_timeout);
+        let step = Step::Readying { pid, until };
+        self.set_phase(id, Phase::Starting { job, step }, now);
+    }
+
+    pub(super) fn on_said(&mut self, job: JobId, word: Word, now: Moment) {
+        let of = self.jobs.get(&job).map(|(id, _)| *id);
+        let Some(id) = of.filter(|id| self.service(*id).phase.program() == Some(job)) else {
+            return;
+        };
+        self.enqueue(id);
+        let said = &mut self.service_mut(id).said;
+        match word {
+            Word::Ready => self.on_ready(id, now),
+            Word::NeverReady(why) => {
+                if matches!(self.service(id).phase, Phase::Starting { .. }) {
+                    self.fail_hung(id, why, now);
+                }
+            }
+            Word::Status(text) => said.status = Some(text).filter(|text| !text.is_empty()),
+            Word::Stopping => {
+                said.stopping = true;
+                said.watchdog = None;
+                self.end_check(id);
+            }
+            Word::Alive => {
+                if let Some(watchdog) = &mut said.watchdog {
+                    watchdog.last = now;
+                }
+            }
+            Word::AliveWithin(period) => {
+                said.watchdog = period.map(|period| Watchdog { period, last: now });
+            }
+            Word::Trouble => self.fail_hung(id, "WATCHDOG=trigger".into(), now),
+            Word::MainPid(new) => {
+                if let Phase::Running { pid, .. }
+                | Phase::Starting {
+                    step: Step::Readying { pid, .. },
+                    ..
+                } = &mut self.service_mut(id).phase
+                {
+                    *pid = new;
+                }
+            }
+        }
+    }
+
+    fn on_ready(&mut self, id: ServiceId, now: Moment) {
+        let by_itself = match self.service(id).config.ready {
+            Ready::Notify | Ready::Fd(_) | Ready::Log(_) => true,
+            Ready::Started | Ready::Healthy => false,
+        };
+        if by_itself {
+            self.finish_readying(id, now);
+        }
+    }
+
+    fn finish_readying(&mut self, id: ServiceId, now: Moment) {
+        if let Phase::Starting {
+            job,
+            step: Step::Readying { pid, .. },
+        } = self.service(id).phase
+        {
+            self.set_running(id, job, pid, now);
+        }
+    }
+
+    /// Looks whether it is healthy, where that makes it ready, and whether its time is over.
+    pub(super) fn advance_readiness(&mut self, id: ServiceId, now: Moment) {
+        let service = self.service(id);
+        if let Phase::Starting {
+            step: Step::Readying { until, .. },
+            ..
+        } = service.phase
+        {
+            if service.config.ready == Ready::Healthy && service.is_well() {
+                return self.finish_readying(id, now);
+            }
+            if until <= now {
+                let bound = human_duration(service.config.ready_timeout);
+                let missing = self.what_makes_it_ready(id);
+                let reason = format!("not ready after {bound}: {missing}");
+                return self.fail_hung(id, reason, now);
+            }
+        }
+        if let Some((watchdog, deadline)) = self.service(id).watchdog()
+            && deadline <= now
+        {
+            let reason = format!("no WATCHDOG=1 for {}", human_duration(watchdog.period));
+            self.fail_hung(id, reason, now);
+        }
+    }
+
+    fn fail_hung(&mut self, id: ServiceId, reason: String, now: Moment) {
+        let restarts = false;
+        self.fail_alive(id, Failure { reason, restarts }, now);
+    }
+
+    /// What a service that runs and is not ready is waited for.
+    pub(super) fn what_makes_it_ready(&self, id: ServiceId) -> String {
+        let service = self.service(id);
+        match &service.config.ready {
+            Ready::Started => String::new(),
+            Ready::Healthy => {
+                let check = service.check.as_ref().zip(service.config.health.as_ref());
+                let words = check.and_then(|(check, config)| check.words(config));
+                words.unwrap_or_else(|| "not healthy yet".into())
+            }
+            Ready::Notify => "waiting for READY=1".into(),
+            Ready::Fd(fd) => format!("waiting for a newline on descriptor {fd}"),
+            Ready::Log(text) => format!("waiting for {text:?} in its output"),
+        }
+    }
+}
