@@ -56,7 +56,8 @@ impl Answer {
     /// When it cannot become an answer any more.
     pub fn take(&mut self, bytes: &[u8]) -> Result<Option<u16>, Bad> {
         let room = MAX_HEAD.saturating_sub(self.bytes.len());
-        self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.bytes
+            .extend_from_slice(&bytes[..bytes.len().min(room)]);
         loop {
             let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
             let mut head = httparse::Response::new(&mut fields);
@@ -94,16 +95,25 @@ mod tests {
     fn the_status_is_known_when_the_head_is_whole() {
         let take = |text: &str| Answer::default().take(text.as_bytes());
         assert_eq!(take("HTTP/1.1 200 OK\r\n\r\nbody"), Ok(Some(200)));
-        assert_eq!(take("HTTP/1.0 503 Service Unavailable\r\nA: b\r\n\r\n"), Ok(Some(503)));
+        assert_eq!(
+            take("HTTP/1.0 503 Service Unavailable\r\nA: b\r\n\r\n"),
+            Ok(Some(503))
+        );
         assert_eq!(take("HTTP/1.1 204\r\n\r\n"), Ok(Some(204)));
         assert_eq!(take("HTTP/1.1 200 OK\r\nA: b\r\n"), Ok(None));
-        assert_eq!(take("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 No\r\n\r\n"), Ok(Some(404)));
+        assert_eq!(
+            take("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 No\r\n\r\n"),
+            Ok(Some(404))
+        );
         assert_eq!(take("HTTP/1.1 100 Continue\r\n\r\n"), Ok(None));
         assert_eq!(take("-ERR unknown command\r\n"), Err(Bad::NotHttp));
         assert_eq!(take("SSH-2.0-OpenSSH\r\n"), Err(Bad::NotHttp));
         let endless = format!("HTTP/1.1 200 OK\r\nA: {}", "x".repeat(2 * MAX_HEAD));
         assert_eq!(take(&endless), Err(Bad::TooLong));
-        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(MAX_FIELDS + 1));
+        let many = format!(
+            "HTTP/1.1 200 OK\r\n{}\r\n",
+            "A: b\r\n".repeat(MAX_FIELDS + 1)
+        );
         assert_eq!(take(&many), Err(Bad::TooLong));
     }
 

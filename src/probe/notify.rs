@@ -30,7 +30,9 @@ fn word(key: &str, value: &str) -> Option<Word> {
         ("WATCHDOG", "trigger") => Some(Word::Trouble),
         ("WATCHDOG_USEC", text) => {
             let period = Duration::from_micros(text.parse().ok()?);
-            Some(Word::AliveWithin(Some(period).filter(|period| !period.is_zero())))
+            Some(Word::AliveWithin(
+                Some(period).filter(|period| !period.is_zero()),
+            ))
         }
         ("MAINPID", text) => {
             let pid = text.parse().ok().filter(|pid| *pid > 1)?;
@@ -62,7 +64,9 @@ mod tests {
             ]
         );
         assert_eq!(
-            words(b"WATCHDOG=1\nWATCHDOG=trigger\nWATCHDOG_USEC=1500000\nWATCHDOG_USEC=0\nSTOPPING=1"),
+            words(
+                b"WATCHDOG=1\nWATCHDOG=trigger\nWATCHDOG_USEC=1500000\nWATCHDOG_USEC=0\nSTOPPING=1"
+            ),
             [
                 Word::Alive,
                 Word::Trouble,

@@ -88,7 +88,10 @@ impl Reactor {
             exit_code: error.exit_code(),
         })?;
         if let Some(post) = sign.post {
-            let uid = config.user.as_ref().map_or_else(launch::own_uid, |user| user.uid);
+            let uid = config
+                .user
+                .as_ref()
+                .map_or_else(launch::own_uid, |user| user.uid);
             let added = self.signs.add(job, (pid, uid), post, self.poll.registry());
             if let Err(error) = added {
                 let name = &config.name;

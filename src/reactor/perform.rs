@@ -154,7 +154,9 @@ impl Reactor {
                 reason,
             } => match (from, to) {
                 (Health::Starting, Health::Healthy) if !self.debug => return,
-                (_, Health::Unhealthy) => format!("{}: unhealthy: {reason}", self.name_of(*service)),
+                (_, Health::Unhealthy) => {
+                    format!("{}: unhealthy: {reason}", self.name_of(*service))
+                }
                 _ => format!("{}: {}", self.name_of(*service), to.name()),
             },
             Notice::PostScriptFailed { service, reason } => {

@@ -101,7 +101,9 @@ impl Probes {
         };
         let token = Source::Probe(slot).token();
         let begun = match &health.probe {
-            Probe::Exec(_) => command(service, registry, token).map(|(kind, pid)| (kind, Some(pid))),
+            Probe::Exec(_) => {
+                command(service, registry, token).map(|(kind, pid)| (kind, Some(pid)))
+            }
             Probe::Http { addresses, .. } | Probe::Tcp { addresses } => {
                 let rest = addresses.iter().copied().collect();
                 connect_next(rest, registry, token).map(|kind| (kind, None))
@@ -331,7 +333,9 @@ impl Attempt {
         };
         match &self.health.probe {
             Probe::Http { expected, .. }
-                if expected.iter().any(|(low, high)| (low..=high).contains(&&status)) =>
+                if expected
+                    .iter()
+                    .any(|(low, high)| (low..=high).contains(&&status)) =>
             {
                 Ok(true)
             }

@@ -99,7 +99,9 @@ impl Signs {
     pub fn on_ready(&mut self, slot: Slot) {
         let key = slot.index as usize;
         let known = self.slab.get(key);
-        if known.is_some_and(|sign| sign.generation == slot.generation) && !self.again.contains(&key) {
+        if known.is_some_and(|sign| sign.generation == slot.generation)
+            && !self.again.contains(&key)
+        {
             self.again.push_back(key);
         }
     }
@@ -113,7 +115,12 @@ impl Signs {
     /// What a program said before it ended; nothing more is heard of it.
     pub fn last_words(&mut self, job: JobId) -> Vec<Heard> {
         let of_job = |(_, sign): &(usize, &Sign)| sign.job == job;
-        let keys: Vec<usize> = self.slab.iter().filter(of_job).map(|(key, _)| key).collect();
+        let keys: Vec<usize> = self
+            .slab
+            .iter()
+            .filter(of_job)
+            .map(|(key, _)| key)
+            .collect();
         let heard = keys.iter().map(|key| self.hear(*key)).collect();
         for key in keys {
             self.again.retain(|other| *other != key);
@@ -160,7 +167,9 @@ impl Sign {
             match sender {
                 Some(sender) if belongs(sender, self.leader, self.uid) => {
                     let words = notify::words(&buffer[..count]);
-                    heard.words.extend(words.into_iter().map(|word| (self.job, word)));
+                    heard
+                        .words
+                        .extend(words.into_iter().map(|word| (self.job, word)));
                 }
                 _ if self.complained => {}
                 sender => {

@@ -11,8 +11,8 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use mio::unix::SourceFd;
 use memchr::memmem::Finder;
+use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use slab::Slab;
 

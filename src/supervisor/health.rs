@@ -80,14 +80,22 @@ impl Check {
         Some(match self.standing {
             Standing::Starting => format!("not healthy yet: {reason}"),
             Standing::Healthy { .. } => {
-                format!("check failed ({} of {}): {reason}", self.failures, config.retries)
+                format!(
+                    "check failed ({} of {}): {reason}",
+                    self.failures, config.retries
+                )
             }
             Standing::Unhealthy => format!("unhealthy: {reason}"),
         })
     }
 
     /// Takes a result in; the pause before the next check.
-    fn note(&mut self, result: Result<(), String>, config: &model::Health, now: Moment) -> Duration {
+    fn note(
+        &mut self,
+        result: Result<(), String>,
+        config: &model::Health,
+        now: Moment,
+    ) -> Duration {
         let Err(reason) = result else {
             self.reason = None;
             self.failures = 0;

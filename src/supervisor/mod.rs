@@ -310,7 +310,10 @@ impl Supervisor {
         let check = service.check.as_ref().and_then(health::Check::due);
         let watchdog = service.watchdog().map(|(_, deadline)| deadline);
         let others = [check, watchdog, service.post.deadline()];
-        by_phase.into_iter().chain(others.into_iter().flatten()).min()
+        by_phase
+            .into_iter()
+            .chain(others.into_iter().flatten())
+            .min()
     }
 
     fn new_job(&mut self) -> JobId {

@@ -20,10 +20,10 @@ impl Supervisor {
     /// The program was executed; RUNNING it is at once, or when it is ready.
     pub(super) fn begin_readying(&mut self, id: ServiceId, job: JobId, pid: Pid, now: Moment) {
         let service = self.service_mut(id);
-        service.said.watchdog = service.config.watchdog.map(|period| Watchdog {
-            period,
-            last: now,
-        });
+        service.said.watchdog = service
+            .config
+            .watchdog
+            .map(|period| Watchdog { period, last: now });
         if service.config.ready == Ready::Started {
             return self.set_running(id, job, pid, now);
         }

@@ -82,14 +82,7 @@ impl Supervisor {
         self.set_failed(id, reason, 1, None, now);
     }
 
-    fn fail_with(
-        &mut self,
-        id: ServiceId,
-        mut reason: String,
-        code: u8,
-        next: Next,
-        now: Moment,
-    ) {
+    fn fail_with(&mut self, id: ServiceId, mut reason: String, code: u8, next: Next, now: Moment) {
         let restart_at = match next {
             Next::Nothing => None,
             Next::Attempt(at) => Some(at),

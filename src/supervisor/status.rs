@@ -218,7 +218,10 @@ impl Supervisor {
         let check = service.check.as_ref().zip(service.config.health.as_ref());
         let ails = check.and_then(|(check, config)| check.words(config));
         let says = service.said.status.clone();
-        let stops = service.said.stopping.then(|| "stopping by itself".to_owned());
+        let stops = service
+            .said
+            .stopping
+            .then(|| "stopping by itself".to_owned());
         ails.or(says).or(stops).unwrap_or_default()
     }
 

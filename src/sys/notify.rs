@@ -157,16 +157,42 @@ mod tests {
 
     #[test]
     fn only_who_comes_from_the_service_is_believed() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
         let pid = Pid(child.id() as i32);
         let own = Pid(std::process::id() as i32);
         let sender = Sender { pid, uid: 1000 };
         assert!(belongs(sender, pid, 1000));
         assert!(belongs(sender, own, 1000), "a child");
         assert!(belongs(Sender { pid, uid: 0 }, own, 1000), "root");
-        assert!(!belongs(Sender { pid, uid: 1001 }, own, 1000), "another user");
-        assert!(!belongs(Sender { pid: own, uid: 1000 }, pid, 1000), "a stranger");
-        assert!(!belongs(Sender { pid: Pid(0), uid: 0 }, pid, 0), "another namespace");
+        assert!(
+            !belongs(Sender { pid, uid: 1001 }, own, 1000),
+            "another user"
+        );
+        assert!(
+            !belongs(
+                Sender {
+                    pid: own,
+                    uid: 1000
+                },
+                pid,
+                1000
+            ),
+            "a stranger"
+        );
+        assert!(
+            !belongs(
+                Sender {
+                    pid: Pid(0),
+                    uid: 0
+                },
+                pid,
+                0
+            ),
+            "another namespace"
+        );
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(belongs(sender, own, 1000), "gone already");

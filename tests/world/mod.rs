@@ -98,7 +98,8 @@ impl World {
                 }
                 Action::EndCheck { job } => {
                     let name = self.checks.remove(&job);
-                    self.log.push(format!("end of the check of {}", name.unwrap()));
+                    self.log
+                        .push(format!("end of the check of {}", name.unwrap()));
                 }
                 Action::SignalStrays(signal) => {
                     self.log.push(format!("strays {signal}"));
@@ -127,8 +128,11 @@ impl World {
                 }) => {
                     let name = self.name(service);
                     let (from, to) = (from.name(), to.name());
-                    self.log
-                        .push(format!("{name} {from}->{to} {reason}").trim_end().to_owned());
+                    self.log.push(
+                        format!("{name} {from}->{to} {reason}")
+                            .trim_end()
+                            .to_owned(),
+                    );
                 }
                 Action::Notice(Notice::PostScriptFailed { service, reason }) => {
                     self.log.push(format!(
@@ -190,7 +194,8 @@ impl World {
 
     /// What a service says of itself.
     pub fn says(&mut self, name: &str, word: Word) {
-        let of_name = |(_, (of, role)): &(&JobId, &(String, Role))| of == name && *role == Role::Main;
+        let of_name =
+            |(_, (of, role)): &(&JobId, &(String, Role))| of == name && *role == Role::Main;
         let job = *self.alive.iter().find(of_name).unwrap().0;
         self.tell(Event::Said { job, word });
     }

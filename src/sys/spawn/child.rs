@@ -93,7 +93,9 @@ unsafe fn set_ready_fd(errand: &Errand<'_>) -> i64 {
     unsafe {
         match errand.program.ready_fd {
             None => 0,
-            Some((from, to)) if from == to => libc::syscall(libc::SYS_fcntl, to, libc::F_SETFD, ZERO),
+            Some((from, to)) if from == to => {
+                libc::syscall(libc::SYS_fcntl, to, libc::F_SETFD, ZERO)
+            }
             Some((from, to)) => duplicate(from, to),
         }
     }
