@@ -47,6 +47,7 @@ fn shell(script: &str) -> Program {
         stdio: Stdio::Inherit,
         session: Session::New,
         script_fd: None,
+        ready_fd: None,
     }
 }
 
