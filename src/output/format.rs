@@ -159,6 +159,7 @@ impl Layout {
         match self.format {
             LogFormat::Json => self.write_json(piece, out),
             LogFormat::Plain => {
+                let start = out.len();
                 out.extend_from_slice(&self.head);
                 if !piece.starts_line
                     && !self.prefix.is_empty()
@@ -166,8 +167,13 @@ impl Layout {
                 {
                     *last = b'+';
                 }
-                self.write_text(piece, out);
-                out.push(b'\n');
+                let is_shown = self.write_text(piece, out);
+                if is_shown || piece.ends_line {
+                    out.push(b'\n');
+                } else {
+                    // A pause in which there is nothing to be seen yet.
+                    out.truncate(start);
+                }
             }
         }
     }
@@ -198,21 +204,24 @@ impl Layout {
         &self.head
     }
 
+    /// Gives back whether there is anything to be seen.
     #[inline]
-    fn write_text(&self, piece: Piece<'_>, out: &mut Vec<u8>) {
+    fn write_text(&self, piece: Piece<'_>, out: &mut Vec<u8>) -> bool {
         let start = out.len();
         out.extend_from_slice(piece.head);
         out.extend_from_slice(piece.tail);
         if !self.escapes {
-            return;
+            return true;
         }
+        let mut is_shown = true;
         if self.screen {
             let text = out.split_off(start);
-            screen::write(&text, out);
+            is_shown = screen::write(&text, out);
         }
         if leaves_attributes(&out[start..]) {
             out.extend_from_slice(RESET);
         }
+        is_shown
     }
 
     fn write_json(&self, piece: Piece<'_>, out: &mut Vec<u8>) {
@@ -284,11 +293,29 @@ fn leaves_attributes(line: &[u8]) -> bool {
     let last = memrchr_iter(ESCAPE, line).find_map(|at| {
         let rest = line[at + 1..].strip_prefix(b"[")?;
         let end = rest.iter().position(|byte| (0x40..=0x7e).contains(byte))?;
-        (rest[end] == b'm').then_some(&rest[..end])
+        // With a private sign in front it is about something else.
+        let is_private = matches!(rest[0], b'<'..=b'?');
+        (rest[end] == b'm' && !is_private).then_some(&rest[..end])
     });
-    last.is_some_and(|parameters| {
-        !matches!(parameters, b"" | b"0" | b"00") && !parameters.ends_with(b";0")
-    })
+    last.is_some_and(turns_on)
+}
+
+/// Whether anything is on after an SGR sequence with these parameters. In `38;5;0` the 0 is a colour.
+fn turns_on(parameters: &[u8]) -> bool {
+    let mut on = false;
+    let mut rest = parameters.split(|byte| *byte == b';');
+    while let Some(parameter) = rest.next() {
+        on = parameter.iter().any(|byte| *byte != b'0');
+        if let b"38" | b"48" | b"58" = parameter {
+            let colour = match rest.next() {
+                Some(b"5") => 1,
+                Some(b"2") => 3,
+                _ => 0,
+            };
+            rest.by_ref().take(colour).for_each(drop);
+        }
+    }
+    on
 }
 
 #[cfg(test)]

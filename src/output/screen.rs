@@ -1,17 +1,30 @@
 //! A line for a terminal: colours stay, and whatever else would steer the terminal goes. What a service
 //! draws over - a progress bar that goes back to the start of its line - is shown as it looks last.
 
-/// Adds `line` to `out` as a terminal may see it: text, tabs and SGR sequences (ECMA-48).
-pub fn write(line: &[u8], out: &mut Vec<u8>) {
+use std::ops::Range;
+
+/// Of a character in UTF-8.
+const MAX_CHARACTER_BYTES: usize = 4;
+
+/// Adds `line` to `out` as a terminal may see it: text, tabs and SGR sequences (ECMA-48). Gives back whether there
+/// is any text.
+pub fn write(line: &[u8], out: &mut Vec<u8>) -> bool {
     let start = out.len();
-    // Where the cursor went back to the start of the line: what stands before goes as soon as more text
-    // comes. Colours in between are kept.
-    let mut overwritten = None;
+    let mut shown = Shown {
+        start,
+        colours: start..start,
+        text_before: start,
+        out,
+        overwritten: None,
+        back: 0,
+        text_bytes: 0,
+    };
     let mut rest = line;
     while let Some((&first, after)) = rest.split_first() {
         let (token, length) = match first {
             0x1b => escape(rest),
             b'\r' => (Token::LineStart, 1),
+            0x08 => (Token::Back, 1),
             b'\t' | 0x20..=0x7e => (Token::Text, 1),
             0xc2 if after
                 .first()
@@ -22,19 +35,10 @@ pub fn write(line: &[u8], out: &mut Vec<u8>) {
             0x80.. => (Token::Text, 1),
             0x00..0x20 | 0x7f => (Token::Nothing, 1),
         };
-        match token {
-            Token::Text => {
-                if let Some(end) = overwritten.take() {
-                    out.drain(start..end);
-                }
-                out.extend_from_slice(&rest[..length]);
-            }
-            Token::Attributes => out.extend_from_slice(&rest[..length]),
-            Token::LineStart => overwritten = overwritten.or(Some(out.len())),
-            Token::Nothing => {}
-        }
+        shown.take(token, &rest[..length]);
         rest = &rest[length..];
     }
+    shown.text_bytes > 0
 }
 
 enum Token {
@@ -42,10 +46,117 @@ enum Token {
     Text,
     /// A colour or the like.
     Attributes,
-    /// The cursor goes back to the start of the line, or the line is cleared.
+    /// The cursor goes back to the start of the line.
     LineStart,
+    /// The cursor goes back by a character.
+    Back,
+    /// The line is erased.
+    Erase,
+    /// What is right of the cursor is erased.
+    EraseRest,
     /// Not for this terminal.
     Nothing,
+}
+
+/// A line as it looks so far.
+struct Shown<'a> {
+    out: &'a mut Vec<u8>,
+    /// Where the line begins.
+    start: usize,
+    /// Where the cursor went back to the start of the line: what stands before goes as soon as more text
+    /// comes. Colours in between are kept.
+    overwritten: Option<usize>,
+    /// By how many characters the cursor went back: they go as soon as more text comes.
+    back: usize,
+    /// The last colours that stand together. Behind them is nothing but text.
+    colours: Range<usize>,
+    /// From here up to them is nothing but text either. A backspace goes no further back.
+    text_before: usize,
+    text_bytes: usize,
+}
+
+impl Shown<'_> {
+    fn take(&mut self, token: Token, bytes: &[u8]) {
+        match token {
+            Token::Text => self.add_text(bytes),
+            Token::Attributes => self.add_colours(bytes),
+            Token::LineStart => {
+                self.overwritten = self.overwritten.or(Some(self.out.len()));
+            }
+            Token::Back => self.back += 1,
+            Token::Erase => {
+                self.overwritten = self.overwritten.or(Some(self.out.len()));
+                self.clear();
+            }
+            Token::EraseRest => self.clear(),
+            Token::Nothing => {}
+        }
+    }
+
+    /// What the cursor went back over goes.
+    fn clear(&mut self) {
+        let back = std::mem::take(&mut self.back);
+        if let Some(end) = self.overwritten.take() {
+            self.out.drain(self.start..end);
+            self.colours = self.start..self.out.len();
+            self.text_before = self.start;
+            self.text_bytes = 0;
+            return;
+        }
+        for _ in 0..back {
+            if !self.remove_last_character() {
+                return;
+            }
+        }
+    }
+
+    fn add_text(&mut self, bytes: &[u8]) {
+        self.clear();
+        // Where something between the two was left out, they would now make a control character (C1).
+        let makes_control = bytes[0] & 0xe0 == 0x80 && self.out[self.start..].ends_with(b"\xc2");
+        if !makes_control {
+            self.out.extend_from_slice(bytes);
+            self.text_bytes += bytes.len();
+        }
+    }
+
+    fn add_colours(&mut self, bytes: &[u8]) {
+        if self.colours.end < self.out.len() {
+            self.text_before = self.colours.end;
+            self.colours.start = self.out.len();
+        }
+        self.out.extend_from_slice(bytes);
+        self.colours.end = self.out.len();
+    }
+
+    /// Removes the last character, and not the colours behind it; false when there is none.
+    fn remove_last_character(&mut self) -> bool {
+        let is_behind = self.colours.end < self.out.len();
+        let (first, end) = match is_behind {
+            true => (self.colours.end, self.out.len()),
+            false => (self.text_before, self.colours.start),
+        };
+        let text = &self.out[first..end];
+        let is_continuation = |byte: &&u8| (0x80..=0xbf).contains(*byte);
+        let bytes = text.iter().rev().take(MAX_CHARACTER_BYTES - 1);
+        let length = text
+            .len()
+            .min(bytes.take_while(is_continuation).count() + 1);
+        self.out.drain(end - length..end);
+        self.text_bytes -= length;
+        if !is_behind {
+            self.colours = self.colours.start - length..self.colours.end - length;
+        }
+        length > 0
+    }
+}
+
+/// Whether these are the parameters of colours and other attributes (SGR); with a private sign in front the
+/// sequence asks for something else, such as other codes for keys.
+fn are_attributes(parameters: &[u8]) -> bool {
+    parameters
+        .iter()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b';' | b':'))
 }
 
 /// What an escape sequence means, and how long it is; one that is cut off reaches to the end.
@@ -68,9 +179,11 @@ fn control_sequence(bytes: &[u8]) -> (Token, usize) {
     };
     let (parameters, length) = (&body[..end], end + 3);
     match (body[end], parameters) {
-        (b'm', _) => (Token::Attributes, length),
-        // To the first column; the whole line erased.
-        (b'G', b"" | b"0" | b"1") | (b'K', b"2") => (Token::LineStart, length),
+        (b'm', _) if are_attributes(parameters) => (Token::Attributes, length),
+        // To the first column.
+        (b'G', b"" | b"0" | b"1") => (Token::LineStart, length),
+        (b'K', b"2") => (Token::Erase, length),
+        (b'K' | b'J', b"" | b"0") => (Token::EraseRest, length),
         (0x40..=0x7e, _) => (Token::Nothing, length),
         // A byte that does not belong there ends the sequence, and is looked at by itself.
         _ => (Token::Nothing, length - 1),
@@ -119,12 +232,14 @@ mod tests {
             ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "link"),
             ("\x1bP1$r0m\x1b\\x", "x"),
             ("\x1b(Bcharset\x1b=\x1bc", "charset"),
-            ("bell\x07 back\x08 null\0", "bell back null"),
+            ("bell\x07 null\0", "bell null"),
             ("c1\u{9b}31mx", "c131mx"),
             ("cut \x1b[3", "cut "),
             ("cut \x1b", "cut "),
             ("cut \x1b]0;x", "cut "),
             ("\x1b[1Aup", "up"),
+            // Other codes for keys, as vim asks for; only the last letter is that of a colour.
+            ("\x1b[>4;2mvim\x1b[?4m", "vim"),
         ] {
             assert_eq!(shown(line), expected, "{line:?}");
         }
@@ -139,19 +254,84 @@ mod tests {
             ("dos line\r", "dos line"),
             ("old\x1b[2K\x1b[1Gnew", "new"),
             ("old\r\x1b[32mnew\x1b[0m", "\x1b[32mnew\x1b[0m"),
+            ("old\x1b[1G\x1b[0K", ""),
+            ("old\x1b[1G\x1b[J\x1b[32mnew", "\x1b[32mnew"),
+            ("kept\x1b[K\x1b[0K to its end\x1b[K", "kept to its end"),
+            ("gone\x1b[2K", ""),
         ] {
             assert_eq!(shown(line), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_backspace_goes_back_over_a_character() {
+        for (line, expected) in [
+            ("wait -\x08 \x08\\\x08 \x08done", "wait done"),
+            ("50%\x08\x08\x0860%", "60%"),
+            ("50%\x08", "50%"),
+            ("50%\x08\x08\x08\x1b[K", ""),
+            ("b\x08bo\x08ol\x08ld", "bold"),
+            ("wait ä\x08ö\x08⠼\x08ok", "wait ok"),
+            ("\x08\x08start", "start"),
+            ("x\x08\x08\x08y", "y"),
+            (
+                "at \x1b[36m|\x1b[39m\x08\x1b[36m/\x1b[39m",
+                "at \x1b[36m\x1b[39m\x1b[36m/\x1b[39m",
+            ),
+            ("12m\x08\x083s", "13s"),
+            ("old\x08\rnew", "new"),
+            // Not into colours that text stands before, whatever they look like.
+            ("a\x1b[31mb\x1b[32m\x08\x08\x08c", "a\x1b[31m\x1b[32mc"),
+            (
+                "a\x1b[1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1m\x08b",
+                "\x1b[1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1mb",
+            ),
+        ] {
+            assert_eq!(shown(line), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_joins_no_bytes_to_a_control_character() {
+        for between in ["\x07", "\x1b[K", "\x1b]0;t\x07", "x\x08"] {
+            let line = [b"\xc2", between.as_bytes(), b"\x9b31m"].concat();
+            let mut out = Vec::new();
+            super::write(&line, &mut out);
+            assert_eq!(out, b"\xc231m", "{between:?}");
+        }
+    }
+
+    #[test]
+    fn a_backspace_over_half_a_character_takes_nothing_of_a_colour() {
+        let mut out = Vec::new();
+        super::write(b"\x1b[m\x80\x08x", &mut out);
+        assert_eq!(out, b"\x1b[mx");
+    }
+
+    #[test]
+    fn it_is_known_whether_there_is_text() {
+        for (line, expected) in [
+            ("x", true),
+            (" ", true),
+            ("", false),
+            ("\x1b[32m\x1b[?25h\r", false),
+            ("x\r\x1b[K\x1b[0m", false),
+            ("x\x08\x1b[K", false),
+            ("x\r", true),
+        ] {
+            assert_eq!(super::write(line.as_bytes(), &mut Vec::new()), expected);
         }
     }
 
     proptest! {
         #[test]
         fn nothing_but_text_and_colours_comes_out(bytes in proptest::collection::vec(prop_oneof![
-            3 => any::<u8>(), 2 => Just(0x1b), 2 => Just(b'['), 1 => Just(b'm'), 1 => Just(b'\r'), 1 => 0x30..0x3bu8
+            3 => any::<u8>(), 2 => Just(0x1b), 2 => Just(b'['), 1 => Just(b'm'), 1 => Just(0x08), 1 => Just(b'\r'), 1 => 0x30..0x3bu8
         ], 0..200)) {
             let mut out = Vec::new();
             super::write(&bytes, &mut out);
             prop_assert!(out.len() <= bytes.len());
+            prop_assert!(!out.windows(2).any(|pair| pair[0] == 0xc2 && (0x80..=0x9f).contains(&pair[1])));
             let mut rest = &out[..];
             while let Some((first, after)) = rest.split_first() {
                 rest = after;

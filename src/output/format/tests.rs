@@ -81,6 +81,12 @@ fn a_colour_that_is_left_on_ends_with_its_line() {
         ("\x1b[31mred\x1b[K", "\x1b[31mred\x1b[K\x1b[0m"),
         ("\x1b[31mred\x1b[m\x1b[K", "\x1b[31mred\x1b[m\x1b[K"),
         ("no colour \x1b[2J", "no colour \x1b[2J"),
+        // These zeros are colours.
+        ("\x1b[38;5;0mblack", "\x1b[38;5;0mblack\x1b[0m"),
+        ("\x1b[1;48;2;0;0;0mblack", "\x1b[1;48;2;0;0;0mblack\x1b[0m"),
+        ("\x1b[38;5;1;0mnone", "\x1b[38;5;1;0mnone"),
+        ("\x1b[39;49;00mnone", "\x1b[39;49;00mnone"),
+        ("\x1b[31mred\x1b[>4;0m", "\x1b[31mred\x1b[>4;0m\x1b[0m"),
     ] {
         let text = written(
             plain(Timestamps::None, false),
@@ -96,6 +102,19 @@ fn bytes_pass_as_they_are_where_no_terminal_is_steered() {
     assert!(text.starts_with("[web] 10%\r20%\x1b[2K\x1b[0m\n"));
     let text = written(plain(Timestamps::None, true), b"10%\r20%\n");
     assert!(text.starts_with("[web] 20%\n"));
+}
+
+#[test]
+fn a_pause_with_nothing_to_be_seen_is_no_line_of_a_terminal() {
+    for (bytes, expected) in [
+        ("\x1b[?25h", "[web]+rest\n"),
+        ("\x1b[?25h\n", "[web] \n[web] rest\n"),
+    ] {
+        assert_eq!(
+            written(plain(Timestamps::None, true), bytes.as_bytes()),
+            expected
+        );
+    }
 }
 
 #[test]
