@@ -244,7 +244,13 @@ fn prefixer(config: &Config, options: &Options) -> Prefixer {
         .map(|service| service.name.len())
         .max()
         .unwrap_or(0);
-    Prefixer::new(width, wants_color(options.color, &std::io::stdout()))
+    let stdout = std::io::stdout();
+    let prefixer = Prefixer::new(width, wants_color(options.color, &stdout));
+    // Who wants no colour does not want a terminal that services may steer.
+    match stdout.is_terminal() {
+        true => prefixer.on_screen(),
+        false => prefixer,
+    }
 }
 
 /// Colour where a person looks (https://no-color.org), or where it was asked for.

@@ -11,12 +11,25 @@ const PALETTE: [&str; 10] = [
 pub struct Prefixer {
     width: usize,
     color: bool,
+    screen: bool,
 }
 
 impl Prefixer {
     /// Names are padded to `width` characters.
     pub fn new(width: usize, color: bool) -> Prefixer {
-        Prefixer { width, color }
+        Prefixer {
+            width,
+            color,
+            screen: color,
+        }
+    }
+
+    /// For lines that go to a terminal, coloured or not.
+    pub fn on_screen(self) -> Prefixer {
+        Prefixer {
+            screen: true,
+            ..self
+        }
     }
 
     /// What stands before a service's lines, the space included.
@@ -34,8 +47,8 @@ impl Prefixer {
     }
 
     /// Whether the lines go to a terminal, or are to look as if they did.
-    pub fn has_color(&self) -> bool {
-        self.color
+    pub fn is_for_screen(&self) -> bool {
+        self.screen
     }
 }
 

@@ -219,7 +219,7 @@ impl Reactor {
         let prefix = self.prefixer.prefix(&config.name);
         let stdout = log
             .stdout
-            .then(|| layout(prefix, self.prefixer.has_color()));
+            .then(|| layout(prefix, self.prefixer.is_for_screen()));
         let file = has_file.then(|| FileText::new(layout(String::new(), false), log.format));
         let limit = usize::try_from(log.buffer).unwrap_or(usize::MAX);
         Sink::new(stdout, log.overflow, file, Recent::new(limit))
