@@ -24,6 +24,7 @@ pub struct Launch<'a> {
     shell_first: Option<String>,
     as_pid_one: bool,
     stalled: bool,
+    terminal: Option<(u16, u16)>,
     stdin: Stdio,
 }
 
@@ -39,6 +40,7 @@ impl<'a> Launch<'a> {
             shell_first: None,
             as_pid_one: false,
             stalled: false,
+            terminal: None,
             stdin: Stdio::null(),
         }
     }
@@ -85,6 +87,13 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// On a terminal of this size, as a person starts it: it reads from there and writes to it, and is told
+    /// when the size changes.
+    pub fn on_terminal(mut self, columns: u16, rows: u16) -> Self {
+        self.terminal = Some((columns, rows));
+        self
+    }
+
     /// With something on its standard input.
     pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
         self.stdin = stdin.into();
@@ -102,6 +111,9 @@ impl<'a> Launch<'a> {
             words.push("unshare".into());
             words.extend(user.iter().map(OsString::from));
             words.extend(["--pid", "--fork", "--mount-proc", "--kill-child"].map(OsString::from));
+        }
+        if self.terminal.is_some() {
+            words.extend(["setsid", "--ctty"].map(OsString::from));
         }
         if let Some(commands) = &self.shell_first {
             words.extend(["sh", "-c"].map(OsString::from));
@@ -126,25 +138,39 @@ impl<'a> Launch<'a> {
 
     fn spawn(self) -> Daemon {
         let words = self.command_line();
-        let mut child = Command::new(&words[0])
+        let mut command = Command::new(&words[0]);
+        command
             .args(&words[1..])
-            .envs(self.env)
             .env_remove("GO_OVERLAY_CONFIG")
             .env_remove("NO_COLOR")
+            .envs(self.env)
             .stdin(self.stdin)
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = child.stdout.take().unwrap();
+            .stderr(Stdio::piped());
+        let terminal = self.terminal.map(|(columns, rows)| {
+            let (ours, theirs) = super::terminal::open(columns, rows);
+            command
+                .stdin(theirs.try_clone().unwrap())
+                .stdout(theirs)
+                .env("TERM", "xterm-256color");
+            ours
+        });
+        let mut child = command.spawn().unwrap();
+        // It holds the daemon's end of the terminal, whose end is to be seen.
+        drop(command);
+        let stdout = match &terminal {
+            Some(ours) => ours.try_clone().unwrap(),
+            None => OwnedFd::from(child.stdout.take().unwrap()),
+        };
         let (out, unread) = match self.stalled {
-            true => (Lines::default(), Some(OwnedFd::from(stdout))),
-            false => (Lines::gather(stdout), None),
+            true => (Lines::default(), Some(stdout)),
+            false => (Lines::gather(std::fs::File::from(stdout)), None),
         };
         Daemon {
             err: Lines::gather(child.stderr.take().unwrap()),
             out,
             unread,
+            terminal,
             socket: self.stage.socket(),
             as_pid_one: self.as_pid_one,
             child,
@@ -197,6 +223,7 @@ pub struct Daemon {
     /// Its control socket.
     pub socket: PathBuf,
     unread: Option<OwnedFd>,
+    terminal: Option<OwnedFd>,
     as_pid_one: bool,
     child: Child,
     ended: Option<ExitStatus>,
@@ -237,6 +264,11 @@ impl Daemon {
     /// The output of a daemon that was started `stalled`, for a test that reads it in its own way.
     pub fn take_output(&mut self) -> std::fs::File {
         std::fs::File::from(self.unread.take().unwrap())
+    }
+
+    /// Gives another size to the terminal that it was started on, as pulling at a window does.
+    pub fn resize_terminal(&self, columns: u16, rows: u16) {
+        super::terminal::resize(self.terminal.as_ref().unwrap(), columns, rows);
     }
 
     /// One request on the control socket.

@@ -12,6 +12,7 @@ mod lines;
 mod net;
 mod processes;
 mod stage;
+mod terminal;
 mod toml;
 
 pub use client::{Row, ask, cli, connect};
@@ -20,6 +21,7 @@ pub use lines::{Lines, payload, pieces};
 pub use net::{free_port, http, wait_for_http, wait_for_port};
 pub use processes::{Snapshot, children, descendants, is_alive, status_field, zombies};
 pub use stage::{Stage, python, quoted};
+pub use terminal::Screen;
 pub use toml::{service, shell, sleeper, talker};
 
 use std::time::{Duration, Instant};
