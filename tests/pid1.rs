@@ -445,3 +445,32 @@ fn it_runs_in_an_empty_image() {
     daemon.shut_down();
     daemon.out.wait_for("down", PATIENCE);
 }
+
+#[test]
+fn a_rust_program_runs_where_there_is_no_dev() {
+    need_namespace!();
+    need_root!();
+    let stage = Stage::new();
+    std::fs::copy(support::PROGRAM, stage.path("go-overlay")).unwrap();
+    // Rust's start-up opens /dev/null for each closed standard descriptor, and aborts where it cannot.
+    let config = service("piped", "/go-overlay", &["version"], "tty = false")
+        + &service("default", "/go-overlay", &["version"], "stdin = \"null\"");
+    let mut daemon = Launch::on(&stage)
+        .config(config)
+        .shell_first(&format!(
+            "exec chroot {} /go-overlay --no-install --config /services.toml \
+             --socket /control/go-overlay.sock",
+            stage.at("")
+        ))
+        .pid_one()
+        .start();
+    for name in ["piped", "default"] {
+        let row = daemon.wait_state(name, "STOPPED");
+        assert_eq!(row.detail(), "completed", "{}", daemon.said());
+    }
+    daemon.shut_down();
+    let version = format!("go-overlay {}", env!("CARGO_PKG_VERSION"));
+    for name in ["piped", "default"] {
+        assert_eq!(payload(&daemon.out.all(), name), [version.as_str()]);
+    }
+}
