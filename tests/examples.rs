@@ -55,6 +55,10 @@ fn on_stage(text: &str, stage: &Stage) -> String {
         "app/package.json",
         r#"{"name": "app", "version": "1.0.0", "scripts": {"dev": "node server.js"}}"#,
     );
+    stage.file(
+        "app/worker.sh",
+        "echo working on \"$2\"; exec sleep infinity\n",
+    );
     let uvicorn = support::python().map(|python| python.with_file_name("uvicorn"));
     let uvicorn = uvicorn.unwrap_or_else(|| "uvicorn".into());
     text.replace("/srv/app", &stage.at("app")).replace(
