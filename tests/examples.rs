@@ -67,6 +67,26 @@ fn on_stage(text: &str, stage: &Stage) -> String {
     )
 }
 
+/// What a page says that a configuration becomes is the example that runs.
+#[test]
+fn every_page_of_migration_shows_its_example() {
+    let mut pages = 0;
+    for file in examples() {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        let Some(from) = name.strip_prefix("from-") else {
+            continue;
+        };
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+        let page = std::fs::read_to_string(docs.join(format!("MIGRATION-{from}.md"))).unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let (_, services) = text.split_once("\n\n").unwrap();
+        let shown = format!("```toml\n{services}```\n");
+        assert!(page.contains(&shown), "{name}: the page shows another one");
+        pages += 1;
+    }
+    assert_eq!(pages, 3);
+}
+
 #[test]
 fn every_example_runs() {
     let examples = examples();
