@@ -3,6 +3,7 @@
 mod arguments;
 mod commands;
 mod completions;
+mod events;
 mod help;
 mod logs;
 mod offline;
@@ -113,6 +114,14 @@ fn ask(client: &Client, command: Command) -> i32 {
                 follow: logs.follow,
             };
             client.logs(&request, logs.json, logs.timestamps)
+        }
+        Command::Events(events) => {
+            let request = Request::Events {
+                services: events.services,
+                lines: events.lines,
+                follow: events.follow,
+            };
+            client.events(&request, events.json)
         }
         Command::Health(health) => client.show(&Request::Health {}, health.json, None),
         Command::Version(version) => client.version(version.json),

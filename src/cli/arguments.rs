@@ -41,6 +41,7 @@ pub(super) enum Command {
     List(List),
     Status(Status),
     Logs(Logs),
+    Events(Events),
     Start(Start),
     Stop(Stop),
     Restart(Restart),
@@ -95,6 +96,24 @@ pub(super) struct Logs {
     /// with the time of each line
     #[argh(switch)]
     pub timestamps: bool,
+    /// one JSON object a line
+    #[argh(switch)]
+    pub json: bool,
+    /// names
+    #[argh(positional)]
+    pub services: Vec<String>,
+}
+
+/// what has happened to services
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "events")]
+pub(super) struct Events {
+    /// go on with what comes
+    #[argh(switch)]
+    pub follow: bool,
+    /// the last N events
+    #[argh(option)]
+    pub lines: Option<u64>,
     /// one JSON object a line
     #[argh(switch)]
     pub json: bool,

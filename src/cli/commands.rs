@@ -110,7 +110,7 @@ pub(super) const GROUPS: [(&str, &[Spec]); 3] = [
     ("Without a daemon", &OFFLINE),
 ];
 
-const LOOK: [Spec; 5] = [
+const LOOK: [Spec; 6] = [
     Spec {
         name: "list",
         words: "",
@@ -154,6 +154,18 @@ const LOOK: [Spec; 5] = [
             "go-overlay logs -n 20 web",
             "go-overlay logs -f --since 5m --grep error",
         ],
+    },
+    Spec {
+        name: "events",
+        words: "[SERVICE…]",
+        about: "what has happened to services, and why",
+        flags: &[
+            switch("--follow", "go on with what comes (-f)"),
+            option("--lines", Value::Text, "N", "the last N events (-n)"),
+            switch("--json", "one JSON object a line"),
+        ],
+        takes: Some(Value::Service),
+        examples: &["go-overlay events -n 20 web", "go-overlay events -f --json"],
     },
     Spec {
         name: "health",

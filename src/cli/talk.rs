@@ -59,7 +59,7 @@ impl Client {
             Response::Service(detail) => render::service(detail, style),
             Response::Outcome { services, .. } => render::outcomes(services, style),
             Response::Health { healthy, reasons } => render::health(*healthy, reasons, style),
-            Response::Logs { .. } | Response::End {} => String::new(),
+            Response::Logs { .. } | Response::Events {} | Response::End {} => String::new(),
             Response::Done { message } => format!("{}\n", render::plain(message)),
             Response::Version { version, pid, .. } => {
                 format!("daemon {}, pid {pid}\n", render::plain(version))

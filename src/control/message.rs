@@ -33,6 +33,19 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "is_false")]
         follow: bool,
     },
+    /// What has happened, and with `follow` what comes: [`Response::Events`], then an [`EventRecord`] a
+    /// line, then [`Response::End`].
+    Events {
+        /// Names; none: every service.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        services: Vec<String>,
+        /// The last events; absent: all that are remembered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lines: Option<u64>,
+        /// Go on when everything that is remembered was told.
+        #[serde(default, skip_serializing_if = "is_false")]
+        follow: bool,
+    },
     /// Bring services up, and what they depend on.
     Start(Selection),
     /// Take services down.
@@ -133,7 +146,9 @@ pub enum Response {
         /// The services' names, in the order of the file.
         services: Vec<String>,
     },
-    /// The end of `logs` without `follow`.
+    /// To `events`: they follow.
+    Events {},
+    /// The end of `logs` or `events` without `follow`.
     End {},
     /// To `health`.
     Health {
@@ -391,6 +406,46 @@ pub struct LogLine {
     /// So many lines are missing here.
     #[serde(default)]
     pub dropped: Option<u64>,
+}
+
+/// Something that happened: a line of `events`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// When: RFC 3339, in UTC, with nanoseconds.
+    pub time: String,
+    /// What kind of thing.
+    pub event: EventKind,
+    /// To whom; absent when it is about the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The state or health before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The state or health after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Why, in plain words; may be empty.
+    pub detail: String,
+}
+
+/// The kinds of event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// A service changed its state.
+    State,
+    /// A service's health changed.
+    Health,
+    /// A service is started again.
+    Restart,
+    /// A post-script failed.
+    PostScript,
+    /// The configuration was read again.
+    Reload,
+    /// The shutdown began, or became a kill.
+    Shutdown,
+    /// The reader was too slow: events are missing here.
+    Missed,
 }
 
 /// What became of one service.

@@ -10,6 +10,7 @@ use mio::net::UnixStream;
 use mio::{Interest, Registry};
 use slab::Slab;
 
+use super::events;
 use super::token::{Slot, Source};
 use crate::base::{ClientId, Moment};
 use crate::control::frame::{self, LineBuffer};
@@ -41,13 +42,22 @@ struct Client {
     written: usize,
     /// A request went to the supervisor and its answer is not here yet.
     waiting: bool,
-    /// What it reads of the services' output: its answer goes on until that is over.
-    feed: Option<Feed>,
+    /// What it reads: its answer goes on until that is over.
+    feed: Option<Reading>,
     /// It sent its last byte; it may still want its answer.
     ended: bool,
     /// To be closed once the output is written.
     closing: bool,
     idle_since: Moment,
+}
+
+/// An answer of many lines.
+#[derive(Debug)]
+pub(super) enum Reading {
+    /// Of the services' output.
+    Logs(Feed),
+    /// Of what has happened.
+    Events(events::Reader),
 }
 
 /// What a client's readiness led to.
@@ -169,7 +179,7 @@ impl Clients {
     }
 
     /// Begins a client's answer, which goes on as a feed.
-    pub fn begin_feed(&mut self, id: ClientId, opening: &Response, feed: Feed, now: Moment) {
+    pub fn begin_feed(&mut self, id: ClientId, opening: &Response, feed: Reading, now: Moment) {
         self.reply(id, opening, now);
         if let Some(&key) = self.by_id.get(&id) {
             let client = &mut self.slab[key];
@@ -179,7 +189,7 @@ impl Clients {
     }
 
     /// Lets `read` add to what a client is sent. When it gives back false the answer is over.
-    pub fn feed(&mut self, id: ClientId, read: impl FnOnce(&mut Feed, &mut Vec<u8>) -> bool) {
+    pub fn feed(&mut self, id: ClientId, read: impl FnOnce(&mut Reading, &mut Vec<u8>) -> bool) {
         let Some(&key) = self.by_id.get(&id) else {
             return;
         };
@@ -193,8 +203,9 @@ impl Clients {
     }
 
     /// Whether anyone reads the services' output.
-    pub fn has_feeds(&self) -> bool {
-        self.slab.iter().any(|(_, client)| client.feed.is_some())
+    pub fn reads_logs(&self) -> bool {
+        let reads = |client: &Client| matches!(client.feed, Some(Reading::Logs(_)));
+        self.slab.iter().any(|(_, client)| reads(client))
     }
 
     /// Everyone who has read all there was and takes more.

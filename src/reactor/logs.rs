@@ -1,5 +1,6 @@
-//! `logs`: a client reads the remembered output of services, and follows it.
+//! `logs` and `events`: a client reads what is remembered, and follows it.
 
+use super::clients::Reading;
 use super::{ANSWERS_A_TURN, Reactor};
 use crate::base::{ClientId, Moment, ServiceId};
 use crate::control::frame;
@@ -46,8 +47,29 @@ impl Reactor {
         });
         let feed = Feed::new(sources, filter, lines, follow);
         let services = chosen.into_iter().map(|(_, name)| name).collect();
+        self.clients.begin_feed(
+            client,
+            &Response::Logs { services },
+            Reading::Logs(feed),
+            now,
+        );
+        self.answered.push_back(client);
+        Ok(())
+    }
+
+    /// Begins the answer to `events`.
+    pub(super) fn begin_events(
+        &mut self,
+        client: ClientId,
+        services: Vec<String>,
+        last: Option<u64>,
+        follow: bool,
+        now: Moment,
+    ) -> Result<(), Response> {
+        self.services_of_logs(&services)?;
+        let reader = Reading::Events(self.journal.reader(services, last, follow));
         self.clients
-            .begin_feed(client, &Response::Logs { services }, feed, now);
+            .begin_feed(client, &Response::Events {}, reader, now);
         self.answered.push_back(client);
         Ok(())
     }
@@ -73,7 +95,21 @@ impl Reactor {
     /// Puts the next portion before a client that has read the one before.
     pub(super) fn feed(&mut self, client: ClientId) {
         let (streams, answered) = (&self.streams, &mut self.answered);
-        self.clients.feed(client, |feed, out| {
+        let journal = &self.journal;
+        self.clients.feed(client, |reading, out| {
+            let feed = match reading {
+                Reading::Logs(feed) => feed,
+                Reading::Events(reader) => {
+                    let goes_on = journal.read(reader, PORTION_BYTES, out);
+                    if !goes_on {
+                        out.extend(frame::encode(&Response::End {}));
+                    }
+                    if !out.is_empty() {
+                        answered.push_back(client);
+                    }
+                    return goes_on;
+                }
+            };
             for _ in 0..RECORDS_A_TURN {
                 if out.len() >= PORTION_BYTES {
                     break;
@@ -96,10 +132,14 @@ impl Reactor {
 
     /// Something came: those who follow look at it.
     pub(super) fn feed_followers(&mut self) {
-        if self.answered.len() > ANSWERS_A_TURN || !self.streams.take_news() {
+        if self.answered.len() > ANSWERS_A_TURN {
             return;
         }
-        if !self.clients.has_feeds() {
+        let (lines, events) = (self.streams.take_news(), self.journal.take_news());
+        if !lines && !events {
+            return;
+        }
+        if lines && !self.clients.reads_logs() {
             self.streams.count_lines(false);
         }
         for client in self.clients.hungry() {

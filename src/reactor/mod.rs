@@ -7,6 +7,7 @@
 mod children;
 mod clients;
 mod console;
+mod events;
 mod launch;
 mod logs;
 mod perform;
@@ -36,6 +37,7 @@ use crate::sys::timer::TimerFd;
 use children::Children;
 use clients::Clients;
 use console::Console;
+use events::Journal;
 use probes::Probes;
 use signs::Signs;
 use streams::{Outside, Streams};
@@ -83,6 +85,7 @@ pub struct Reactor {
     streams: Streams,
     probes: Probes,
     signs: Signs,
+    journal: Journal,
     prefixer: Prefixer,
     stdout: Console,
     stderr: Console,
@@ -133,6 +136,7 @@ impl Reactor {
             streams: Streams::new(clock::now()),
             probes: Probes::default(),
             signs: Signs::default(),
+            journal: Journal::default(),
             prefixer: setup.prefixer,
             stdout: Console::new(OutputEnd::new(1), Source::Stdout),
             stderr: Console::new(OutputEnd::new(2), Source::Stderr),

@@ -1,11 +1,12 @@
 //! What the supervisor decided, done: one function an action.
 
 use super::Reactor;
+use super::events::Happened;
 use super::probes::{Begun, Verdict};
 use super::signs::Heard;
 use crate::base::{ClientId, JobId, Moment, ServiceId, Signal};
 use crate::config::model::Service;
-use crate::control::message::{Health, Response, State};
+use crate::control::message::{EventKind, Health, Response, State};
 use crate::output::file_text::FileText;
 use crate::output::format::Layout;
 use crate::output::recent::Recent;
@@ -31,7 +32,7 @@ impl Reactor {
                 }
                 Action::SignalStrays(signal) => self.signal_strays(signal, now),
                 Action::Reply { client, response } => self.reply(client, &response, now),
-                Action::Notice(notice) => self.notice(&notice),
+                Action::Notice(notice) => self.notice(notice),
                 Action::Exit(code) => self.exit = Some(code),
             }
         }
@@ -128,49 +129,83 @@ impl Reactor {
         self.answered.push_back(client);
     }
 
-    fn notice(&mut self, notice: &Notice) {
-        let text = match notice {
+    /// Into the journal, and what everybody wants to know onto standard error too.
+    fn notice(&mut self, notice: Notice) {
+        let (happened, message) = self.in_words(notice);
+        self.messages.extend(message);
+        self.journal.add(happened);
+    }
+
+    fn in_words(&self, notice: Notice) -> (Happened, Option<String>) {
+        let about = |service: Option<String>, event: EventKind, detail: String| Happened {
+            service,
+            event,
+            from: None,
+            to: None,
+            detail,
+        };
+        match notice {
             Notice::Changed {
                 service,
                 from,
                 to,
                 detail,
             } => {
+                let name = self.name_of(service);
                 let quiet = matches!(to, State::Pending | State::Starting | State::Stopping);
-                if quiet && !self.debug {
-                    return;
-                }
-                let brackets = if detail.is_empty() {
-                    String::new()
-                } else {
-                    format!(" ({detail})")
+                let told = !quiet || self.debug;
+                let message = told.then(|| match detail.as_str() {
+                    "" => format!("{name}: {from} -> {to}"),
+                    detail => format!("{name}: {from} -> {to} ({detail})"),
+                });
+                let happened = Happened {
+                    from: Some(from.name()),
+                    to: Some(to.name()),
+                    ..about(Some(name), EventKind::State, detail)
                 };
-                format!("{}: {from} -> {to}{brackets}", self.name_of(*service))
+                (happened, message)
+            }
+            Notice::Restarts { service, why } => {
+                let name = self.name_of(service);
+                let message = self.debug.then(|| format!("{name}: restarts: {why}"));
+                (about(Some(name), EventKind::Restart, why), message)
             }
             Notice::Health {
                 service,
                 from,
                 to,
                 reason,
-            } => match (from, to) {
-                (Health::Starting, Health::Healthy) if !self.debug => return,
-                (_, Health::Unhealthy) => {
-                    format!("{}: unhealthy: {reason}", self.name_of(*service))
-                }
-                _ => format!("{}: {}", self.name_of(*service), to.name()),
-            },
+            } => {
+                let name = self.name_of(service);
+                let message = match (from, to) {
+                    (Health::Starting, Health::Healthy) if !self.debug => None,
+                    (_, Health::Unhealthy) => Some(format!("{name}: unhealthy: {reason}")),
+                    _ => Some(format!("{name}: {}", to.name())),
+                };
+                let happened = Happened {
+                    from: Some(from.name()),
+                    to: Some(to.name()),
+                    ..about(Some(name), EventKind::Health, reason)
+                };
+                (happened, message)
+            }
             Notice::PostScriptFailed { service, reason } => {
-                format!("{}: post-script failed: {reason}", self.name_of(*service))
+                let name = self.name_of(service);
+                let message = format!("{name}: post-script failed: {reason}");
+                let happened = about(Some(name), EventKind::PostScript, reason);
+                (happened, Some(message))
             }
             Notice::ShuttingDown { reason, within } => {
-                format!(
-                    "shutting down within {}: {reason}",
-                    crate::base::human_duration(*within)
-                )
+                let within = crate::base::human_duration(within);
+                let message = format!("shutting down within {within}: {reason}");
+                (about(None, EventKind::Shutdown, reason), Some(message))
             }
-            Notice::KillingAll { reason } => format!("killing everything: {reason}"),
-        };
-        self.messages.push(text);
+            Notice::KillingAll { reason } => {
+                let message = format!("killing everything: {reason}");
+                let happened = about(None, EventKind::Shutdown, message.clone());
+                (happened, Some(message))
+            }
+        }
     }
 
     pub(super) fn name_of(&self, service: ServiceId) -> String {

@@ -83,6 +83,14 @@ impl Reactor {
                 Ok(()) => return,
                 Err(refusal) => refusal,
             },
+            Request::Events {
+                services,
+                lines,
+                follow,
+            } => match self.begin_events(client, services, lines, follow, now) {
+                Ok(()) => return,
+                Err(refusal) => refusal,
+            },
             Request::Wait { .. } => return self.tell(Event::Request { client, request }, now),
             Request::Start(_)
             | Request::Stop(_)

@@ -1,8 +1,10 @@
 //! Text for people: pure functions from an answer and a style to text.
 
+mod event;
 mod status;
 mod table;
 
+pub use event::event;
 pub use status::{health, outcomes, service, system};
 pub use table::list;
 

@@ -180,6 +180,13 @@ pub enum Notice {
         /// In a few words.
         detail: String,
     },
+    /// A service is started again.
+    Restarts {
+        /// Which.
+        service: ServiceId,
+        /// Why: `exit 1 (attempt 2)`, `asked for`.
+        why: String,
+    },
     /// A service's health changed.
     Health {
         /// Which.

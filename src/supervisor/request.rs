@@ -49,6 +49,7 @@ impl Supervisor {
             Request::List {}
             | Request::Status { .. }
             | Request::Logs { .. }
+            | Request::Events { .. }
             | Request::Health {}
             | Request::Version {} => Err(Refusal {
                 code: ErrorCode::BadRequest,

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::Supervisor;
+use super::event::{Action, Notice};
 use super::jitter::nanos;
 use super::service::{Failure, Phase, StopReason};
 use crate::base::{ExitStatus, Moment, ServiceId, human_duration};
@@ -180,9 +181,28 @@ impl Supervisor {
         let passed = self.deadlines.iter().take_while(|(at, _)| *at <= now);
         let due: Vec<ServiceId> = passed.map(|(_, id)| *id).filter(is_due).collect();
         for &id in &due {
+            let why = self.why_it_restarts(id);
+            self.tell_restart(id, why);
             self.begin_pending(id, now);
         }
         !due.is_empty()
+    }
+
+    fn why_it_restarts(&self, id: ServiceId) -> String {
+        let service = self.service(id);
+        let end = match &service.phase {
+            Phase::Failed { reason, .. } => reason.as_str(),
+            _ => "completed",
+        };
+        match service.attempts {
+            0 => end.to_owned(),
+            attempt => format!("{end} (attempt {attempt})"),
+        }
+    }
+
+    pub(super) fn tell_restart(&mut self, id: ServiceId, why: String) {
+        self.actions
+            .push_back(Action::Notice(Notice::Restarts { service: id, why }));
     }
 
     /// Makes an end final that a restart would have followed. It was told to stay down, so it has not

@@ -180,7 +180,10 @@ impl Supervisor {
         now: Moment,
     ) {
         match after {
-            AfterStop::Restart if !self.life.is_down() => self.begin_pending(id, now),
+            AfterStop::Restart if !self.life.is_down() => {
+                self.tell_restart(id, "asked for".into());
+                self.begin_pending(id, now);
+            }
             AfterStop::Fail(failure) if !self.life.is_down() => {
                 self.fail_as_found(id, &failure, now);
             }

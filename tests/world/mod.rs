@@ -120,6 +120,10 @@ impl World {
                             .to_owned(),
                     );
                 }
+                Action::Notice(Notice::Restarts { service, why }) => {
+                    let name = self.name(service);
+                    self.log.push(format!("{name} restarts: {why}"));
+                }
                 Action::Notice(Notice::Health {
                     service,
                     from,
