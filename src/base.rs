@@ -6,9 +6,24 @@
 use std::fmt;
 use std::time::Duration;
 
-/// A service's slot in the supervisor's slab; stable while the service is in the configuration.
+/// A service's place in the supervisor's slab; the same while the service is in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServiceId(pub u32);
+pub struct ServiceId(u32);
+
+/// So many services a table can hold; what is left of the number is the generation's.
+const INDEX_BITS: u32 = 20;
+
+impl ServiceId {
+    /// A slot, and the number of its tenant, so that a service which left is not taken for the next one.
+    pub fn new(index: u32, generation: u32) -> ServiceId {
+        ServiceId((generation << INDEX_BITS) | (index & ((1 << INDEX_BITS) - 1)))
+    }
+
+    /// The slot.
+    pub fn index(self) -> usize {
+        (self.0 & ((1 << INDEX_BITS) - 1)) as usize
+    }
+}
 
 /// One child process the supervisor asked for: a main process or a script. Never used twice, so a
 /// process id that the kernel hands out again cannot be mistaken for the earlier child.

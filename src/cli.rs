@@ -171,6 +171,12 @@ fn ask(client: &Client, command: Command) -> i32 {
             };
             client.show(&request, wait.json, Some(&waiting))
         }
+        Command::Reload(reload) => {
+            let request = Request::Reload {
+                dry_run: reload.dry_run,
+            };
+            client.show(&request, reload.json, Some("reloading"))
+        }
         Command::Shutdown(shutdown) => {
             let request = Request::Shutdown {
                 exit_code: shutdown.exit_code,

@@ -47,6 +47,7 @@ pub(super) enum Command {
     Restart(Restart),
     Signal(SignalArgs),
     Wait(Wait),
+    Reload(Reload),
     Health(Health),
     Shutdown(Shutdown),
     Check(Check),
@@ -216,6 +217,18 @@ pub(super) struct Wait {
     /// a service's name
     #[argh(positional)]
     pub service: String,
+}
+
+/// read the configuration again and go over to it
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "reload")]
+pub(super) struct Reload {
+    /// only print what would be done
+    #[argh(switch)]
+    pub dry_run: bool,
+    /// as JSON
+    #[argh(switch)]
+    pub json: bool,
 }
 
 /// exit 0 when every enabled service is up (for HEALTHCHECK)

@@ -197,7 +197,7 @@ const LOOK: [Spec; 6] = [
     },
 ];
 
-const CHANGE: [Spec; 5] = [
+const CHANGE: [Spec; 6] = [
     Spec {
         name: "start",
         words: "SERVICE…",
@@ -241,6 +241,14 @@ const CHANGE: [Spec; 5] = [
         flags: &[],
         takes: Some(Value::Service),
         examples: &["go-overlay signal nginx HUP"],
+    },
+    Spec {
+        name: "reload",
+        words: "",
+        about: "read the configuration again and go over to it",
+        flags: &[switch("--dry-run", "only print what would be done"), JSON],
+        takes: None,
+        examples: &["go-overlay reload --dry-run", "go-overlay reload"],
     },
     Spec {
         name: "shutdown",

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::{FAILED, NO_DAEMON, complain, print, wrong_usage};
+use super::{FAILED, NO_DAEMON, USAGE, complain, print, wrong_usage};
 use crate::client::{self, ClientError};
-use crate::control::message::{Request, Response, Selection};
+use crate::control::message::{ErrorCode, Request, Response, Selection};
 use crate::daemon;
 use crate::render::{self, ColorChoice, Style};
 
@@ -49,6 +49,11 @@ impl Client {
             width: crate::sys::pty::width_of_stdout(),
         };
         let text = match response {
+            Response::Error {
+                code: ErrorCode::BadConfig,
+                message,
+                ..
+            } => return bad_config(message),
             Response::Error { message, hint, .. } => return refused(message, hint.as_deref()),
             Response::List { services } if json => as_json(services),
             Response::System(status) if json => as_json(status),
@@ -60,6 +65,7 @@ impl Client {
             Response::Outcome { services, .. } => render::outcomes(services, style),
             Response::Health { healthy, reasons } => render::health(*healthy, reasons, style),
             Response::Logs { .. } | Response::Events {} | Response::End {} => String::new(),
+            Response::Reload { applied, plan } => render::reload(*applied, plan, style),
             Response::Done { message } => format!("{}\n", render::plain(message)),
             Response::Version { version, pid, .. } => {
                 format!("daemon {}, pid {pid}\n", render::plain(version))
@@ -91,6 +97,14 @@ pub(super) fn refused(message: &str, hint: Option<&str>) -> i32 {
     let hint = hint.map_or(String::new(), |hint| format!("  = help: {hint}\n"));
     complain(&format!("error: {}\n{hint}", render::plain(message)));
     FAILED
+}
+
+/// The report on a configuration is of several lines, which are the daemon's own.
+fn bad_config(message: &str) -> i32 {
+    let lines = message.lines().map(render::plain);
+    let text: Vec<String> = lines.collect();
+    complain(&format!("error: {}\n", text.join("\n")));
+    USAGE
 }
 
 pub(super) fn no_answer(error: &ClientError) -> i32 {

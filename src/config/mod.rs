@@ -3,6 +3,7 @@
 //! Pure: the file's text comes in, and what the file system, the user database and PATH know is asked
 //! through [`Facts`]. Never opens a file itself, never starts anything.
 
+pub mod change;
 mod diagnostic;
 mod endpoint;
 mod graph;

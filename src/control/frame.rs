@@ -56,9 +56,9 @@ impl LineBuffer {
 }
 
 /// The requests' names on the wire, for suggestions.
-const COMMANDS: [&str; 12] = [
-    "list", "status", "logs", "events", "start", "stop", "restart", "signal", "wait", "health",
-    "shutdown", "version",
+const COMMANDS: [&str; 13] = [
+    "list", "status", "logs", "events", "start", "stop", "restart", "signal", "wait", "reload",
+    "health", "shutdown", "version",
 ];
 
 /// How alike two words are (0 to 1) when one may be meant by the other.

@@ -70,6 +70,12 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout_ms: Option<u64>,
     },
+    /// Read the configuration again and go over to it.
+    Reload {
+        /// Only tell what would be done.
+        #[serde(default, skip_serializing_if = "is_false")]
+        dry_run: bool,
+    },
     /// Is everything that should be up, up?
     Health {},
     /// Stop everything and end the daemon. Answered before it begins.
@@ -157,6 +163,14 @@ pub enum Response {
         /// Why not, a line a service.
         reasons: Vec<String>,
     },
+    /// To `reload`.
+    Reload {
+        /// Whether it was done, or only asked about.
+        applied: bool,
+        /// What is done.
+        #[serde(flatten)]
+        plan: ReloadPlan,
+    },
     /// To `signal` and `shutdown`.
     Done {
         /// What was done, in words.
@@ -193,6 +207,8 @@ pub enum ErrorCode {
     BadRequest,
     /// No service of that name.
     UnknownService,
+    /// The configuration file has errors; nothing was changed.
+    BadConfig,
     /// The caller is neither root nor the daemon's user.
     NotAllowed,
     /// What was asked does not fit the present state.
@@ -406,6 +422,32 @@ pub struct LogLine {
     /// So many lines are missing here.
     #[serde(default)]
     pub dropped: Option<u64>,
+}
+
+/// What a reload does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadPlan {
+    /// New services, which are started if they are enabled.
+    pub added: Vec<String>,
+    /// Services that left the file: they are stopped and leave the table.
+    pub removed: Vec<String>,
+    /// Services that are started again, because their process has to know what changed.
+    pub restarted: Vec<ReloadChange>,
+    /// Services that go on as they are with other settings.
+    pub updated: Vec<ReloadChange>,
+    /// How many services are not touched.
+    pub unchanged: usize,
+    /// What changed outside the services: `timeouts`.
+    pub settings: Vec<String>,
+}
+
+/// What changed about one service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadChange {
+    /// The service's name.
+    pub name: String,
+    /// The keys that changed.
+    pub keys: Vec<String>,
 }
 
 /// Something that happened: a line of `events`.

@@ -26,6 +26,12 @@ impl FileText {
         }
     }
 
+    /// Takes over another way of writing.
+    pub fn refit(&mut self, new: FileText) {
+        self.layout = new.layout;
+        self.format = new.format;
+    }
+
     /// Whether the bytes of a service's only stream can be passed on as they are.
     pub fn is_bare(&self) -> bool {
         self.layout.is_bare()

@@ -90,6 +90,11 @@ impl Recent {
         }
     }
 
+    /// The most that is remembered, in bytes.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Another limit from now on.
     pub fn set_limit(&mut self, limit: usize) {
         self.limit = limit;

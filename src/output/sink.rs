@@ -67,6 +67,26 @@ impl Sink {
         }
     }
 
+    /// Takes over other settings; what is remembered and counted stays.
+    pub fn refit(&mut self, new: Sink) {
+        let Sink {
+            stdout,
+            overflow,
+            file,
+            recent,
+            dropped: _,
+            untold: _,
+        } = new;
+        self.stdout = stdout;
+        self.overflow = overflow;
+        self.recent.set_limit(recent.limit());
+        match (&mut self.file, file) {
+            // It may be in the middle of a line.
+            (Some(old), Some(new)) => old.refit(new),
+            (old, new) => *old = new,
+        }
+    }
+
     /// Whether the service has to wait while standard output has no room.
     pub fn waits(&self) -> bool {
         self.stdout.is_some() && self.overflow == Overflow::Block

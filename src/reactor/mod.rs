@@ -12,6 +12,7 @@ mod launch;
 mod logs;
 mod perform;
 mod probes;
+mod reload;
 mod serve;
 mod signs;
 mod streams;
@@ -251,12 +252,7 @@ impl Reactor {
                     let complaints = self.streams.reopen_log_files();
                     self.messages.extend(complaints);
                 }
-                Signal::HUP if self.config_path.is_some() => {
-                    self.messages.push(
-                        "cannot reload: this version does not support it; restart the container"
-                            .into(),
-                    );
-                }
+                Signal::HUP if self.config_path.is_some() => self.reload_by_signal(now),
                 Signal::WINCH => {
                     self.follow_window_size();
                     self.tell(Event::ForwardSignal(Signal::WINCH), now);

@@ -30,6 +30,7 @@ impl Reactor {
                     self.probes.end(job);
                     self.end_command(job);
                 }
+                Action::Forget { service } => self.streams.forget(service),
                 Action::SignalStrays(signal) => self.signal_strays(signal, now),
                 Action::Reply { client, response } => self.reply(client, &response, now),
                 Action::Notice(notice) => self.notice(notice),
@@ -210,7 +211,7 @@ impl Reactor {
 
     pub(super) fn name_of(&self, service: ServiceId) -> String {
         self.supervisor.config(service).map_or_else(
-            || format!("service {}", service.0),
+            || "a service that was removed".to_owned(),
             |config| config.name.clone(),
         )
     }
@@ -241,12 +242,12 @@ impl Reactor {
             if !self.supervisor.is_main_program(id) {
                 let log_file = self.open_log_file(&config);
                 let sink = self.sink(&config, log_file.is_some());
-                self.streams.add_service(id, sink, log_file);
+                self.streams.add_service(id, &config, sink, log_file);
             }
         }
     }
 
-    fn sink(&self, config: &Service, has_file: bool) -> Sink {
+    pub(super) fn sink(&self, config: &Service, has_file: bool) -> Sink {
         let log = &config.log;
         let layout = |prefix: String, screen: bool| {
             Layout::new(log.format, log.timestamps, &config.name, prefix, screen)

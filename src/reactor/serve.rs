@@ -91,6 +91,14 @@ impl Reactor {
                 Ok(()) => return,
                 Err(refusal) => refusal,
             },
+            Request::Reload { .. } if !socket::may_change(peer) => not_allowed(peer),
+            Request::Reload { dry_run } => match self.reload(dry_run, now) {
+                Ok(plan) => Response::Reload {
+                    applied: !dry_run,
+                    plan,
+                },
+                Err(refusal) => refusal,
+            },
             Request::Wait { .. } => return self.tell(Event::Request { client, request }, now),
             Request::Start(_)
             | Request::Stop(_)

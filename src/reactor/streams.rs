@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use memchr::memmem::Finder;
@@ -18,7 +19,7 @@ use slab::Slab;
 
 use super::token::{Slot, Source};
 use crate::base::{JobId, Moment, ServiceId};
-use crate::config::model::TtySize;
+use crate::config::model::{Log, Service, TtySize};
 use crate::output::format::{Origin, Stamp, StreamKind};
 use crate::output::queue::{self, Queue};
 use crate::output::recent::{Mark, Recent};
@@ -114,6 +115,37 @@ impl Awaited {
 struct Outlet {
     sink: Sink,
     log_file: Option<LogFile>,
+    settings: FileSettings,
+}
+
+/// What a log file is opened with.
+#[derive(PartialEq, Eq)]
+struct FileSettings {
+    path: Option<PathBuf>,
+    owner: Option<(u32, u32)>,
+    rotation: Option<(u64, u32, bool)>,
+}
+
+impl FileSettings {
+    fn of(config: &Service) -> FileSettings {
+        let Log {
+            max_size,
+            keep,
+            compress,
+            ..
+        } = config.log;
+        FileSettings {
+            path: config.log_file.clone(),
+            owner: config.user.as_ref().map(|user| (user.uid, user.gid)),
+            rotation: max_size.map(|size| (size, keep, compress)),
+        }
+    }
+}
+
+impl Outlet {
+    fn file_is_that_of(&self, config: &Service) -> bool {
+        self.settings == FileSettings::of(config)
+    }
 }
 
 /// A stream that is to be watched.
@@ -160,8 +192,55 @@ impl Streams {
     }
 
     /// Makes the place for a service's output, before its first stream.
-    pub fn add_service(&mut self, service: ServiceId, sink: Sink, log_file: Option<LogFile>) {
-        self.outlets.insert(service, Outlet { sink, log_file });
+    pub fn add_service(
+        &mut self,
+        service: ServiceId,
+        config: &Service,
+        sink: Sink,
+        log_file: Option<LogFile>,
+    ) {
+        let settings = FileSettings::of(config);
+        let outlet = Outlet {
+            sink,
+            log_file,
+            settings,
+        };
+        self.outlets.insert(service, outlet);
+    }
+
+    /// Whether a service goes on with the log file it has.
+    pub fn keeps_file(&self, service: ServiceId, config: &Service) -> bool {
+        let outlet = self.outlets.get(&service);
+        outlet.is_some_and(|outlet| outlet.log_file.is_some() && outlet.file_is_that_of(config))
+    }
+
+    /// Other settings for a service's output, which goes on; a file that is the same stays open.
+    pub fn fit_service(
+        &mut self,
+        service: ServiceId,
+        config: &Service,
+        sink: Sink,
+        log_file: Option<LogFile>,
+    ) {
+        let Some(outlet) = self.outlets.get_mut(&service) else {
+            return self.add_service(service, config, sink, log_file);
+        };
+        outlet.sink.refit(sink);
+        if !outlet.file_is_that_of(config) {
+            outlet.log_file = log_file;
+            outlet.settings = FileSettings::of(config);
+            self.archiving.remove(&service);
+        }
+    }
+
+    /// Nothing of a service is needed any more.
+    pub fn forget(&mut self, service: ServiceId) {
+        for key in self.keys_of(service) {
+            self.remove(key);
+        }
+        self.owing.remove(&service);
+        self.archiving.remove(&service);
+        self.outlets.remove(&service);
     }
 
     /// The last output of a service.

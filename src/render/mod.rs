@@ -1,10 +1,12 @@
 //! Text for people: pure functions from an answer and a style to text.
 
 mod event;
+mod reload;
 mod status;
 mod table;
 
 pub use event::event;
+pub use reload::reload;
 pub use status::{health, outcomes, service, system};
 pub use table::list;
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::base::{ClientId, ExitStatus, JobId, Pid, ServiceId, Signal};
+use crate::config::model::Config;
 use crate::control::message::{Health, Request, Response, State};
 
 /// Something that happened. Each is handled to the end before the next one.
@@ -64,6 +65,8 @@ pub enum Event {
     ShutdownSignal(Signal),
     /// A signal to be passed to the main program.
     ForwardSignal(Signal),
+    /// Another configuration, checked as the first one was.
+    Reload(Box<Config>),
 }
 
 /// What a service says about itself (sd_notify(3), a newline on a descriptor, a text in its output).
@@ -150,6 +153,11 @@ pub enum Action {
     EndCheck {
         /// Which check.
         job: JobId,
+    },
+    /// A service has left the table: nothing of it is needed any more.
+    Forget {
+        /// Which.
+        service: ServiceId,
     },
     /// Send a signal to every process that is left; answer with `ChildrenGone` once there is none.
     SignalStrays(Signal),

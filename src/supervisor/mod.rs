@@ -13,6 +13,7 @@ mod graph;
 mod health;
 mod jitter;
 mod ready;
+mod reload;
 mod request;
 mod restart;
 mod service;
@@ -47,6 +48,11 @@ pub struct Deadline {
 pub struct Supervisor {
     /// Every service of the file, and the main program where there is one.
     services: Slab<Service>,
+    next_generation: u32,
+    /// They left the table; what is told of their end still has to be taken.
+    gone: Vec<ServiceId>,
+    /// Some service has left the configuration and not yet the table.
+    someone_leaves: bool,
     /// The order of the file; the main program is not in it.
     order: Vec<ServiceId>,
     main_program: Option<ServiceId>,
@@ -72,11 +78,13 @@ impl Supervisor {
     /// A supervisor in which nothing has been started. `main_program` runs when every enabled service
     /// is up, and its end is the end of everything.
     pub fn new(config: Config, main_program: Option<model::Service>, now: Moment) -> Supervisor {
-        let (services, order, main_program) = graph::build(config.services, main_program, now);
-        Supervisor {
-            services,
-            order,
-            main_program,
+        let mut supervisor = Supervisor {
+            services: Slab::with_capacity(config.services.len() + 1),
+            next_generation: 0,
+            gone: Vec::new(),
+            someone_leaves: false,
+            order: Vec::new(),
+            main_program: None,
             timeouts: config.timeouts,
             jobs: BTreeMap::new(),
             checks: BTreeMap::new(),
@@ -88,7 +96,14 @@ impl Supervisor {
             life: Life::Up,
             jitter: Jitter::new(0),
             started_at: now,
+        };
+        for service in config.services {
+            let id = supervisor.insert(service, now);
+            supervisor.order.push(id);
         }
+        supervisor.main_program = main_program.map(|service| supervisor.insert(service, now));
+        supervisor.draw_edges();
+        supervisor
     }
 
     /// With another seed for the jitter of restarts. The same seed and the same events give the same run.
@@ -104,6 +119,7 @@ impl Supervisor {
         if self.life.is_over() {
             return;
         }
+        self.free_places();
         match event {
             Event::Boot => self.boot(now),
             Event::Spawned { job, pid } => self.on_spawned(job, pid, now),
@@ -116,6 +132,7 @@ impl Supervisor {
             Event::ClientGone { client } => drop(self.waiters.remove(&client)),
             Event::ShutdownSignal(signal) => self.on_shutdown_signal(signal, now),
             Event::ForwardSignal(signal) => self.forward(signal),
+            Event::Reload(config) => self.reload(*config, now),
         }
         self.settle(now);
     }
@@ -125,6 +142,7 @@ impl Supervisor {
         if self.life.is_over() {
             return;
         }
+        self.free_places();
         let due: Vec<ServiceId> = self
             .deadlines
             .iter()
@@ -166,9 +184,7 @@ impl Supervisor {
 
     /// The configuration of a service; None for one that is not there any more.
     pub fn config(&self, id: ServiceId) -> Option<Rc<model::Service>> {
-        self.services
-            .get(id.0 as usize)
-            .map(|service| Rc::clone(&service.config))
+        self.get(id).map(|service| Rc::clone(&service.config))
     }
 
     /// Whether this is the main program, which has the container's own terminal.
@@ -189,12 +205,18 @@ impl Supervisor {
         }
     }
 
+    fn get(&self, id: ServiceId) -> Option<&Service> {
+        self.services
+            .get(id.index())
+            .filter(|service| service.id == id)
+    }
+
     fn service(&self, id: ServiceId) -> &Service {
-        &self.services[id.0 as usize]
+        &self.services[id.index()]
     }
 
     fn service_mut(&mut self, id: ServiceId) -> &mut Service {
-        &mut self.services[id.0 as usize]
+        &mut self.services[id.index()]
     }
 
     /// Looks at every queued service until nobody has anything to do, then at the whole. It ends:
@@ -209,7 +231,7 @@ impl Supervisor {
             self.advance_shutdown(now);
             if self.queue.is_empty() {
                 self.answer_waiters(now);
-                if !self.begin_due_restarts(now) {
+                if !self.drop_leaving(now) && !self.begin_due_restarts(now) {
                     break;
                 }
             }

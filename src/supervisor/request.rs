@@ -13,6 +13,8 @@ use crate::control::message::{ErrorCode, Outcome, Request, Response, Selection, 
 pub(super) struct Waiter {
     goal: Goal,
     targets: Vec<ServiceId>,
+    /// Of targets that left the table meanwhile.
+    left: Vec<Outcome>,
     pub deadline: Option<Moment>,
 }
 
@@ -49,6 +51,7 @@ impl Supervisor {
             Request::List {}
             | Request::Status { .. }
             | Request::Logs { .. }
+            | Request::Reload { .. }
             | Request::Events { .. }
             | Request::Health {}
             | Request::Version {} => Err(Refusal {
@@ -204,6 +207,7 @@ impl Supervisor {
             Waiter {
                 goal: Goal::Condition(until),
                 targets: vec![id],
+                left: Vec::new(),
                 deadline,
             },
         );
@@ -253,7 +257,10 @@ impl Supervisor {
         };
         match (selection.all, selection.services.is_empty()) {
             (true, true) => {
-                let wanted = |id: &ServiceId| !only_enabled || self.service(*id).config.enabled;
+                let wanted = |id: &ServiceId| {
+                    let service = self.service(*id);
+                    !service.leaving && (!only_enabled || service.config.enabled)
+                };
                 Ok(self.order.iter().copied().filter(wanted).collect())
             }
             (true, false) => Err(refuse(format!(
@@ -278,7 +285,7 @@ impl Supervisor {
         self.order
             .iter()
             .copied()
-            .find(|id| self.service(*id).config.name == name)
+            .find(|id| self.service(*id).config.name == name && !self.service(*id).leaving)
             .ok_or_else(|| {
                 let names = self
                     .order
@@ -372,6 +379,7 @@ impl Supervisor {
             Waiter {
                 goal,
                 targets,
+                left: Vec::new(),
                 deadline,
             },
         );
@@ -391,15 +399,41 @@ impl Supervisor {
                 continue;
             }
             let outcomes = waiter.targets.iter().zip(&settled);
-            let services = outcomes
-                .map(|(id, settled)| self.outcome(*id, *settled == Settled::Reached, now))
-                .collect();
-            let ok = settled.iter().all(|settled| *settled == Settled::Reached);
+            let outcomes =
+                outcomes.map(|(id, settled)| self.outcome(*id, *settled == Settled::Reached, now));
+            let services: Vec<Outcome> = waiter.left.iter().cloned().chain(outcomes).collect();
+            let ok = services.iter().all(|outcome| outcome.ok);
             answers.push((client, Response::Outcome { ok, services }));
         }
         for (client, response) in answers {
             self.waiters.remove(&client);
             self.reply(client, response);
+        }
+    }
+
+    /// A service leaves the table: those who wait for it get to know how it was then.
+    pub(super) fn forget_in_waiters(&mut self, id: ServiceId, now: Moment) {
+        let outcome = |ok| Outcome {
+            detail: "removed from the configuration".into(),
+            ..self.outcome(id, ok, now)
+        };
+        let (reached, missed) = (outcome(true), outcome(false));
+        for waiter in self.waiters.values_mut() {
+            let before = waiter.targets.len();
+            waiter.targets.retain(|target| *target != id);
+            if waiter.targets.len() < before {
+                let is_down = match waiter.goal {
+                    Goal::Down | Goal::Condition(WaitFor::Stopped) => true,
+                    Goal::Up
+                    | Goal::Condition(WaitFor::Running | WaitFor::Healthy | WaitFor::Completed) => {
+                        false
+                    }
+                };
+                waiter.left.push(match is_down {
+                    true => reached.clone(),
+                    false => missed.clone(),
+                });
+            }
         }
     }
 

@@ -46,7 +46,7 @@ impl Supervisor {
         let always = self.service(id).config.restart.policy == RestartPolicy::Always;
         let restart_at = match self.takes_up_a_restart(id) {
             true => Some(now),
-            false if always && !self.life.is_down() => {
+            false if always && !self.life.is_down() && !self.service(id).leaving => {
                 let delay = self.delay(id, 1);
                 Some(now.after(delay))
             }
@@ -80,7 +80,7 @@ impl Supervisor {
 
     /// A failure that is not the service's own, such as its dependency's. A restart would meet the same.
     pub(super) fn fail_for_good(&mut self, id: ServiceId, reason: String, now: Moment) {
-        self.set_failed(id, reason, 1, None, now);
+        self.set_failed(id, reason, 1, None, true, now);
     }
 
     fn fail_with(&mut self, id: ServiceId, mut reason: String, code: u8, next: Next, now: Moment) {
@@ -96,7 +96,7 @@ impl Supervisor {
                 None
             }
         };
-        self.set_failed(id, reason, code, restart_at, now);
+        self.set_failed(id, reason, code, restart_at, false, now);
     }
 
     fn set_failed(
@@ -105,6 +105,7 @@ impl Supervisor {
         reason: String,
         code: u8,
         restart_at: Option<Moment>,
+        by_dependency: bool,
         now: Moment,
     ) {
         self.cancel_post_script(id, now);
@@ -112,6 +113,7 @@ impl Supervisor {
             reason,
             code,
             restart_at,
+            by_dependency,
         };
         self.set_phase(id, phase, now);
         self.make_dependents_follow(id, now);
@@ -134,7 +136,8 @@ impl Supervisor {
             max_attempts,
             ..
         } = self.service(id).config.restart;
-        if (policy == RestartPolicy::No && !regardless) || self.life.is_down() {
+        let unwanted = self.life.is_down() || self.service(id).leaving;
+        if (policy == RestartPolicy::No && !regardless) || unwanted {
             return Next::Nothing;
         }
         let spent = self.attempts_spent(id, now);

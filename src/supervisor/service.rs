@@ -12,6 +12,8 @@ use super::health::Check;
 
 /// A slab entry.
 pub(super) struct Service {
+    /// Its own; a stale one has the same slot and another generation.
+    pub id: ServiceId,
     pub config: Rc<model::Service>,
     pub dependencies: Vec<Edge>,
     pub dependents: Vec<ServiceId>,
@@ -30,6 +32,11 @@ pub(super) struct Service {
     pub said: Said,
     /// `restart --with-dependents`: to be restarted as soon as its dependents are down.
     pub restart_pending: bool,
+    /// It is not in the configuration any more: it leaves the table once it is down.
+    pub leaving: bool,
+    /// It came with a reload that others leave with: it starts when they are gone, for it may be one of
+    /// them under another name.
+    pub after_leaving: bool,
     /// The entry in the supervisor's set of deadlines.
     pub deadline: Option<Moment>,
     /// Whether it is in the supervisor's queue.
@@ -86,6 +93,8 @@ pub(super) enum Phase {
         reason: String,
         code: u8,
         restart_at: Option<Moment>,
+        /// It failed because a dependency did.
+        by_dependency: bool,
     },
 }
 
@@ -169,15 +178,16 @@ impl Post {
 }
 
 impl Service {
-    pub fn new(config: model::Service, dependencies: Vec<Edge>, now: Moment) -> Service {
+    pub fn new(id: ServiceId, config: model::Service, now: Moment) -> Service {
         let reason = if config.enabled {
             StopReason::NotStarted
         } else {
             StopReason::Disabled
         };
         Service {
+            id,
             config: Rc::new(config),
-            dependencies,
+            dependencies: Vec::new(),
             dependents: Vec::new(),
             phase: Phase::Stopped(reason),
             post: Post::None,
@@ -188,6 +198,8 @@ impl Service {
             check: None,
             said: Said::default(),
             restart_pending: false,
+            leaving: false,
+            after_leaving: false,
             deadline: None,
             queued: false,
         }

@@ -243,8 +243,10 @@ impl Supervisor {
             reason,
             code,
             restart_at: None,
+            ..
         } = &service.phase
             && service.config.required
+            && !service.leaving
         {
             let code = ExitCode::Fixed(*code);
             let reason = format!("required service {} failed: {reason}", service.config.name);

@@ -60,8 +60,10 @@ impl Supervisor {
         if self.life.is_down() {
             return self.set_phase(id, Phase::Stopped(StopReason::Asked { killed: None }), now);
         }
+        let service = self.service(id);
+        let someone_leaves = service.after_leaving && self.someone_leaves;
         // A post-script of the run before is on its way out.
-        let mut ready = self.service(id).post.job().is_none();
+        let mut ready = service.post.job().is_none() && !someone_leaves;
         let mut problem = None;
         for edge in &self.service(id).dependencies {
             let name = &self.service(edge.on).config.name;
@@ -107,6 +109,7 @@ impl Supervisor {
     }
 
     fn begin_start(&mut self, id: ServiceId, now: Moment) {
+        self.service_mut(id).after_leaving = false;
         let pre_script = self.service(id).config.pre_script.is_some();
         let job = self.spawn(
             id,

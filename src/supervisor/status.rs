@@ -108,7 +108,7 @@ impl Supervisor {
         if self.life.is_down() {
             reasons.push("the daemon is shutting down".into());
         }
-        for id in &self.order {
+        for id in self.order.iter().filter(|id| !self.service(**id).leaving) {
             let service = self.service(*id);
             if let Some(why) = self.why_unwell(*id) {
                 reasons.push(format!("{}: {why}", service.config.name));
@@ -170,6 +170,7 @@ impl Supervisor {
     pub(super) fn detail(&self, id: ServiceId, now: Moment) -> String {
         let service = self.service(id);
         match &service.phase {
+            Phase::Running { .. } if service.leaving => "to be removed".into(),
             Phase::Pending { .. } => self.what_it_waits_for(id, now),
             Phase::Starting { step, .. } => match step {
                 Step::PreScript => "pre-script".into(),

@@ -191,7 +191,11 @@ impl Supervisor {
                 self.set_phase(id, Phase::Stopped(StopReason::Followed(name)), now);
             }
             AfterStop::Restart | AfterStop::Fail(_) | AfterStop::Stay => {
-                self.set_phase(id, Phase::Stopped(StopReason::Asked { killed }), now);
+                let reason = match self.service(id).config.enabled {
+                    true => StopReason::Asked { killed },
+                    false => StopReason::Disabled,
+                };
+                self.set_phase(id, Phase::Stopped(reason), now);
             }
         }
     }
@@ -200,7 +204,10 @@ impl Supervisor {
     /// in a `restart --with-dependents`.
     pub(super) fn advance_active(&mut self, id: ServiceId, now: Moment) {
         let service = self.service(id);
-        let after = match (self.life.is_down(), service.restart_pending) {
+        let after = match (
+            self.life.is_down() || service.leaving,
+            service.restart_pending,
+        ) {
             (true, _) => AfterStop::Stay,
             (false, true) => AfterStop::Restart,
             (false, false) => return,
@@ -210,6 +217,7 @@ impl Supervisor {
             dependent.is_active()
                 && (self.life.is_down()
                     || dependent.restart_pending
+                    || dependent.leaving
                     || matches!(dependent.phase, Phase::Stopping { .. }))
         };
         if !service.dependents.iter().any(in_the_way) {

@@ -101,6 +101,11 @@ impl World {
                     self.log
                         .push(format!("end of the check of {}", name.unwrap()));
                 }
+                Action::Forget { service } => {
+                    let name = self.name(service);
+                    assert!(!self.alive.values().any(|(alive, _)| *alive == name));
+                    self.log.push(format!("{name} is gone"));
+                }
                 Action::SignalStrays(signal) => {
                     self.log.push(format!("strays {signal}"));
                     if !self.strays {

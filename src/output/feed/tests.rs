@@ -44,13 +44,13 @@ impl World {
     fn feed(&self, filter: Filter, lines: Option<u64>, follow: bool) -> Feed {
         let services = self.recents.iter().enumerate();
         let services =
-            services.map(|(index, recent)| (ServiceId(index as u32), NAMES[index], recent));
+            services.map(|(index, recent)| (ServiceId::new(index as u32, 0), NAMES[index], recent));
         Feed::new(services, filter, lines, follow)
     }
 
     fn read(&self, feed: &mut Feed) -> Vec<String> {
         let mut out = Vec::new();
-        while feed.read(|id| self.recents.get(id.0 as usize), &mut out) {}
+        while feed.read(|id| self.recents.get(id.index()), &mut out) {}
         let text = String::from_utf8_lossy(&out).into_owned();
         let objects = text.lines().map(|line| {
             let value: serde_json::Value = serde_json::from_str(line).unwrap_or_default();

@@ -1,0 +1,117 @@
+//! Reload: the file is read and checked as at the start; only a good one changes anything.
+
+use std::path::Path;
+
+use super::Reactor;
+use super::events::Happened;
+use crate::base::{Moment, ServiceId};
+use crate::config::{self, Config};
+use crate::control::message::{ErrorCode, EventKind, ReloadPlan, Response};
+use crate::output::prefix::Prefixer;
+use crate::supervisor::event::Event;
+use crate::sys::facts::SystemFacts;
+
+impl Reactor {
+    /// `reload`, or SIGHUP.
+    ///
+    /// # Errors
+    /// The answer: why nothing was changed.
+    pub(super) fn reload(&mut self, dry_run: bool, now: Moment) -> Result<ReloadPlan, Response> {
+        let refuse = |code, message: String| Response::Error {
+            code,
+            message,
+            hint: None,
+        };
+        let Some(path) = &self.config_path else {
+            let why = "cannot reload: only a main program is supervised, and no file".to_owned();
+            return Err(refuse(ErrorCode::Conflict, why));
+        };
+        if self.supervisor.system_status(now).shutting_down {
+            let why = "cannot reload: the daemon is shutting down".to_owned();
+            return Err(refuse(ErrorCode::ShuttingDown, why));
+        }
+        let config = read(Path::new(path)).map_err(|why| {
+            let message = format!("cannot reload {path}: nothing was changed\n{why}");
+            refuse(ErrorCode::BadConfig, message)
+        })?;
+        let plan = self.supervisor.plan(&config);
+        if dry_run {
+            return Ok(plan);
+        }
+        let detail = in_words(&plan);
+        self.messages.push(format!("reloaded {path}: {detail}"));
+        self.journal.add(Happened {
+            service: None,
+            event: EventKind::Reload,
+            from: None,
+            to: None,
+            detail,
+        });
+        self.supervisor.handle(Event::Reload(config.into()), now);
+        // Before the first of them is started.
+        self.fit_sinks();
+        self.perform(now);
+        Ok(plan)
+    }
+
+    /// SIGHUP: nobody waits for an answer.
+    pub(super) fn reload_by_signal(&mut self, now: Moment) {
+        if let Err(Response::Error { message, .. }) = self.reload(false, now) {
+            self.messages.push(message);
+        }
+    }
+
+    /// Each service's place for its lines, as the file says now.
+    fn fit_sinks(&mut self) {
+        let ids: Vec<ServiceId> = self.supervisor.ids().collect();
+        let configs = ids.iter().filter_map(|id| self.supervisor.config(*id));
+        let width = configs.map(|config| config.name.len()).max().unwrap_or(0);
+        self.prefixer = Prefixer::new(width, self.prefixer.has_color());
+        for id in ids {
+            let Some(config) = self.supervisor.config(id) else {
+                continue;
+            };
+            if self.supervisor.is_main_program(id) {
+                continue;
+            }
+            let kept = self.streams.keeps_file(id, &config);
+            let log_file = match kept {
+                true => None,
+                false => self.open_log_file(&config),
+            };
+            let has_file = kept || log_file.is_some();
+            let sink = self.sink(&config, has_file);
+            self.streams.fit_service(id, &config, sink, log_file);
+        }
+        // Their columns may have become more or fewer.
+        self.follow_window_size();
+    }
+}
+
+fn read(path: &Path) -> Result<Config, String> {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))?;
+    let checked = config::check(&text, &SystemFacts::new());
+    let report = config::render(&checked.findings, &file, &text, false);
+    checked.config.ok_or(report)
+}
+
+/// `1 added, 2 restarted, 4 unchanged`.
+fn in_words(plan: &ReloadPlan) -> String {
+    let counts = [
+        (plan.added.len(), "added"),
+        (plan.removed.len(), "removed"),
+        (plan.restarted.len(), "restarted"),
+        (plan.updated.len(), "updated"),
+        (plan.unchanged, "unchanged"),
+    ];
+    let said: Vec<String> = counts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    match said.is_empty() {
+        true => "nothing changed".into(),
+        false => said.join(", "),
+    }
+}
