@@ -169,7 +169,7 @@ pub enum Response {
         applied: bool,
         /// What is done.
         #[serde(flatten)]
-        plan: ReloadPlan,
+        plan: Box<ReloadPlan>,
     },
     /// To `signal` and `shutdown`.
     Done {

@@ -95,7 +95,7 @@ impl Reactor {
             Request::Reload { dry_run } => match self.reload(dry_run, now) {
                 Ok(plan) => Response::Reload {
                     applied: !dry_run,
-                    plan,
+                    plan: plan.into(),
                 },
                 Err(refusal) => refusal,
             },
