@@ -214,10 +214,9 @@ pub struct Health {
     pub timeout: Duration,
     /// So many failures in a row make it unhealthy; at least 1.
     pub retries: u32,
-    /// Failures within this time of its start do not count.
+    /// So long it has to get well, beside the time that `retries` failures take, until it was well once.
     pub start_period: Duration,
-    /// Stands for `interval` until it is healthy for the first time or `start_period` is over; at least
-    /// 10 ms.
+    /// The longest pause between checks until it is healthy for the first time; at least 10 ms.
     pub start_interval: Duration,
     /// What follows when it is unhealthy.
     pub on_unhealthy: OnUnhealthy,

@@ -32,6 +32,11 @@ impl Prefixer {
         }
     }
 
+    /// The same with another width.
+    pub fn with_width(self, width: usize) -> Prefixer {
+        Prefixer { width, ..self }
+    }
+
     /// What stands before a service's lines, the space included.
     pub fn prefix(&self, name: &str) -> String {
         let plain = format!("[{name:<width$}]", width = self.width);

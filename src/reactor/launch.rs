@@ -87,7 +87,7 @@ impl Reactor {
             message: error.message(&plan.program.path),
             exit_code: error.exit_code(),
         })?;
-        if let Some(post) = sign.post {
+        for post in sign.posts {
             let uid = config
                 .user
                 .as_ref()
@@ -193,23 +193,22 @@ impl Reactor {
 /// Where a program says that it is ready, and what has to stay open until it is executed.
 #[derive(Default)]
 struct Sign {
-    post: Option<Post>,
+    posts: Vec<Post>,
     _theirs: Option<OwnedFd>,
 }
 
 fn sign(config: &model::Service, plan: &mut launch::Plan) -> Result<Sign, SpawnFailure> {
+    let mut sign = Sign::default();
     if let Ready::Fd(number) = config.ready {
         let made = pipe::pipe();
         let (ours, theirs) =
             made.map_err(|error| failure(format!("cannot make a pipe: {error}")))?;
         plan.program.ready_fd = Some((theirs.as_raw_fd(), number));
-        return Ok(Sign {
-            post: Some(Post::Pipe(ours.into())),
-            _theirs: Some(theirs),
-        });
+        sign.posts.push(Post::Pipe(ours.into()));
+        sign._theirs = Some(theirs);
     }
     if config.ready != Ready::Notify && config.watchdog.is_none() {
-        return Ok(Sign::default());
+        return Ok(sign);
     }
     let socket = NotifySocket::new()
         .map_err(|error| failure(format!("cannot make a notify socket: {error}")))?;
@@ -217,10 +216,8 @@ fn sign(config: &model::Service, plan: &mut launch::Plan) -> Result<Sign, SpawnF
     if let Some(period) = config.watchdog {
         plan.set_env("WATCHDOG_USEC", &period.as_micros().to_string());
     }
-    Ok(Sign {
-        post: Some(Post::Notify(socket)),
-        _theirs: None,
-    })
+    sign.posts.push(Post::Notify(socket));
+    Ok(sign)
 }
 
 fn failure(message: String) -> SpawnFailure {

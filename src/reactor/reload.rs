@@ -7,7 +7,6 @@ use super::events::Happened;
 use crate::base::{Moment, ServiceId};
 use crate::config::{self, Config};
 use crate::control::message::{ErrorCode, EventKind, ReloadPlan, Response};
-use crate::output::prefix::Prefixer;
 use crate::supervisor::event::Event;
 use crate::sys::facts::SystemFacts;
 
@@ -66,7 +65,7 @@ impl Reactor {
         let ids: Vec<ServiceId> = self.supervisor.ids().collect();
         let configs = ids.iter().filter_map(|id| self.supervisor.config(*id));
         let width = configs.map(|config| config.name.len()).max().unwrap_or(0);
-        self.prefixer = Prefixer::new(width, self.prefixer.has_color());
+        self.prefixer = self.prefixer.with_width(width);
         for id in ids {
             let Some(config) = self.supervisor.config(id) else {
                 continue;

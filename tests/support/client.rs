@@ -28,6 +28,11 @@ impl Row {
         self.0["detail"].as_str().unwrap()
     }
 
+    /// Its health.
+    pub fn health(&self) -> &str {
+        self.0["health"].as_str().unwrap()
+    }
+
     /// The process id as the daemon sees it.
     pub fn pid(&self) -> Option<i32> {
         self.0["pid"]
