@@ -232,3 +232,37 @@ fn two_units(large: u64, large_unit: &str, small: u64, small_unit: &str) -> Stri
         _ => format!("{large}{large_unit} {small}{small_unit}"),
     }
 }
+
+/// How alike two words are (0 to 1) from which one may be meant by the other.
+const ALIKE: f64 = 0.8;
+
+/// The known word that was probably meant. A slip of two neighbouring letters, or one wrong, missing or
+/// doubled, counts as alike in short words too.
+pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let plain = |word: &str| word.to_lowercase().replace(['-', ' '], "_");
+    let word = plain(word);
+    let likeness = |candidate: &str| {
+        let candidate = plain(candidate);
+        let slip = word.chars().count() > 2 && strsim::osa_distance(&word, &candidate) == 1;
+        strsim::jaro_winkler(&word, &candidate).max(if slip { ALIKE } else { 0.0 })
+    };
+    let near = known
+        .into_iter()
+        .map(|candidate| (likeness(candidate), candidate));
+    near.filter(|(likeness, _)| *likeness >= ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_slip_is_seen_in_short_words_and_in_long_ones() {
+        let known = ["web", "db", "postgres"];
+        assert_eq!(super::nearest("wbe", known), Some("web"));
+        assert_eq!(super::nearest("Web", known), Some("web"));
+        assert_eq!(super::nearest("postgers", known), Some("postgres"));
+        assert_eq!(super::nearest("dd", known), None);
+        assert_eq!(super::nearest("redis", known), None);
+    }
+}

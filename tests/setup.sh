@@ -29,6 +29,9 @@ NEEDED=(
     "file|file"
     "node|nodejs"
     "npm|npm"
+    "logrotate|logrotate"
+    "gzip|gzip"
+    "systemd-notify|systemd"
 )
 
 # PHP's daemon carries its version in its name.

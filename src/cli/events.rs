@@ -41,7 +41,7 @@ impl Client {
             shown.and_then(|()| out.flush()).is_ok()
         };
         let socket = self.socket.as_deref();
-        match client::stream(socket, request, &mut on_line, &mut || {}) {
+        match client::stream(socket, request, &mut on_line, &mut || true) {
             Ok(()) => code,
             Err(error) => talk::no_answer(&error),
         }

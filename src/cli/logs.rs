@@ -34,7 +34,7 @@ impl Client {
             // A reader that has seen enough is no failure.
             Err(_) => false,
         };
-        let mut on_pause = || drop(out.borrow_mut().flush());
+        let mut on_pause = || out.borrow_mut().flush().is_ok();
         let result = client::stream(self.socket.as_deref(), request, &mut on_line, &mut on_pause);
         let _ = out.borrow_mut().flush();
         match (result, refusal) {

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 
 use super::commands::{self, Flag, GLOBAL, Spec};
-use crate::config::nearest;
+use crate::base::nearest;
 
 /// The command line without the program's name, taken apart at the first `--`.
 pub(super) fn apart(mut words: Vec<OsString>) -> (Vec<OsString>, Option<Vec<OsString>>) {

@@ -86,7 +86,7 @@ fn converse(
 }
 
 /// Asks the daemon for an answer of many lines, and gives each to `on_line` until that gives back false
-/// or nothing follows. `on_pause` is called when no line is there for now.
+/// or nothing follows. `on_pause` is called when no line is there for now, and may end it too.
 ///
 /// # Errors
 /// When there is no daemon, or the conversation breaks.
@@ -94,7 +94,7 @@ pub fn stream(
     socket: Option<&Path>,
     request: &Request,
     on_line: &mut dyn FnMut(&[u8]) -> bool,
-    on_pause: &mut dyn FnMut(),
+    on_pause: &mut dyn FnMut() -> bool,
 ) -> Result<(), ClientError> {
     let (mut stream, address) = socket::connect(socket).map_err(ClientError::NoDaemon)?;
     let mut read = || -> io::Result<()> {
@@ -102,8 +102,8 @@ pub fn stream(
         let mut reader = BufReader::with_capacity(STREAM_BYTES, &stream);
         let mut line = Vec::new();
         loop {
-            if reader.buffer().is_empty() {
-                on_pause();
+            if reader.buffer().is_empty() && !on_pause() {
+                return Ok(());
             }
             line.clear();
             match reader

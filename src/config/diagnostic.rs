@@ -73,7 +73,7 @@ impl Finding {
         word: &str,
         known: impl IntoIterator<Item = &'k str>,
     ) -> Finding {
-        match nearest(word, known) {
+        match crate::base::nearest(word, known) {
             Some(near) => self.help(format!("did you mean `{near}`?")),
             None => self,
         }
@@ -97,19 +97,6 @@ impl Finding {
     pub(super) fn start(&self) -> (usize, usize) {
         (self.span.start, self.span.end)
     }
-}
-
-/// The known word that was probably meant.
-pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let lower = word.to_lowercase().replace(['-', ' '], "_");
-    let likeness =
-        |candidate: &str| strsim::jaro_winkler(&lower, &candidate.to_lowercase().replace('-', "_"));
-    let near = known
-        .into_iter()
-        .map(|candidate| (likeness(candidate), candidate));
-    near.filter(|(likeness, _)| *likeness >= 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
 }
 
 /// All findings as text, each with its line underlined, and a count at the end.

@@ -3,7 +3,8 @@
 
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use super::{Facts, nearest};
+use super::Facts;
+use crate::base::nearest;
 
 /// A name with more addresses is tried at the first ones.
 const MAX_ADDRESSES: usize = 8;

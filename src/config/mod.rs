@@ -18,7 +18,7 @@ mod service;
 mod terminal;
 mod user;
 
-pub use diagnostic::{Finding, Severity, nearest, render};
+pub use diagnostic::{Finding, Severity, render};
 pub use model::Config;
 pub use scalar::{parse_duration, parse_size};
 

@@ -2,10 +2,11 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::{Finding, nearest};
+use super::diagnostic::Finding;
 use super::model::{Config, Timeouts};
 use super::scalar::{Table, type_name};
 use super::{Facts, graph, log, service};
+use crate::base::nearest;
 
 /// Tables that the specification knows and this version does not.
 const LATER: [&str; 1] = ["http"];

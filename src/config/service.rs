@@ -169,7 +169,7 @@ fn unknown_keys(fields: &mut Table<'_, '_>) {
             )
             .help("remove it")
         } else if name.ends_with("_timeout")
-            && super::diagnostic::nearest(
+            && crate::base::nearest(
                 name,
                 [
                     "post_script_timeout",

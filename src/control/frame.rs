@@ -4,6 +4,7 @@ use memchr::memchr;
 use serde_json::Value;
 
 use super::message::{ErrorCode, Request, Response};
+use crate::base::nearest;
 
 /// Collects bytes until a line is whole. Holds at most two limits' worth; a line that is too long, or
 /// more input than that at once, spoils it for good.
@@ -61,9 +62,6 @@ const COMMANDS: [&str; 13] = [
     "health", "shutdown", "version",
 ];
 
-/// How alike two words are (0 to 1) when one may be meant by the other.
-const ALIKE: f64 = 0.8;
-
 /// How much of a client's words an error repeats, in characters.
 const REPEATED: usize = 64;
 
@@ -96,13 +94,8 @@ pub fn parse_request(line: &[u8]) -> Result<Request, Response> {
 }
 
 fn unknown_command(name: &str) -> Response {
-    let near = COMMANDS
-        .into_iter()
-        .map(|known| (strsim::jaro_winkler(known, name), known))
-        .filter(|(likeness, _)| *likeness >= ALIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    let hint = match near {
-        Some((_, known)) => format!("did you mean {known:?}?"),
+    let hint = match nearest(name, COMMANDS) {
+        Some(known) => format!("did you mean {known:?}?"),
         None => format!("the commands are {}", COMMANDS.join(", ")),
     };
     let shown: String = name.chars().take(REPEATED).collect();

@@ -5,7 +5,7 @@ use super::Supervisor;
 use super::event::{Action, Scope};
 use super::service::{AfterStop, Phase, Step, StopReason};
 use super::shutdown::ExitCode;
-use crate::base::{ClientId, Moment, ServiceId, Signal};
+use crate::base::{ClientId, Moment, ServiceId, Signal, nearest};
 use crate::control::message::{ErrorCode, Outcome, Request, Response, Selection, WaitFor};
 
 /// A client whose answer is still open.
@@ -291,16 +291,13 @@ impl Supervisor {
                     .order
                     .iter()
                     .map(|id| self.service(*id).config.name.as_str());
-                let near = names
-                    .map(|known| (strsim::jaro_winkler(known, name), known))
-                    .filter(|(likeness, _)| *likeness > 0.8)
-                    .max_by(|a, b| a.0.total_cmp(&b.0));
+                let near = nearest(name, names);
                 Refusal {
                     code: ErrorCode::UnknownService,
                     message: format!("there is no service {name:?}"),
                     hint: Some(near.map_or_else(
                         || "go-overlay list shows the services".to_owned(),
-                        |(_, known)| format!("did you mean {known:?}?"),
+                        |known| format!("did you mean {known:?}?"),
                     )),
                 }
             })
