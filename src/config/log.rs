@@ -33,6 +33,9 @@ const MAX_BUFFER: u64 = 64 << 20;
 /// A smaller file would be rotated more often than written to.
 const MIN_ROTATION: u64 = 4096;
 
+/// No file system that a container is given is larger.
+const MAX_ROTATION: u64 = 1 << 40;
+
 /// `[log]`.
 pub(super) fn of_all(file: &mut Table<'_, '_>) -> Log {
     table(file, "log", &Log::default())
@@ -68,6 +71,14 @@ pub(super) fn of_service(fields: &mut Table<'_, '_>, defaults: &Log) -> Log {
 }
 
 fn table(fields: &mut Table<'_, '_>, key: &str, defaults: &Log) -> Log {
+    if let Some(value) = fields.get(key)
+        && let DeValue::String(_) = value.get_ref()
+    {
+        let what = format!("`{key}` is a table of settings, and here a string");
+        let finding = Finding::error(value.span(), what, "expected a table");
+        fields.report(finding.help("a service's file is named with log_file = \"/path\""));
+        return defaults.clone();
+    }
     let Some(table) = fields.table(key, "a table") else {
         return defaults.clone();
     };
@@ -99,7 +110,7 @@ fn table(fields: &mut Table<'_, '_>, key: &str, defaults: &Log) -> Log {
         ],
     );
     let keep = fields.integer("keep", 0..=1000).map(|keep| keep as u32);
-    let max_size = fields.size("max_size", MIN_ROTATION..=u64::MAX / 2);
+    let max_size = fields.size("max_size", MIN_ROTATION..=MAX_ROTATION);
     Log {
         format: format.unwrap_or(defaults.format),
         timestamps: timestamps.unwrap_or(defaults.timestamps),

@@ -160,7 +160,7 @@ impl<'t> Table<'t, '_> {
                 self.report(Finding::error(
                     value.span(),
                     format!("`{key}` is out of range"),
-                    format!("has to be from {low} to {high} bytes"),
+                    format!("has to be from {} to {}", in_units(low), in_units(high)),
                 ));
                 None
             }
@@ -240,6 +240,18 @@ impl<'t> Table<'t, '_> {
                 None
             }
         }
+    }
+}
+
+/// A bound as it would be written: bounds are powers of two.
+fn in_units(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let fitting = units
+        .into_iter()
+        .find(|(bits, _)| bytes > 0 && bytes.is_multiple_of(1 << bits));
+    match fitting {
+        Some((bits, unit)) => format!("{} {unit}", bytes >> bits),
+        None => bytes.to_string(),
     }
 }
 
