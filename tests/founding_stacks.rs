@@ -10,8 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use support::{
-    Daemon, Launch, PATIENCE, Row, Stage, free_port, http, is_root, python, quoted, service, shell,
-    skip, until, wait_for_http, wait_for_port,
+    Daemon, Launch, PATIENCE, Row, Stage, free_port, http, is_root, nginx_configuration, python,
+    quoted, service, shell, skip, until, wait_for_http, wait_for_port,
 };
 
 /// The longest a server may take to answer for the first time.
@@ -23,24 +23,6 @@ fn stage_with_open_folders(names: &[&str]) -> Stage {
         stage.open_folder(name);
     }
     stage
-}
-
-/// nginx with everything it writes below the stage; `server` is the inside of its `server` block.
-fn nginx_configuration(stage: &Stage, port: u16, server: &str) -> String {
-    let run = stage.open_folder("nginx");
-    let user = if is_root() { "user root;" } else { "" };
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .iter()
-        .map(|kind| format!("{kind}_temp_path {run}/{kind};\n"))
-        .collect();
-    stage.file(
-        "nginx.conf",
-        &format!(
-            "{user}\nworker_processes 2;\npid {run}/nginx.pid;\nerror_log stderr;\n\
-             events {{}}\nhttp {{\n{temporary}access_log /dev/stdout;\n\
-             server {{ listen 127.0.0.1:{port}; {server} }}\n}}\n"
-        ),
-    )
 }
 
 fn all_listed_running(daemon: &Daemon, names: &[&str]) {

@@ -29,15 +29,17 @@ NEEDED=(
     "file|file"
     "node|nodejs"
     "npm|npm"
+    "postgres|postgresql"
     "logrotate|logrotate"
     "gzip|gzip"
     "systemd-notify|systemd"
 )
 
-# PHP's daemon carries its version in its name.
+# PHP's daemon carries its version in its name, and PostgreSQL in its folder.
 is_there() {
     case "$1" in
     php-fpm) compgen -G '/usr/sbin/php-fpm*' >/dev/null || command -v php-fpm >/dev/null ;;
+    postgres) compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null ;;
     *) command -v "$1" >/dev/null ;;
     esac
 }

@@ -1,0 +1,348 @@
+//! Readiness with real programs: systemd's notify protocol, s6's descriptor, a text in the output.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[macro_use]
+mod support;
+
+use std::process::Command;
+use std::time::Duration;
+
+use support::{
+    Daemon, Launch, PATIENCE, Stage, free_port, is_alive, is_root, postgres_programs, quoted,
+    service, shell, skip, sleeper, until, zombies,
+};
+
+fn wait_for_detail(daemon: &Daemon, service: &str, detail: &str) {
+    until(&format!("{detail:?} of {service}"), PATIENCE, || {
+        (daemon.row(service).detail() == detail).then_some(())
+    });
+}
+
+/// A pipe by name: a script that reads it waits until somebody writes.
+fn fifo(stage: &Stage, name: &str) -> String {
+    let path = stage.path(name);
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    path.display().to_string()
+}
+
+/// The beginning of a Python program that talks the protocol.
+const SPEAKER: &str = "import os, socket, sys, time
+address = os.environ['NOTIFY_SOCKET'].replace('@', '\\0')
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+def say(*words): s.sendto('\\n'.join(words).encode(), address)
+";
+
+fn speaker(stage: &Stage, name: &str, more: &str, rest: &str) -> String {
+    let python = support::find_program("python3").unwrap();
+    let script = stage.file(&format!("{name}.py"), &format!("{SPEAKER}{rest}"));
+    service(name, &python, &["-u", &script], more)
+}
+
+#[test]
+fn systemd_notify_makes_it_running_and_its_status_is_shown() {
+    let _ = need!("systemd-notify");
+    let stage = Stage::new();
+    let go = fifo(&stage, "go");
+    let script = format!(
+        "systemd-notify --status='loading 3 of 7'; read x < {go}; systemd-notify --ready --status='serving'; exec sleep infinity"
+    );
+    let config =
+        shell("web", &script, "ready = \"notify\"") + &sleeper("app", "depends_on = \"web\"");
+    let mut daemon = Launch::on(&stage).config(config).start();
+    wait_for_detail(&daemon, "web", "loading 3 of 7");
+    assert_eq!(daemon.row("web").state(), "STARTING");
+    assert!(daemon.row("web").pid().is_some());
+    assert_eq!(daemon.row("app").state(), "PENDING");
+    std::fs::write(&go, "\n").unwrap();
+    daemon.wait_state("app", "RUNNING");
+    wait_for_detail(&daemon, "web", "serving");
+    daemon.shut_down();
+}
+
+#[test]
+fn redis_and_postgres_say_themselves_when_they_are_ready() {
+    let _ = (need!("redis-server"), need!("redis-cli"));
+    let Some(programs) = postgres_programs() else {
+        return skip("PostgreSQL is not installed");
+    };
+    let stage = Stage::new();
+    let (redis_port, postgres_port) = (free_port().to_string(), free_port().to_string());
+    let args = [
+        "--port",
+        &redis_port,
+        "--supervised",
+        "systemd",
+        "--save",
+        "",
+        "--bind",
+        "127.0.0.1",
+    ];
+    let redis = service("redis", "redis-server", &args, "ready = \"notify\"");
+    let data = stage.open_folder("data");
+    let bin = programs.display();
+    let user = if is_root() {
+        "user = \"postgres\"\n"
+    } else {
+        ""
+    };
+    let init = format!("#!/bin/sh\n{bin}/initdb -D {data}/db -A trust -U me >/dev/null\n");
+    let postgres = service(
+        "postgres",
+        &format!("{bin}/postgres"),
+        &[
+            "-D",
+            &format!("{data}/db"),
+            "-p",
+            &postgres_port,
+            "-k",
+            &data,
+        ],
+        &format!("{user}pre_script = {}\nready = \"notify\"\n", quoted(&init)),
+    );
+    let ask = format!(
+        "set -e; redis-cli -p {redis_port} ping; {bin}/psql -h 127.0.0.1 -p {postgres_port} -U me -c 'select 1' postgres; \
+         echo all answered; exec sleep infinity"
+    );
+    let app = shell("app", &ask, "depends_on = [\"redis\", \"postgres\"]");
+    let mut daemon = Launch::on(&stage).config(redis + &postgres + &app).start();
+    daemon.out.wait_for("all answered", Duration::from_secs(60));
+    wait_for_detail(&daemon, "redis", "Ready to accept connections");
+    daemon.shut_down();
+}
+
+#[test]
+fn a_newline_on_a_descriptor_as_under_s6() {
+    let stage = Stage::new();
+    let go = fifo(&stage, "go");
+    let says = |fd: &str| format!("read x < {go}; echo >&{fd}; exec {fd}>&-; exec sleep infinity");
+    let python = support::find_program("python3").unwrap();
+    let high = "import os, time; os.write(200, b'ready\\n'); time.sleep(1000)";
+    let config = shell("three", &says("3"), "ready = { fd = 3 }")
+        + &shell(
+            "pipes",
+            "printf 'not yet' >&4; sleep 0.1; printf ' now\\n' >&4; exec sleep infinity",
+            "ready = { fd = 4 }\ntty = false",
+        )
+        + &service("high", &python, &["-c", high], "ready = { fd = 200 }")
+        + &shell(
+            "closes",
+            "exec 3>&-; exec sleep infinity",
+            "ready = { fd = 3 }",
+        )
+        + &shell(
+            "plain",
+            "{ echo >&3; } 2>/dev/null && echo open || echo closed; exec sleep infinity",
+            "",
+        );
+    let daemon = Launch::on(&stage).config(config).start();
+    daemon.wait_state("high", "RUNNING");
+    daemon.wait_state("pipes", "RUNNING");
+    wait_for_detail(&daemon, "three", "waiting for a newline on descriptor 3");
+    wait_for_detail(
+        &daemon,
+        "closes",
+        "closed its readiness descriptor without a newline",
+    );
+    assert_eq!(daemon.row("closes").state(), "FAILED");
+    daemon.out.wait_for("[plain ] closed", PATIENCE);
+    std::fs::write(&go, "\n").unwrap();
+    daemon.wait_state("three", "RUNNING");
+}
+
+#[test]
+fn a_text_in_the_output_on_a_terminal_and_on_pipes() {
+    let stage = Stage::new();
+    let says = "printf 'now rea'; sleep 0.05; echo 'dy to serve' >&2; exec sleep infinity";
+    let other = "printf 'now rea'; echo 'dy to serve'; echo not reday; exec sleep infinity";
+    let config = shell("tty", says, "ready = { log = \"ready to serve\" }")
+        + &shell(
+            "pipe",
+            other,
+            "ready = { log = \"ready to serve\" }\ntty = false",
+        )
+        + &shell(
+            "hidden",
+            other,
+            "ready = { log = \"ready to serve\" }\nlog_stdout = false",
+        )
+        + &shell(
+            "never",
+            other,
+            "ready = { log = \"ready to eat\" }\nready_timeout = 1",
+        );
+    let daemon = Launch::on(&stage).config(config).start();
+    for name in ["tty", "pipe", "hidden"] {
+        daemon.wait_state(name, "RUNNING");
+    }
+    daemon.wait_state("never", "FAILED");
+    wait_for_detail(
+        &daemon,
+        "never",
+        "not ready after 1s: waiting for \"ready to eat\" in its output",
+    );
+}
+
+#[test]
+fn a_watchdog_that_is_not_fed_is_a_failure_and_the_policy_follows() {
+    let _ = need!("python3");
+    let stage = Stage::new();
+    let go = fifo(&stage, "go");
+    let feeds = format!(
+        "say('READY=1')\nimport threading\nstop = threading.Event()\n\
+         period = int(os.environ['WATCHDOG_USEC']) / 1e6\nprint('period', period)\n\
+         threading.Thread(target=lambda: (open('{go}').read(), stop.set())).start()\n\
+         while not stop.is_set(): say('WATCHDOG=1'); time.sleep(period / 4)\nprint('hung')\ntime.sleep(1000)\n"
+    );
+    let more =
+        "ready = \"notify\"\nwatchdog = \"1s\"\nrestart = { policy = \"on-failure\", delay = 0 }";
+    let daemon = Launch::on(&stage)
+        .config(speaker(&stage, "web", more, &feeds))
+        .start();
+    daemon.wait_state("web", "RUNNING");
+    daemon.out.wait_for("period 1.0", PATIENCE);
+    let old = daemon.pid_of("web");
+    // Three periods long it is fed.
+    let fed = std::time::Instant::now();
+    until("three periods", PATIENCE, || {
+        (fed.elapsed() > Duration::from_secs(3)).then_some(())
+    });
+    assert_eq!(daemon.pid_of("web"), old);
+    std::fs::write(&go, "").unwrap();
+    daemon.err.wait_for(
+        "web: STOPPING -> FAILED (no WATCHDOG=1 for 1s; restarts",
+        PATIENCE,
+    );
+    until("another process", PATIENCE, || {
+        daemon.row("web").pid().filter(|pid| *pid != old)
+    });
+}
+
+#[test]
+fn the_main_process_may_be_another_one() {
+    let _ = need!("python3");
+    let stage = Stage::new();
+    // As daemons do that fork: the child is the service, and the parent ends.
+    let forks = "pid = os.fork()\nif pid: say('READY=1', f'MAINPID={pid}'); time.sleep(0.1); os._exit(0)\n\
+                 print('child', os.getpid())\ntime.sleep(1000)\n";
+    let config = speaker(&stage, "web", "ready = \"notify\"\ntty = false", forks)
+        + &speaker(
+            &stage,
+            "ends",
+            "ready = \"notify\"\ntty = false",
+            &forks.replace("time.sleep(1000)", "time.sleep(0.5); os._exit(7)"),
+        );
+    let daemon = Launch::on(&stage).config(config).start();
+    daemon.wait_state("web", "RUNNING");
+    let line = daemon.out.wait_for("[web ] child ", PATIENCE);
+    let child: i32 = line.rsplit(' ').next().unwrap().parse().unwrap();
+    until("the child to be the service", PATIENCE, || {
+        (daemon.row("web").pid() == Some(child)).then_some(())
+    });
+    assert_eq!(daemon.row("web").state(), "RUNNING");
+    wait_for_detail(&daemon, "ends", "exit 7");
+    daemon.cli_ok(&["signal", "web", "CONT"]);
+    daemon.cli_ok(&["stop", "web"]);
+    assert!(!is_alive(child));
+    assert_eq!(zombies(daemon.pid()), Vec::<i32>::new());
+}
+
+#[test]
+fn a_stranger_is_not_believed_and_is_told_of_once() {
+    let _ = need!("python3");
+    let stage = Stage::new();
+    let tells = format!(
+        "open('{}', 'w').write(os.environ['NOTIFY_SOCKET'])\ntime.sleep(1000)\n",
+        stage.at("address")
+    );
+    let daemon = Launch::on(&stage)
+        .config(
+            speaker(&stage, "web", "ready = \"notify\"", &tells)
+                + &shell(
+                    "other",
+                    "echo \"<$NOTIFY_SOCKET>\"; exec sleep infinity",
+                    "",
+                ),
+        )
+        .start();
+    daemon.out.wait_for("[other] <>", PATIENCE);
+    let address = until("the address", PATIENCE, || {
+        Some(stage.read("address")).filter(|address| !address.is_empty())
+    });
+    let shout = format!("{SPEAKER}for _ in range(100): say('READY=1')\nprint(os.getpid())\n");
+    let output = Command::new("python3")
+        .args(["-c", &shout])
+        .env("NOTIFY_SOCKET", &address)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    daemon.err.wait_for("is none of its processes", PATIENCE);
+    assert_eq!(daemon.row("web").state(), "STARTING");
+    let told = daemon
+        .err
+        .all()
+        .iter()
+        .filter(|line| line.contains("none of its processes"))
+        .count();
+    assert_eq!(told, 1, "{}", daemon.said());
+}
+
+#[test]
+fn a_flood_of_words_holds_nobody_up() {
+    let _ = need!("python3");
+    let stage = Stage::new();
+    let floods =
+        "say('READY=1')\nwhile True: say('STATUS=busy', 'WATCHDOG=1', 'X_' + 'x' * 1000 + '=1')\n";
+    let mut daemon = Launch::on(&stage)
+        .config(speaker(&stage, "web", "ready = \"notify\"", floods) + &sleeper("other", ""))
+        .start();
+    wait_for_detail(&daemon, "web", "busy");
+    for _ in 0..50 {
+        daemon.cli_ok(&["restart", "other"]);
+    }
+    daemon.shut_down();
+}
+
+#[test]
+fn what_it_said_before_it_ended_counts() {
+    let _ = need!("python3");
+    let stage = Stage::new();
+    // Ready and done in one breath: the end must not overtake the word.
+    let config: String = (0..20)
+        .map(|number| {
+            speaker(
+                &stage,
+                &format!("s{number}"),
+                "ready = \"notify\"",
+                "say('READY=1', 'STOPPING=1')\n",
+            )
+        })
+        .chain((0..20).map(|number| shell(&format!("f{number}"), "echo >&3", "ready = { fd = 3 }")))
+        .chain((0..20).map(|number| {
+            shell(
+                &format!("l{number}"),
+                "echo done",
+                "ready = { log = \"done\" }",
+            )
+        }))
+        .collect();
+    let daemon = Launch::on(&stage).config(config).start();
+    for row in daemon.wait_all("STOPPED") {
+        assert_eq!(row.detail(), "completed", "{}", row.name());
+    }
+}
+
+#[test]
+fn not_ready_in_time_is_ended_with_its_group() {
+    let stage = Stage::new();
+    let script = "trap '' TERM; sleep 1000 & echo child $!; wait";
+    let more = "ready = \"notify\"\nready_timeout = \"300ms\"\nstop_timeout = \"300ms\"";
+    let daemon = Launch::on(&stage)
+        .config(shell("web", script, more))
+        .start();
+    let line = daemon.out.wait_for("[web] child ", PATIENCE);
+    let child: i32 = line.rsplit(' ').next().unwrap().parse().unwrap();
+    daemon.wait_state("web", "FAILED");
+    wait_for_detail(&daemon, "web", "not ready after 300ms: waiting for READY=1");
+    assert!(!is_alive(child));
+}
