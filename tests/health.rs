@@ -134,6 +134,7 @@ fn a_killed_and_a_hung_redis_come_back_and_so_does_who_follows() {
         )
         .start();
     daemon.wait_all("RUNNING");
+    daemon.out.wait_for("[app  ] PONG", PATIENCE);
     let calm = daemon.pid_of("calm");
     for (count, signal) in [(2, Signal::SIGKILL), (3, Signal::SIGSTOP)] {
         wait_for_health(&daemon, "redis", "healthy", SLOW_START);
