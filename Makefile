@@ -39,8 +39,8 @@ test: setup build ## Run every test against real servers, then verify sources an
 	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" $(CARGO) test --locked
 	@$(MAKE) --no-print-directory verify
 
-bench: build ## Measure the log path beside its floors, in one run
-	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" $(CARGO) bench --locked --bench log
+bench: build ## Measure the log path and restarts beside their floors
+	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" $(CARGO) bench --locked --bench log --bench restart
 
 check: lint ## Check format and lints and run the quick tests
 	$(CARGO) test --locked $(QUICK_TESTS)
