@@ -5,6 +5,8 @@
 //! `cargo bench --bench restart` or `make bench`; ROUNDS changes the run.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+// They are reaped by number, all in one place.
+#![allow(clippy::zombie_processes)]
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};

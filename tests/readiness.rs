@@ -346,3 +346,43 @@ fn not_ready_in_time_is_ended_with_its_group() {
     wait_for_detail(&daemon, "web", "not ready after 300ms: waiting for READY=1");
     assert!(!is_alive(child));
 }
+
+#[test]
+fn a_dependent_starts_as_soon_as_its_dependency_is_ready_and_not_before() {
+    let _ = need!("perl");
+    let stage = Stage::new();
+    const LINKS: usize = 40;
+    // Each says when it began and when it is about to say that it is ready.
+    let link = "use Time::HiRes 'time'; $| = 1; my $began = time; select undef, undef, undef, 0.01; \
+                printf \"%.6f %.6f\\n\", $began, time; open my $fd, '>&=', 3; syswrite $fd, \"\\n\"; close $fd; sleep 1000";
+    let config: String = (0..LINKS)
+        .map(|number| {
+            let mut more = "ready = { fd = 3 }\n".to_owned();
+            if number > 0 {
+                more += &format!("depends_on = \"s{}\"", number - 1);
+            }
+            service(&format!("s{number}"), "/usr/bin/perl", &["-e", link], &more)
+        })
+        .collect();
+    let daemon = Launch::on(&stage).config(config).start();
+    daemon.wait_all("RUNNING");
+    let times: Vec<(f64, f64)> = (0..LINKS)
+        .map(|number| {
+            let line = daemon
+                .out
+                .wait_for(&format!("[{:<3}] ", format!("s{number}")), PATIENCE);
+            let (began, ready) = line.split_once("] ").unwrap().1.split_once(' ').unwrap();
+            (began.parse().unwrap(), ready.parse().unwrap())
+        })
+        .collect();
+    let mut waits: Vec<f64> = times.windows(2).map(|two| two[1].0 - two[0].1).collect();
+    assert!(waits.iter().all(|wait| *wait > 0.0), "{waits:?}");
+    waits.sort_by(f64::total_cmp);
+    eprintln!(
+        "from ready to the dependent's first act: median {:.1} ms, most {:.1} ms",
+        waits[LINKS / 2] * 1e3,
+        waits[LINKS - 2] * 1e3
+    );
+    // The interpreter's own start is in it.
+    assert!(waits[LINKS / 2] < 0.05, "{waits:?}");
+}
