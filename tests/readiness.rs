@@ -224,7 +224,7 @@ fn the_main_process_may_be_another_one() {
     let stage = Stage::new();
     // As daemons do that fork: the child is the service, and the parent ends.
     let forks = "pid = os.fork()\nif pid: say('READY=1', f'MAINPID={pid}'); time.sleep(0.1); os._exit(0)\n\
-                 print('child', os.getpid())\ntime.sleep(1000)\n";
+                 print('child', os.getpid())\ntime.sleep(0.5); say('STATUS=child speaks'); time.sleep(1000)\n";
     let config = speaker(&stage, "web", "ready = \"notify\"\ntty = false", forks)
         + &speaker(
             &stage,
@@ -239,12 +239,41 @@ fn the_main_process_may_be_another_one() {
     until("the child to be the service", PATIENCE, || {
         (daemon.row("web").pid() == Some(child)).then_some(())
     });
+    // It is no child of the process that was started any more, and is believed all the same.
+    wait_for_detail(&daemon, "web", "child speaks");
     assert_eq!(daemon.row("web").state(), "RUNNING");
     wait_for_detail(&daemon, "ends", "exit 7");
     daemon.cli_ok(&["signal", "web", "CONT"]);
     daemon.cli_ok(&["stop", "web"]);
     assert!(!is_alive(child));
     assert_eq!(zombies(daemon.pid()), Vec::<i32>::new());
+}
+
+#[test]
+fn nobody_takes_anothers_process_for_his_own() {
+    let _ = need!("python3");
+    let stage = Stage::new();
+    let steals = format!(
+        "victim = open('{}').read()\nsay('READY=1', 'MAINPID=' + victim)\ntime.sleep(0.1); os._exit(0)\n",
+        stage.at("victim")
+    );
+    let victim = shell(
+        "victim",
+        &format!("printf $$ > {}; exec sleep infinity", stage.at("victim")),
+        "",
+    );
+    let thief = speaker(
+        &stage,
+        "thief",
+        "ready = \"notify\"\ntty = false\ndepends_on = \"victim\"\nwait_after = 1",
+        &steals,
+    );
+    let daemon = Launch::on(&stage).config(victim + &thief).start();
+    wait_for_detail(&daemon, "thief", "completed");
+    let pid = daemon.pid_of("victim");
+    assert_eq!(daemon.row("victim").state(), "RUNNING");
+    daemon.cli_ok(&["stop", "victim"]);
+    assert!(!is_alive(pid));
 }
 
 #[test]

@@ -71,7 +71,9 @@ impl Children {
     /// A service names another process of its own as the main one; it counts from when the present one has
     /// ended, for only then it is our child.
     pub fn announce(&mut self, job: JobId, pid: Pid) {
-        if self.pids.get(&job).is_some_and(|present| *present != pid) {
+        // Nobody's main process becomes another's.
+        let is_free = !self.jobs.contains_key(&pid);
+        if is_free && self.pids.contains_key(&job) {
             self.announced.insert(job, pid);
         }
     }
@@ -79,6 +81,9 @@ impl Children {
     /// The process that takes the place of a job's, where one was named and lives.
     fn successor(&mut self, job: JobId) -> Option<(Pid, Pid)> {
         let pid = self.announced.remove(&job)?;
+        if self.jobs.contains_key(&pid) {
+            return None;
+        }
         let group = reap::group_of_child(pid)?;
         Some((pid, group))
     }

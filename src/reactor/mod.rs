@@ -283,6 +283,7 @@ impl Reactor {
             }
         }
         for (job, pid) in round.moved {
+            self.signs.moved(job, pid);
             let word = Word::MainPid(pid);
             self.tell(Event::Said { job, word }, now);
         }

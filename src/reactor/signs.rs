@@ -13,7 +13,7 @@ use super::token::{Slot, Source};
 use crate::base::{JobId, Pid};
 use crate::probe::notify::{self, MAX_DATAGRAM};
 use crate::supervisor::event::Word;
-use crate::sys::notify::{NotifySocket, belongs};
+use crate::sys::notify::{NotifySocket, Sender, belongs};
 
 /// Datagrams of one service before somebody else has a turn.
 const DATAGRAMS_A_TURN: usize = 64;
@@ -29,7 +29,8 @@ pub(super) struct Signs {
 struct Sign {
     job: JobId,
     generation: u32,
-    leader: Pid,
+    /// The process that was started, and the one that took its place.
+    leaders: Vec<Pid>,
     uid: u32,
     /// A stranger was complained about.
     complained: bool,
@@ -82,12 +83,21 @@ impl Signs {
         entry.insert(Sign {
             job,
             generation,
-            leader,
+            leaders: vec![leader],
             uid,
             complained: false,
             post,
         });
         Ok(())
+    }
+
+    /// A job goes on in another process: what comes from that one counts too.
+    pub fn moved(&mut self, job: JobId, pid: Pid) {
+        for (_, sign) in self.slab.iter_mut().filter(|(_, sign)| sign.job == job) {
+            // The first one stays: its session may live on.
+            sign.leaders.truncate(1);
+            sign.leaders.push(pid);
+        }
     }
 
     /// Whether some service said more than one turn takes.
@@ -154,6 +164,22 @@ impl Signs {
 }
 
 impl Sign {
+    fn knows(&self, sender: Sender) -> bool {
+        let mut leaders = self.leaders.iter();
+        leaders.any(|leader| belongs(sender, *leader, self.uid))
+    }
+
+    /// What may be believed of a process of the service: not that another's process is its main one.
+    fn believes(&self, word: &Word) -> bool {
+        match word {
+            Word::MainPid(pid) => self.knows(Sender {
+                pid: *pid,
+                uid: self.uid,
+            }),
+            _ => true,
+        }
+    }
+
     /// True when there may be more.
     fn take_datagrams(&mut self, heard: &mut Heard) -> bool {
         let Post::Notify(socket) = &self.post else {
@@ -165,11 +191,10 @@ impl Sign {
                 return false;
             };
             match sender {
-                Some(sender) if belongs(sender, self.leader, self.uid) => {
+                Some(sender) if self.knows(sender) => {
                     let words = notify::words(&buffer[..count]);
-                    heard
-                        .words
-                        .extend(words.into_iter().map(|word| (self.job, word)));
+                    let believed = words.into_iter().filter(|word| self.believes(word));
+                    heard.words.extend(believed.map(|word| (self.job, word)));
                 }
                 _ if self.complained => {}
                 sender => {
