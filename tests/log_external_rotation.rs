@@ -61,7 +61,8 @@ fn numbers(stage: &Stage) -> (Vec<u64>, usize) {
         .map(|name| stage.path(&name))
         .collect();
     let (mut numbers, mut torn) = (Vec::new(), 0);
-    for file in files.iter().filter(|file| file.exists()) {
+    for (age, file) in files.iter().enumerate().filter(|(_, file)| file.exists()) {
+        let newest = age == files.len() - 1;
         let bytes = fs::read(file).unwrap();
         assert!(!bytes.contains(&0), "a hole in {file:?}");
         let text = String::from_utf8(bytes).unwrap();
@@ -69,6 +70,8 @@ fn numbers(stage: &Stage) -> (Vec<u64>, usize) {
         for (at, line) in lines.iter().enumerate() {
             match line.strip_prefix("line ").filter(|rest| rest.len() == 70) {
                 Some(rest) => numbers.push(rest[..9].parse().unwrap()),
+                // The writer was told to end in the middle of it.
+                None if newest && at == lines.len() - 1 => {}
                 None if at == 0 || at == lines.len() - 1 => torn += 1,
                 None => panic!("{line:?} in the middle of {file:?}"),
             }

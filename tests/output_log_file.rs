@@ -50,6 +50,33 @@ fn read_up(reader: &mut File) -> Vec<u8> {
 }
 
 #[test]
+fn a_line_that_is_being_written_ends_in_the_file_in_which_it_began() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.log");
+    let old = folder.path().join("web.log.1");
+    let (mut log, complaint) = LogFile::open(&path, None, None);
+    assert_eq!(complaint, None);
+    log.write(b"one\ntw", Moment(0));
+    std::fs::rename(&path, &old).unwrap();
+    log.reopen_after_line().unwrap();
+    assert!(!path.exists(), "the line goes on");
+    log.write(b"o\nthree\nfo", Moment(0));
+    assert_eq!(std::fs::read(&old).unwrap(), b"one\ntwo\n");
+    assert_eq!(std::fs::read(&path).unwrap(), b"three\nfo");
+    // A line that pauses holds nobody up.
+    let older = folder.path().join("web.log.2");
+    std::fs::rename(&path, &older).unwrap();
+    log.reopen_after_line().unwrap();
+    assert_eq!(log.pause_in_line(), None);
+    log.write(b"ur\n", Moment(0));
+    assert_eq!(std::fs::read(&path).unwrap(), b"ur\n");
+    // Between lines it is done at once.
+    std::fs::rename(&path, &old).unwrap();
+    log.reopen_after_line().unwrap();
+    assert!(path.exists());
+}
+
+#[test]
 fn what_is_there_stays_and_lines_are_added() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("web.log");

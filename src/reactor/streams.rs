@@ -274,7 +274,11 @@ impl Streams {
             .values_mut()
             .filter_map(|outlet| outlet.log_file.as_mut());
         files
-            .filter_map(|file| file.reopen().err().map(|error| error.to_string()))
+            .filter_map(|file| {
+                file.reopen_after_line()
+                    .err()
+                    .map(|error| error.to_string())
+            })
             .collect()
     }
 
@@ -581,6 +585,9 @@ impl Streams {
                 .flush(&mut stream.text, mark, stamp, outside.queue);
             if write_file(&mut outlet.log_file, text, outside) {
                 self.archiving.insert(stream.service);
+            }
+            if let Some(file) = &mut outlet.log_file {
+                outside.messages.extend(file.pause_in_line());
             }
             outlet.sink.written();
         }

@@ -37,6 +37,8 @@ pub struct LogFile {
     lost: u64,
     /// The last byte that was written is not the end of a line.
     mid_line: bool,
+    /// It is to be opened anew where the present line ends.
+    reopens: bool,
     /// The beginning of the present line was lost, and so its rest is not written either.
     skipping: bool,
 }
@@ -59,13 +61,32 @@ impl LogFile {
             complained: false,
             lost: 0,
             mid_line: false,
+            reopens: false,
             skipping: false,
         };
         let complaint = log.reopen().err().map(|error| error.to_string());
         (log, complaint)
     }
 
-    /// Opens the path anew, after somebody renamed the file.
+    /// Opens the path anew, after somebody renamed the file: now, or at the end of the line that is being
+    /// written, so that none is torn over two files.
+    ///
+    /// # Errors
+    /// As [`LogFile::reopen`].
+    pub fn reopen_after_line(&mut self) -> io::Result<()> {
+        self.reopens = self.file.is_some() && self.mid_line;
+        if self.reopens { Ok(()) } else { self.reopen() }
+    }
+
+    /// The present line goes on some other time, if at all: whoever waits for the old file to be closed does
+    /// not wait for that. What comes back is a complaint.
+    pub fn pause_in_line(&mut self) -> Option<String> {
+        let due = std::mem::take(&mut self.reopens);
+        due.then(|| self.reopen().err().map(|error| error.to_string()))
+            .flatten()
+    }
+
+    /// Opens the path anew at once.
     ///
     /// # Errors
     /// In words: the path, and why. The old file stays in use then.
@@ -84,12 +105,25 @@ impl LogFile {
         }
         self.file = Some(file);
         self.mid_line = false;
+        self.reopens = false;
         Ok(())
     }
 
     /// Writes the bytes as they are. What comes back is for the user: that it begins to fail, or that it
     /// works again. The file goes on with a whole line on a line of its own then.
     pub fn write(&mut self, bytes: &[u8], now: Moment) -> Option<String> {
+        let end = memchr(b'\n', bytes).filter(|_| self.reopens);
+        let Some(end) = end else {
+            return self.write_here(bytes, now);
+        };
+        let (line, rest) = bytes.split_at(end + 1);
+        let of_line = self.write_here(line, now);
+        let of_file = self.pause_in_line();
+        let of_rest = self.write_here(rest, now);
+        of_line.or(of_file).or(of_rest)
+    }
+
+    fn write_here(&mut self, bytes: &[u8], now: Moment) -> Option<String> {
         if self.file.is_none() && self.retry_at <= now {
             self.retry_at = now.after(RETRY);
             // Why not was told at the first try.
