@@ -186,6 +186,8 @@ pub enum ExitStatus {
     Exited(u8),
     /// A signal ended it.
     Signaled(Signal),
+    /// The kernel ended it, with SIGKILL, because memory was short.
+    KilledForMemory,
 }
 
 impl ExitStatus {
@@ -194,6 +196,7 @@ impl ExitStatus {
         match self {
             ExitStatus::Exited(code) => code,
             ExitStatus::Signaled(signal) => u8::try_from(128 + signal.number()).unwrap_or(u8::MAX),
+            ExitStatus::KilledForMemory => ExitStatus::Signaled(Signal::KILL).code(),
         }
     }
 
@@ -208,6 +211,7 @@ impl fmt::Display for ExitStatus {
         match self {
             ExitStatus::Exited(code) => write!(f, "exit {code}"),
             ExitStatus::Signaled(signal) => write!(f, "killed by {signal}"),
+            ExitStatus::KilledForMemory => f.write_str("killed for memory"),
         }
     }
 }

@@ -33,6 +33,7 @@ NEEDED=(
     "logrotate|logrotate"
     "gzip|gzip"
     "systemd-notify|systemd"
+    "dockerd|docker.io"
 )
 
 # PHP's daemon carries its version in its name, and PostgreSQL in its folder.

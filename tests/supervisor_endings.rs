@@ -19,6 +19,7 @@ use world::{World, after, seconds, service};
 enum Way {
     Exit(u8),
     Killed(Signal),
+    OutOfMemory,
     CannotExecute,
     PreScript,
     NotReady,
@@ -29,8 +30,7 @@ const WAYS: [(&str, Way); 8] = [
     ("exit 0", Way::Exit(0)),
     ("exit 3", Way::Exit(3)),
     ("a signal", Way::Killed(Signal::QUIT)),
-    // What the kernel sends when memory is short.
-    ("out of memory", Way::Killed(Signal::KILL)),
+    ("out of memory", Way::OutOfMemory),
     ("cannot execute", Way::CannotExecute),
     ("pre-script", Way::PreScript),
     ("not ready", Way::NotReady),
@@ -70,7 +70,7 @@ fn subject(policy: RestartPolicy, way: Way, required: bool) -> Service {
                 on_unhealthy: OnUnhealthy::Restart,
             });
         }
-        Way::Exit(_) | Way::Killed(_) | Way::CannotExecute => {}
+        Way::Exit(_) | Way::Killed(_) | Way::OutOfMemory | Way::CannotExecute => {}
     }
     service
 }
@@ -80,6 +80,7 @@ fn end(world: &mut World, way: Way) {
     match way {
         Way::Exit(code) => world.exit_of("s", code),
         Way::Killed(signal) => world.end("s", ExitStatus::Signaled(signal)),
+        Way::OutOfMemory => world.end("s", ExitStatus::KilledForMemory),
         Way::CannotExecute => {}
         Way::PreScript => world.exit_of("s", 1),
         Way::NotReady => world.pass(seconds(5)),

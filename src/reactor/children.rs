@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use crate::base::{ExitStatus, JobId, Moment, Pid, Signal};
 use crate::supervisor::event::{Event, Scope};
+use crate::sys::oom::OomKills;
 use crate::sys::reap::{self, Reaped};
 
 /// How long a group that does not die of SIGKILL holds back its job's end. A member may be stuck in
 /// the kernel, or be a zombie whose own parent left the group and does not reap it.
 const LINGER: Duration = Duration::from_millis(500);
 
-#[derive(Default)]
 pub(super) struct Children {
     jobs: BTreeMap<Pid, JobId>,
     pids: BTreeMap<JobId, Pid>,
@@ -23,6 +23,7 @@ pub(super) struct Children {
     /// Who is to be the main process of a job when the present one ends (`MAINPID=`).
     announced: BTreeMap<JobId, Pid>,
     lingering: Vec<Lingering>,
+    oom_kills: OomKills,
     /// Children that nobody here had started: orphans that were adopted, and reaped.
     pub adopted_reaped: u64,
 }
@@ -48,6 +49,18 @@ pub(super) struct Round {
 }
 
 impl Children {
+    pub fn new() -> Children {
+        Children {
+            jobs: BTreeMap::new(),
+            pids: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            announced: BTreeMap::new(),
+            lingering: Vec::new(),
+            oom_kills: OomKills::new(),
+            adopted_reaped: 0,
+        }
+    }
+
     pub fn add(&mut self, job: JobId, pid: Pid) {
         self.jobs.insert(pid, job);
         self.pids.insert(job, pid);
@@ -123,6 +136,12 @@ impl Children {
             round.moved.push((job, successor));
             return;
         }
+        let status = match status {
+            ExitStatus::Signaled(Signal::KILL) if self.oom_kills.take_one() => {
+                ExitStatus::KilledForMemory
+            }
+            status => status,
+        };
         self.pids.remove(&job);
         round.died.push(job);
         let group = self.groups.remove(&job).unwrap_or(pid);

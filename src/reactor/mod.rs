@@ -132,7 +132,7 @@ impl Reactor {
             housekeeping_timer,
             housekeeping_at: None,
             listener,
-            children: Children::default(),
+            children: Children::new(),
             clients: Clients::new(),
             streams: Streams::new(clock::now()),
             probes: Probes::default(),

@@ -12,6 +12,7 @@ mod lean_libc;
 pub mod limits;
 pub mod log_file;
 pub mod notify;
+pub mod oom;
 pub mod output_end;
 pub mod pid1;
 pub mod pipe;
