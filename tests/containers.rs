@@ -434,3 +434,97 @@ fn on_a_tenth_of_a_processor_it_still_stops_in_time() {
     assert!(took < Duration::from_secs(15), "{took:?}");
     assert_eq!(container.exit_code(), 0);
 }
+
+/// A recipe of the documentation, with the images it begins from replaced by ours.
+fn recipe(name: &str) -> String {
+    let path = format!(
+        "{}/docs/containers/{name}.Dockerfile",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let text = std::fs::read_to_string(path).unwrap();
+    // What was built is beside the Dockerfile here: no image can be fetched, and no compiler is in ours.
+    let text = text.replace(
+        "COPY --from=build /out/usr/local/bin/go-overlay",
+        "COPY go-overlay",
+    );
+    let last = text.rfind("FROM ").unwrap();
+    let (base, rest) = text[last..].split_once('\n').unwrap();
+    let ours = match base {
+        "FROM scratch" | "FROM gcr.io/distroless/static-debian12:nonroot" => "FROM scratch",
+        "FROM alpine:latest" | "FROM debian:bookworm-slim" => "FROM go-overlay-busybox",
+        other => panic!("{other}: with what is it to be replaced?"),
+    };
+    let user = if base.ends_with(":nonroot") {
+        "\nUSER 65532:65532"
+    } else {
+        ""
+    };
+    format!("{ours}{user}\n{rest}")
+}
+
+#[test]
+fn each_recipe_builds_runs_is_healthy_and_stops() {
+    let engine = engine!();
+    for name in ["debian", "alpine", "distroless", "scratch"] {
+        let tag = format!("go-overlay-recipe-{name}");
+        // The application is a static program.
+        let services =
+            "[[services]]\nname = \"app\"\ncommand = \"/busybox\"\nargs = [\"sleep\", \"1000\"]\n";
+        let services = match name {
+            "debian" | "alpine" => sleeper("app", ""),
+            _ => services.to_owned(),
+        };
+        let busybox = support::find_program("busybox").unwrap();
+        engine.build(
+            &tag,
+            &recipe(name).replace("COPY app /app", "COPY busybox /busybox"),
+            &[
+                ("go-overlay", File::CopyOf(PROGRAM.into())),
+                ("busybox", File::CopyOf(busybox.into())),
+                ("services.toml", File::Text(&services)),
+            ],
+        );
+        let container = engine.run(&["--health-interval", "500ms", &tag]);
+        until(&format!("{name} to be healthy"), PATIENCE, || {
+            (container.inspect("{{.State.Health.Status}}") == "healthy").then_some(())
+        });
+        assert!(container.stop(10) < Duration::from_secs(5), "{name}");
+        assert_eq!(container.exit_code(), 0, "{name}");
+    }
+}
+
+#[test]
+fn the_founding_dockerfile_with_the_binary_copied() {
+    let engine = engine!();
+    engine.ok(&["tag", BUSYBOX, "alpine:latest"]);
+    engine.build(
+        "go-overlay-founding",
+        "FROM alpine:latest\nCOPY go-overlay /go-overlay\nRUN chmod +x /go-overlay\nCOPY services.toml /services.toml\n\
+         ENTRYPOINT [\"/go-overlay\"]\n",
+        &[("go-overlay", File::CopyOf(PROGRAM.into())), ("services.toml", File::Text(&talker("web", "")))],
+    );
+    let container = engine.run(&["go-overlay-founding"]);
+    container.wait_for("[web] web up");
+    container.stop(10);
+    assert_eq!(container.exit_code(), 0);
+}
+
+#[test]
+fn the_kubernetes_manifests_are_as_the_published_schema_says() {
+    let Some(python) = support::python() else {
+        return support::skip("there is no Python environment with kubernetes-validate");
+    };
+    let program = python.with_file_name("kubernetes-validate");
+    let file = format!("{}/docs/containers/kubernetes.yaml", env!("CARGO_MANIFEST_DIR"));
+    let validate = |file: &str| {
+        let output = std::process::Command::new(&program).args(["--strict", file]).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (is_valid, said) = validate(&file);
+    assert!(is_valid, "{said}");
+    // It would see a slip.
+    let stage = support::Stage::new();
+    let text = std::fs::read_to_string(file).unwrap();
+    let slip = stage.file("slip.yaml", &text.replace("runAsNonRoot", "runAsNotRoot"));
+    assert!(!validate(&slip).0);
+}

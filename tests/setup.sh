@@ -77,7 +77,7 @@ install_packages() {
 }
 
 venv_is_ready() {
-    [ -x "$VENV/bin/uvicorn" ] && "$VENV/bin/python" -c 'import fastapi, uvicorn, watchfiles, pyte, pytest' 2>/dev/null
+    [ -x "$VENV/bin/uvicorn" ] && "$VENV/bin/python" -c 'import fastapi, uvicorn, watchfiles, pyte, pytest, kubernetes_validate' 2>/dev/null
 }
 
 make_venv() {
@@ -85,7 +85,7 @@ make_venv() {
     rm -rf "$VENV"
     mkdir -p "$(dirname "$VENV")"
     python3 -m venv "$VENV"
-    "$VENV/bin/pip" install --quiet uvicorn fastapi watchfiles pyte pytest
+    "$VENV/bin/pip" install --quiet uvicorn fastapi watchfiles pyte pytest kubernetes-validate
 }
 
 mapfile -t packages < <(missing_packages)
@@ -97,7 +97,7 @@ fi
 if ! venv_is_ready && python3 -c 'import ensurepip' 2>/dev/null; then
     make_venv || echo "setup: cannot fill $VENV" >&2
 fi
-venv_is_ready || packages+=("uvicorn, fastapi, watchfiles, pyte and pytest in $VENV")
+venv_is_ready || packages+=("uvicorn, fastapi, watchfiles, pyte, pytest and kubernetes-validate in $VENV")
 
 if [ ${#packages[@]} -gt 0 ]; then
     printf 'setup: missing: %s\n' "${packages[@]}" >&2

@@ -1,0 +1,14 @@
+# Debian, with go-overlay built from source in a first stage.
+FROM rust:1-bookworm AS build
+WORKDIR /src
+COPY . .
+RUN make install DESTDIR=/out
+
+FROM debian:bookworm-slim
+COPY --from=build /out/usr/local/bin/go-overlay /go-overlay
+COPY services.toml /services.toml
+# A bad file fails the build instead of the start.
+RUN ["/go-overlay", "check", "/services.toml"]
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --start-period=30s CMD ["/go-overlay", "health"]
+ENTRYPOINT ["/go-overlay"]
