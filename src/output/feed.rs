@@ -48,6 +48,9 @@ pub struct Feed {
 struct Reader {
     service: ServiceId,
     place: Place,
+    /// It ends before the record of this number: who does not follow gets what there is when he asks. A
+    /// service that writes without a pause would otherwise never be told to its end.
+    end: Option<u64>,
     open: Vec<OpenLine>,
     /// Whose next line lacks its beginning, and is left out.
     torn: Option<Origin>,
@@ -82,6 +85,7 @@ impl Feed {
     ) -> Feed {
         let readers = services.map(|(service, name, recent)| {
             let mut reader = Reader::new(service, name, recent);
+            reader.end = (!follow).then(|| recent.end());
             if let Some(lines) = lines {
                 reader.skip = Reader::new(service, name, recent)
                     .count(recent, &filter)
@@ -109,6 +113,9 @@ impl Feed {
         let next = self.readers.iter_mut().filter_map(|reader| {
             let recent = recent(reader.service)?;
             let (chunk, _, _) = recent.read(reader.place)?;
+            if reader.end.is_some_and(|end| !reader.place.is_before(end)) {
+                return None;
+            }
             Some((chunk.wall, reader, recent))
         });
         match next.min_by_key(|(wall, _, _)| *wall) {
@@ -137,6 +144,7 @@ impl Reader {
         Reader {
             service,
             place: recent.beginning(),
+            end: None,
             open: Vec::new(),
             torn: recent.torn(),
             skip: 0,

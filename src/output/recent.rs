@@ -77,6 +77,13 @@ pub struct Place {
     lines: u64,
 }
 
+impl Place {
+    /// Whether it comes before the record of this number.
+    pub fn is_before(self, record: u64) -> bool {
+        self.record < record
+    }
+}
+
 impl Recent {
     /// Remembers at most `limit` bytes, the bookkeeping included; 0 remembers nothing.
     pub fn new(limit: usize) -> Recent {
@@ -243,6 +250,11 @@ impl Recent {
     /// The place before the oldest record there is.
     pub fn beginning(&self) -> Place {
         self.gone
+    }
+
+    /// The number of the record that comes next.
+    pub fn end(&self) -> u64 {
+        self.gone.record + self.records.len() as u64
     }
 }
 

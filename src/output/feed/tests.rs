@@ -122,6 +122,28 @@ fn a_follower_gets_what_comes_and_unfinished_lines_when_they_are_quiet() {
 }
 
 #[test]
+fn who_does_not_follow_gets_what_there_was_when_he_asked() {
+    let mut world = two_services();
+    let mut feed = world.feed(Filter::default(), None, false);
+    world.say(0, "later\n");
+    world.say(1, " and later\n");
+    assert_eq!(
+        world.read(&mut feed),
+        ["web one", "db ready", "web two", "web three", "db half"]
+    );
+    // Overtaken by the memory, he is told how much he missed.
+    let mut feed = world.feed(Filter::default(), None, false);
+    for number in 0..1000 {
+        world.say(0, &format!("{number}\n"));
+    }
+    let lines = world.read(&mut feed);
+    assert!(
+        lines.iter().any(|line| line.ends_with(" lines dropped")) && lines.len() < 10,
+        "{lines:?}"
+    );
+}
+
+#[test]
 fn a_new_process_begins_a_new_line() {
     let mut world = World::new(1000);
     world.say(0, "dying");
