@@ -115,6 +115,9 @@ pub(super) fn no_answer(error: &ClientError) -> i32 {
         ClientError::Broken { address, error } => complain(&format!(
             "error: no answer from the daemon on {address}: {error}\n"
         )),
+        ClientError::Cut { address } => complain(&format!(
+            "error: the daemon on {address} went away in the middle of its answer\n"
+        )),
     }
     NO_DAEMON
 }

@@ -37,6 +37,12 @@ pub enum ClientError {
         /// Why.
         error: io::Error,
     },
+    /// An answer of many lines has no end: the daemon was killed, or its reader was too slow for its last
+    /// words.
+    Cut {
+        /// Where it was.
+        address: Address,
+    },
 }
 
 /// Asks the daemon and waits for its answer, with a spinner where a person waits.
@@ -85,8 +91,8 @@ fn converse(
     serde_json::from_slice(&line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Asks the daemon for an answer of many lines, and gives each to `on_line` until that gives back false
-/// or nothing follows. `on_pause` is called when no line is there for now, and may end it too.
+/// Asks the daemon for an answer of many lines, and gives each to `on_line` until that gives back false.
+/// `on_pause` is called when no line is there for now, and may end it too.
 ///
 /// # Errors
 /// When there is no daemon, or the conversation breaks.
@@ -111,7 +117,6 @@ pub fn stream(
                 .take(MAX_ANSWER_BYTES)
                 .read_until(b'\n', &mut line)
             {
-                Ok(0) => return Ok(()),
                 Ok(_) if !line.ends_with(b"\n") => {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
@@ -122,7 +127,12 @@ pub fn stream(
             }
         }
     };
-    read().map_err(|error| ClientError::Broken { address, error })
+    read().map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+            ClientError::Cut { address }
+        }
+        _ => ClientError::Broken { address, error },
+    })
 }
 
 fn is_timeout(error: &io::Error) -> bool {

@@ -202,6 +202,17 @@ impl Clients {
         }
     }
 
+    /// Nothing comes any more: who follows has his answer's end when he has read what there is.
+    pub fn end_feeds(&mut self) {
+        for (_, client) in &mut self.slab {
+            match &mut client.feed {
+                Some(Reading::Logs(feed)) => feed.follow = false,
+                Some(Reading::Events(reader)) => reader.follow = false,
+                None => {}
+            }
+        }
+    }
+
     /// Whether anyone reads the services' output.
     pub fn reads_logs(&self) -> bool {
         let reads = |client: &Client| matches!(client.feed, Some(Reading::Logs(_)));

@@ -32,7 +32,8 @@ struct Line {
 #[derive(Debug)]
 pub(super) struct Reader {
     next: u64,
-    follow: bool,
+    /// Go on when everything that is kept has been read.
+    pub follow: bool,
     /// Whose; none: everybody's.
     services: Vec<String>,
 }

@@ -1,6 +1,6 @@
 //! `logs` and `events`: a client reads what is remembered, and follows it.
 
-use super::clients::Reading;
+use super::clients::{Outcome, Reading};
 use super::{ANSWERS_A_TURN, Reactor};
 use crate::base::{ClientId, Moment, ServiceId};
 use crate::control::frame;
@@ -13,6 +13,9 @@ const PORTION_BYTES: usize = 64 * 1024;
 
 /// Records looked at for a client a turn, whether they hold what it wants or not.
 const RECORDS_A_TURN: usize = 256;
+
+/// Portions that are offered to a client when the daemon ends: more than its socket holds.
+const LAST_PORTIONS: usize = 64;
 
 impl Reactor {
     /// Begins the answer to `logs`.
@@ -145,6 +148,22 @@ impl Reactor {
         for client in self.clients.hungry() {
             if !self.answered.contains(&client) {
                 self.answered.push_back(client);
+            }
+        }
+    }
+
+    /// The daemon ends: everyone gets what is left of his answer, so far as his socket takes it at once.
+    pub(super) fn end_feeds(&mut self, now: Moment) {
+        self.clients.end_feeds();
+        for client in self.clients.ids() {
+            for _ in 0..LAST_PORTIONS {
+                let outcome = self
+                    .clients
+                    .advance(client, false, self.poll.registry(), now);
+                match outcome {
+                    Outcome::Hungry(client) => self.feed(client),
+                    Outcome::Nothing | Outcome::Asked { .. } | Outcome::Gone(_) => break,
+                }
             }
         }
     }

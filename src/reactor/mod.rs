@@ -385,9 +385,6 @@ impl Reactor {
         self.stdout.final_flush(until);
         self.stderr
             .final_flush(clock::now().after(Duration::from_millis(50)));
-        for client in self.clients.ids() {
-            self.clients
-                .advance(client, false, self.poll.registry(), now);
-        }
+        self.end_feeds(now);
     }
 }
