@@ -191,19 +191,22 @@ fn ask(client: &Client, command: Command) -> i32 {
     }
 }
 
-/// A reader that has seen enough is no failure.
 fn print(text: &str) -> i32 {
     let mut stdout = io::stdout();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            complain(&format!("error: cannot write the output: {error}\n"));
-            FAILED
-        }
-        _ => DONE,
+    let written = stdout.write_all(text.as_bytes());
+    match written.and_then(|()| stdout.flush()) {
+        Err(error) => not_written(&error),
+        Ok(()) => DONE,
     }
+}
+
+/// A reader that has seen enough is no failure.
+fn not_written(error: &io::Error) -> i32 {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return DONE;
+    }
+    complain(&format!("error: cannot write the output: {error}\n"));
+    FAILED
 }
 
 fn complain(text: &str) {

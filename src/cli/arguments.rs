@@ -86,7 +86,7 @@ pub(super) struct Logs {
     #[argh(switch)]
     pub follow: bool,
     /// the last N lines of each service
-    #[argh(option)]
+    #[argh(option, from_str_fn(count))]
     pub lines: Option<u64>,
     /// not older than this
     #[argh(option, from_str_fn(milliseconds))]
@@ -113,7 +113,7 @@ pub(super) struct Events {
     #[argh(switch)]
     pub follow: bool,
     /// the last N events
-    #[argh(option)]
+    #[argh(option, from_str_fn(count))]
     pub lines: Option<u64>,
     /// one JSON object a line
     #[argh(switch)]
@@ -314,6 +314,11 @@ fn wait_for(text: &str) -> Result<WaitFor, String> {
         "completed" => Ok(WaitFor::Completed),
         _ => Err("wait for running, healthy, stopped or completed".into()),
     }
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    let number = text.parse();
+    number.map_err(|_| "a whole number is expected, 0 or more".into())
 }
 
 fn milliseconds(text: &str) -> Result<u64, String> {

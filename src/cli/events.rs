@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::talk::{self, Client};
-use super::{DONE, FAILED, complain};
+use super::{DONE, FAILED, complain, not_written};
 use crate::client;
 use crate::control::message::{EventRecord, Request, Response};
 use crate::daemon;
@@ -37,8 +37,8 @@ impl Client {
                     }
                 },
             };
-            // A reader that has seen enough is no failure.
-            shown.and_then(|()| out.flush()).is_ok()
+            let shown = shown.and_then(|()| out.flush());
+            shown.map_err(|error| code = not_written(&error)).is_ok()
         };
         let socket = self.socket.as_deref();
         match client::stream(socket, request, &mut on_line, &mut || true) {

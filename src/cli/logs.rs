@@ -1,15 +1,17 @@
 //! `logs`: shows lines as they arrive.
 
+use std::cell::{Cell, RefCell};
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use super::talk::{self, Client};
-use super::{DONE, complain};
+use super::{DONE, complain, not_written};
 use crate::client;
 use crate::control::message::{LogLine, Request, Response};
 use crate::daemon;
 use crate::output::format::RESET;
 use crate::output::prefix::Prefixer;
 use crate::output::screen;
+use crate::render;
 
 impl Client {
     /// Shows the last output of services, and with `follow` what comes.
@@ -22,29 +24,28 @@ impl Client {
             color: daemon::wants_color(self.color, &stdout),
             prefixer: Prefixer::new(0, false),
         };
-        let out = std::cell::RefCell::new(BufWriter::with_capacity(64 * 1024, stdout.lock()));
-        let mut refusal = None;
+        let out = RefCell::new(BufWriter::with_capacity(64 * 1024, stdout.lock()));
+        let code = Cell::new(DONE);
+        let failed = |error: io::Error| code.set(not_written(&error));
         let mut on_line = |line: &[u8]| match view.show(line, &mut *out.borrow_mut()) {
             Ok(Next::More) => true,
-            Ok(Next::Over) => false,
-            Ok(Next::Refused(response)) => {
-                refusal = Some(response);
+            Ok(Next::Over(with)) => {
+                code.set(with);
                 false
             }
-            // A reader that has seen enough is no failure.
-            Err(_) => false,
-        };
-        let mut on_pause = || out.borrow_mut().flush().is_ok();
-        let result = client::stream(self.socket.as_deref(), request, &mut on_line, &mut on_pause);
-        let _ = out.borrow_mut().flush();
-        match (result, refusal) {
-            (Err(error), _) => talk::no_answer(&error),
-            (Ok(()), Some(Response::Error { message, hint, .. })) => {
-                talk::refused(&message, hint.as_deref())
+            Err(error) => {
+                failed(error);
+                false
             }
-            (Ok(()), Some(_)) => talk::refused("the daemon did not understand `logs`", None),
-            (Ok(()), None) => DONE,
+        };
+        let mut on_pause = || out.borrow_mut().flush().map_err(failed).is_ok();
+        let result = client::stream(self.socket.as_deref(), request, &mut on_line, &mut on_pause);
+        if code.get() == DONE {
+            let _ = out.borrow_mut().flush().map_err(failed);
         }
+        // What could not be written is not tried once more.
+        let _ = out.into_inner().into_parts();
+        result.map_or_else(|error| talk::no_answer(&error), |()| code.get())
     }
 }
 
@@ -61,8 +62,8 @@ struct View {
 /// What a line from the daemon means for the next ones.
 enum Next {
     More,
-    Over,
-    Refused(Response),
+    /// There are none; with this exit code.
+    Over(i32),
 }
 
 impl View {
@@ -74,21 +75,30 @@ impl View {
                 Ok(Next::More)
             }
             Ok(line) => self.show_line(&line, out).map(|()| Next::More),
-            Err(_) => match serde_json::from_slice::<Response>(line) {
-                Ok(Response::Logs { services }) => {
-                    let width = services.iter().map(String::len).max().unwrap_or(0);
-                    self.prefixer = Prefixer::new(width, self.color);
-                    Ok(Next::More)
+            Err(_) => Ok(self.take_answer(line)),
+        }
+    }
+
+    /// A line that is not one of output.
+    fn take_answer(&mut self, line: &[u8]) -> Next {
+        match serde_json::from_slice::<Response>(line) {
+            Ok(Response::Logs { services, not_kept }) => {
+                if !not_kept.is_empty() {
+                    complain(&format!("note: {}\n", nothing_kept(&not_kept)));
                 }
-                Ok(Response::End {}) => Ok(Next::Over),
-                Ok(other) => Ok(Next::Refused(other)),
-                Err(error) => {
-                    complain(&format!(
-                        "error: cannot read the daemon's answer: {error}\n"
-                    ));
-                    Ok(Next::Over)
-                }
-            },
+                let width = services.iter().map(String::len).max().unwrap_or(0);
+                self.prefixer = Prefixer::new(width, self.color);
+                Next::More
+            }
+            Ok(Response::End {}) => Next::Over(DONE),
+            Ok(Response::Error { message, hint, .. }) => {
+                Next::Over(talk::refused(&message, hint.as_deref()))
+            }
+            Ok(_) => Next::Over(talk::refused("the daemon did not understand `logs`", None)),
+            Err(error) => {
+                let why = format!("cannot read the daemon's answer: {error}");
+                Next::Over(talk::refused(&why, None))
+            }
         }
     }
 
@@ -111,4 +121,10 @@ impl View {
         }
         out.write_all(b"\n")
     }
+}
+
+/// Why nothing of these services is shown, however much they say.
+fn nothing_kept(services: &[String]) -> String {
+    let names = render::plain(&services.join(", "));
+    format!("the output of {names} is not kept (a log buffer of 0), so it is not shown")
 }

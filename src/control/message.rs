@@ -151,6 +151,9 @@ pub enum Response {
     Logs {
         /// The services' names, in the order of the file.
         services: Vec<String>,
+        /// Those of which no output is remembered, so that no line of theirs follows.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        not_kept: Vec<String>,
     },
     /// To `events`: they follow.
     Events {},

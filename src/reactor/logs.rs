@@ -49,13 +49,18 @@ impl Reactor {
             Some((*id, name.as_str(), recent))
         });
         let feed = Feed::new(sources, filter, lines, follow);
-        let services = chosen.into_iter().map(|(_, name)| name).collect();
-        self.clients.begin_feed(
-            client,
-            &Response::Logs { services },
-            Reading::Logs(feed),
-            now,
-        );
+        let forgets = |id| {
+            self.streams
+                .recent(id)
+                .is_some_and(|recent| recent.limit() == 0)
+        };
+        let not_kept = chosen.iter().filter(|(id, _)| forgets(*id));
+        let opening = Response::Logs {
+            not_kept: not_kept.map(|(_, name)| name.clone()).collect(),
+            services: chosen.into_iter().map(|(_, name)| name).collect(),
+        };
+        self.clients
+            .begin_feed(client, &opening, Reading::Logs(feed), now);
         self.answered.push_back(client);
         Ok(())
     }

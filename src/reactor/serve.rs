@@ -78,7 +78,7 @@ impl Reactor {
             Request::Health {} => self.supervisor.health(),
             Request::Version {} => self.version(now),
             // Output holds what services were told in confidence.
-            Request::Logs { .. } if !socket::may_change(peer) => not_allowed(peer),
+            Request::Logs { .. } if !socket::may_change(peer) => no_logs_for(peer),
             Request::Logs { .. } => match self.begin_logs(client, request, now) {
                 Ok(()) => return,
                 Err(refusal) => refusal,
@@ -159,6 +159,17 @@ fn not_allowed(peer: Peer) -> Response {
         code: ErrorCode::NotAllowed,
         message: format!(
             "cannot do that for user {}: only root and the daemon's own user may change things",
+            peer.uid
+        ),
+        hint: None,
+    }
+}
+
+fn no_logs_for(peer: Peer) -> Response {
+    Response::Error {
+        code: ErrorCode::NotAllowed,
+        message: format!(
+            "cannot show logs to user {}: only root and the daemon's own user may read them",
             peer.uid
         ),
         hint: None,
