@@ -4,14 +4,13 @@
 
 mod support;
 
-use std::io::Read;
-use std::process::{Child, Command, Stdio};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::{Value, json};
 use support::{
-    Daemon, Launch, Lines, PATIENCE, PROGRAM, Stage, service, shell, sleeper, status_field, until,
+    Daemon, Launch, PATIENCE, PROGRAM, Stage, service, shell, sleeper, status_field, until,
 };
 
 /// Says these lines and stays.
@@ -29,43 +28,6 @@ fn texts(output: &str) -> Vec<&str> {
 /// Waits until all of a daemon's lines are remembered.
 fn wait_for_line(daemon: &Daemon, line: &str) {
     daemon.out.wait_for(line, PATIENCE);
-}
-
-/// A client of the daemon; dropped, it is killed.
-struct Follower(Child);
-
-impl Follower {
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.0.id() as i32), signal).unwrap();
-    }
-
-    fn wait(&mut self) {
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A client that follows, and its lines.
-fn follower(stage: &Stage, words: &[&str]) -> (Follower, Lines) {
-    let mut child = Command::new(PROGRAM)
-        .args([
-            "--socket",
-            &stage.socket().display().to_string(),
-            "logs",
-            "-f",
-        ])
-        .args(words)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = Lines::gather(child.stdout.take().unwrap());
-    (Follower(child), lines)
 }
 
 #[test]
@@ -87,6 +49,36 @@ fn all_services_in_the_order_in_which_they_spoke_and_one_alone() {
         "[second] b1\n[second] b2\n"
     );
     assert_eq!(daemon.cli_ok(&["logs", "second", "a"]), all);
+}
+
+#[test]
+fn services_that_speak_by_turns_are_shown_by_turns() {
+    let stage = Stage::new();
+    let names = ["one", "two", "three"];
+    let mut config = String::new();
+    for name in names {
+        let fifo = stage.path(name);
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let script = format!(
+            "while read word; do echo $word; done <{}; exec sleep infinity",
+            fifo.display()
+        );
+        config += &shell(name, &script, "");
+    }
+    let daemon = Launch::on(&stage).config(config).start();
+    let open = |name| OpenOptions::new().write(true).open(stage.path(name));
+    let mut ears: Vec<File> = names.iter().map(|name| open(name).unwrap()).collect();
+    let mut spoken = Vec::new();
+    for turn in 0..30 {
+        // Each follows each other, and itself.
+        let who = [0, 2, 1, 1, 0][turn % 5];
+        writeln!(ears[who], "word-{turn}").unwrap();
+        let line = format!("[{:<5}] word-{turn}", names[who]);
+        wait_for_line(&daemon, &line);
+        spoken.push(line);
+    }
+    let shown = daemon.cli_ok(&["logs"]);
+    assert_eq!(shown.lines().collect::<Vec<_>>(), spoken);
 }
 
 #[test]
@@ -154,6 +146,17 @@ fn as_json_each_line_says_everything() {
             .find(|line| line["line"].as_str().unwrap().starts_with(text))
             .unwrap()
     };
+    for line in &lines {
+        let mut keys: Vec<&str> = line
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        keys.retain(|key| *key != "invalid_utf8");
+        keys.sort_unstable();
+        assert_eq!(keys, ["line", "pid", "service", "stream", "time"], "{line}");
+    }
     let out = find("out");
     assert_eq!(
         (&out["service"], &out["stream"]),
@@ -202,8 +205,79 @@ fn it_is_remembered_over_a_restart_and_where_it_is_not_shown() {
         (texts(&daemon.cli_ok(&["logs", "hidden"])) == ["secret"]).then_some(())
     });
     assert!(!daemon.out.text().contains("secret"));
-    assert_eq!(daemon.cli_ok(&["logs", "forgets"]), "");
-    assert_eq!(daemon.cli_ok(&["logs", "silent"]), "");
+    for (service, note) in [
+        ("silent", ""),
+        (
+            "forgets",
+            "note: the output of forgets is not kept (a log buffer of 0), so it is not shown\n",
+        ),
+    ] {
+        let output = daemon.cli(&["logs", service]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            (
+                output.stdout.as_slice(),
+                said.as_str(),
+                output.status.code()
+            ),
+            (&b""[..], note, Some(0))
+        );
+    }
+}
+
+#[test]
+fn a_service_that_never_ran_has_no_lines() {
+    let stage = Stage::new();
+    let daemon = Launch::on(&stage)
+        .config(says("off", &["a"], "enabled = false") + &sleeper("web", ""))
+        .start();
+    let output = daemon.cli(&["logs", "off"]);
+    assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty());
+}
+
+#[test]
+fn services_that_say_nothing_hold_no_memory() {
+    let stage = Stage::new();
+    let config: String = (0..20)
+        .map(|number| sleeper(&format!("s{number}"), "log_buffer = \"64MiB\""))
+        .collect();
+    let daemon = Launch::on(&stage)
+        .config(config + &says("web", &["hello"], "log_buffer = \"64MiB\""))
+        .start();
+    daemon.wait_all("RUNNING");
+    wait_for_line(&daemon, "hello");
+    let held = status_field(daemon.pid(), "VmData").unwrap();
+    assert!(held < 64 * 1024, "{held} kB for 21 buffers of 64 MiB");
+}
+
+#[test]
+fn a_service_that_writes_without_pause_is_shown_to_the_moment_of_asking() {
+    let stage = Stage::new();
+    let config = service(
+        "chatty",
+        "/usr/bin/yes",
+        &["all the time"],
+        "log_stdout = false",
+    ) + &service("empty", "/usr/bin/yes", &[""], "log_stdout = false")
+        + &says("web", &["hello"], "");
+    let daemon = Launch::on(&stage).config(config).start();
+    wait_for_line(&daemon, "hello");
+    let shows = |words: &[&str], wanted: &str| {
+        until(wanted, PATIENCE, || {
+            daemon.cli_ok(words).contains(wanted).then_some(())
+        });
+    };
+    // Each ends: its output is there.
+    shows(&["logs"], "[web   ] hello\n");
+    shows(&["logs", "chatty"], "[chatty] all the time\n");
+    shows(&["logs", "empty", "-n", "3"], "[empty] \n");
+    // The last line may be there in part only.
+    let lines = daemon.cli_ok(&["logs", "-n", "3", "chatty"]);
+    let lines = texts(&lines);
+    assert!(
+        lines.len() == 3 && lines.iter().all(|line| "all the time".starts_with(line)),
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -234,88 +308,52 @@ fn what_is_remembered_is_bounded_and_its_last_lines_are_whole() {
 }
 
 #[test]
-fn who_follows_sees_what_comes_and_ends_with_the_daemon() {
+fn a_reader_that_has_seen_enough_is_no_failure_and_a_full_disk_is() {
     let stage = Stage::new();
-    let script = "echo before; read go <go; echo after; exec sleep infinity";
-    let config = shell(
-        "web",
-        script,
-        &format!("working_dir = \"{}\"", stage.root().display()),
-    ) + &sleeper("other", "");
-    nix::unistd::mkfifo(&stage.path("go"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let mut daemon = Launch::on(&stage).config(config).start();
-    let (mut child, lines) = follower(&stage, &["web"]);
-    lines.wait_for("[web] before", PATIENCE);
-    std::fs::write(stage.path("go"), "\n").unwrap();
-    lines.wait_for("[web] after", PATIENCE);
-    daemon.sigterm();
-    daemon.wait_exit(PATIENCE);
-    lines.wait_for_end(PATIENCE);
-    child.wait();
-}
-
-#[test]
-fn ctrl_c_and_a_reader_that_has_seen_enough_end_it_quietly() {
-    let stage = Stage::new();
-    let daemon = Launch::on(&stage)
-        .config(shell("web", "while :; do echo again; sleep 0.01; done", ""))
-        .start();
-    let (mut child, lines) = follower(&stage, &[]);
-    lines.wait_for("again", PATIENCE);
-    child.signal(Signal::SIGINT);
-    child.wait();
-    let pipeline = format!(
-        "{PROGRAM} --socket {} logs -f | head -1",
-        stage.socket().display()
-    );
-    let output = Command::new("sh").args(["-c", &pipeline]).output().unwrap();
-    assert_eq!(output.stdout, b"[web] again\n");
+    let many = shell("web", "seq 5000; exec sleep infinity", "");
+    let daemon = Launch::on(&stage).config(many).start();
+    wait_for_line(&daemon, "] 5000");
+    let shell = |line: &str| {
+        let line = format!("{PROGRAM} --socket {} {line}", stage.socket().display());
+        Command::new("bash").args(["-c", &line]).output().unwrap()
+    };
+    let output = shell("logs | head -1; echo ${PIPESTATUS[0]}");
+    assert_eq!(output.stdout, b"[web] 1\n0\n");
     assert!(output.stderr.is_empty(), "{output:?}");
-    assert_eq!(daemon.row("web").state(), "RUNNING");
+    for command in [
+        "logs >/dev/full",
+        "logs -n 1 >/dev/full",
+        "events >/dev/full",
+    ] {
+        let output = shell(command);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.code() == Some(1)
+                && said.starts_with("error: cannot write the output: No space left on device"),
+            "{command}: {said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
 }
 
 #[test]
-fn a_follower_that_does_not_read_loses_lines_is_told_and_holds_nobody_up() {
+fn what_is_asked_wrongly_is_said() {
     let stage = Stage::new();
-    let script = "$| = 1; my $n = 0; while (1) { $n++; printf \"line %08d %s\\n\", $n, 'x' x 80 }";
-    let daemon = Launch::on(&stage)
-        .config(service("web", "/usr/bin/perl", &["-e", script], ""))
-        .start();
-    let (child, lines) = follower(&stage, &["--json"]);
-    lines.wait_for("line", PATIENCE);
-    let memory = || status_field(daemon.pid(), "VmRSS").unwrap();
-    let memory_before = memory();
-    child.signal(Signal::SIGSTOP);
-    let before = daemon.out.all().len();
-    until("the service to go on", PATIENCE, || {
-        // A hundred thousand lines are far more than a socket and the memory hold.
-        daemon.list();
-        (daemon.out.all().len() > before + 100_000).then_some(())
-    });
-    let grown = memory().saturating_sub(memory_before);
-    assert!(grown < 2000, "{grown} kB more than {memory_before} kB");
-    child.signal(Signal::SIGCONT);
-    let told = lines.wait_for("\"dropped\":", PATIENCE);
-    let told: Value = serde_json::from_str(&told).unwrap();
-    let missing = told["dropped"].as_u64().unwrap();
-    assert!(missing > 0 && told["stream"] == "supervisor", "{told}");
-    // What it got and what it was told of is everything, in order.
-    let mut next = None;
-    let mut skipped = 0;
-    for line in lines.all() {
-        let line: Value = serde_json::from_str(&line).unwrap();
-        if let Some(dropped) = line["dropped"].as_u64() {
-            skipped += dropped;
-            continue;
-        }
-        let text = line["line"].as_str().unwrap();
-        let Some(number) = text.get(5..13).and_then(|text| text.parse::<u64>().ok()) else {
-            continue;
-        };
-        if let Some(next) = next {
-            assert_eq!(number, next + skipped, "{skipped} were told of");
-        }
-        (next, skipped) = (Some(number + 1), 0);
+    let daemon = Launch::on(&stage).config(sleeper("web", "")).start();
+    for (words, part) in [
+        (&["--since", "yesterday"][..], "yesterday is no duration"),
+        (&["--since", "-5"], "-5 is no duration: cannot be negative"),
+        (&["-n", "many"], "'many': a whole number is expected"),
+        (&["-n", "-3"], "'-3': a whole number is expected"),
+        (&["--grep"], "`--grep` needs a value: --grep TEXT"),
+        (&["--folow"], "did you mean `--follow`?"),
+    ] {
+        let output = daemon.cli(&[&["logs"], words].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.code() == Some(2) && said.contains(part),
+            "{words:?}: {said}"
+        );
     }
 }
 
@@ -361,5 +399,10 @@ fn another_user_may_not_read_what_services_say() {
         .read_to_string(&mut answer)
         .unwrap();
     child.wait().unwrap();
-    assert!(answer.contains("not-allowed"), "{answer}");
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["code"], "not-allowed");
+    assert_eq!(
+        answer["message"],
+        "cannot show logs to user 65534: only root and the daemon's own user may read them"
+    );
 }

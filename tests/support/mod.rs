@@ -9,6 +9,7 @@
 mod client;
 mod daemon;
 mod engine;
+mod follower;
 mod lines;
 mod net;
 mod processes;
@@ -20,6 +21,7 @@ mod toml;
 pub use client::{Row, ask, cli, connect};
 pub use daemon::{Daemon, Launch};
 pub use engine::{BUSYBOX, Container, Engine, File};
+pub use follower::Follower;
 pub use lines::{Lines, payload, pieces};
 pub use net::{free_port, http, wait_for_http, wait_for_port};
 pub use processes::{Snapshot, children, descendants, is_alive, status_field, zombies};
