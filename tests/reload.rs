@@ -241,7 +241,9 @@ impl Choices {
         let mut text = String::new();
         let mut there: Vec<usize> = Vec::new();
         for number in 0..8 {
-            if self.below(3) == 0 {
+            // A file without any service is refused.
+            let last_chance = number == 7 && there.is_empty();
+            if self.below(3) == 0 && !last_chance {
                 continue;
             }
             let mut more = String::from(
