@@ -242,6 +242,31 @@ fn malformed() -> Vec<(&'static str, String)> {
         ("log-sizes", web("[services.log]\nmax_size = \"1 lightyear\"\nbuffer = \"1GiB\"\nkeep = -1\ncompress = \"yes\"")),
         ("log-rotation-too-small", web("[services.log]\nmax_size = 10")),
         ("log-given-twice", web("log_overflow = \"drop\"\nlog_buffer = 0\n[services.log]\noverflow = \"block\"\nbuffer = 1")),
+        ("log-wrong-types", web("[services.log]\nformat = 1\ntimestamps = true\noverflow = [\"drop\"]\nbuffer = 1.5\nstdout = \"false\"\nmax_size = true\nkeep = \"5\"\ncompress = 0")),
+        ("log-is-a-boolean", web("log = false")),
+        ("log-is-a-list", web("[[services.log]]\nformat = \"json\"")),
+        ("log-for-all-is-a-string", format!("log = \"json\"\n{}", web(""))),
+        ("log-for-all-is-a-list", format!("[[log]]\nformat = \"json\"\n{}", web(""))),
+        ("log-for-all-wrong-values", format!("[log]\nformat = \"JSON\"\ntimestamps = \"iso8601\"\noverflow = \"dorp\"\nbuffer = \"100MB\"\nmax_size = \"10 mb\"\nkeep = 1001\n{}", web(""))),
+        ("log-for-all-names-a-file", format!("[log]\nlog_file = \"/var/log/all.log\"\n{}", web(""))),
+        ("log-short-keys-wrong-values", web("log_overflow = \"dropp\"\nlog_buffer = \"64 KB/s\"\nlog_stdout = \"false\"")),
+        ("log-short-keys-wrong-types", web("log_overflow = true\nlog_buffer = false\nlog_stdout = 0")),
+        ("log-short-keys-that-are-none", web("log_format = \"json\"\nlog_max_size = \"10MiB\"\nlog_keep = 3\nlog_level = \"info\"")),
+        ("log-short-keys-in-the-table", web("[services.log]\nlog_buffer = 0\nlog_stdout = false")),
+        ("log-keys-outside-of-their-table", web("max_size = \"10MiB\"\ntimestamps = \"rfc3339\"\noverflow = \"drop\"")),
+        ("log-keys-outside-of-everything", format!("log_buffer = 0\ntimestamps = \"rfc3339\"\n{}", web(""))),
+        ("log-keys-of-docker", web("[services.log]\ndriver = \"json-file\"\nmax-size = \"10m\"\nmax-file = 3")),
+        ("log-keys-of-supervisord", web("stdout_logfile = \"/var/log/web.log\"\nstdout_logfile_maxbytes = \"10MB\"\nstdout_logfile_backups = 3\nredirect_stderr = true")),
+        ("log-file-of-a-wrong-type", web("log_file = true")),
+        ("log-file-empty", web("log_file = \"\"")),
+        ("log-file-misspelt", web("logfile = \"/var/log/web.log\"")),
+        ("stdin-of-a-wrong-type", web("stdin = false")),
+        ("stdin-is-a-file", web("stdin = \"/dev/null\"")),
+        ("tty-size-of-a-wrong-type", web("tty_size = 80")),
+        ("tty-size-is-a-list", web("tty_size = [80, 24]")),
+        ("tty-size-too-large", web("tty_size = \"70000x24\"")),
+        ("tty-size-of-columns-only", web("tty_size = \"80\"")),
+        ("tty-in-quotes", web("tty = \"false\"")),
         ("stdin-unknown", web("stdin = \"terminal\"")),
         ("stdin-tty-without-a-terminal", web("tty = false\nstdin = \"tty\"\ntty_size = \"80x24\"")),
         ("tty-size-that-is-none", web("tty_size = \"80 by 24\"")),
@@ -298,6 +323,22 @@ fn quoted_arguments_are_taken_with_a_warning_that_shows_the_clean_spelling() {
 }
 
 #[test]
+fn a_rotation_without_a_file_is_taken_with_a_warning() {
+    let text = web("log = { max_size = \"10MiB\" }");
+    let checked = config::check(&text, &World);
+    assert!(checked.config.is_some());
+    let shown = config::render(&checked.findings, "services.toml", &text, false);
+    assert!(
+        shown.starts_with("warning: `max_size` has no file to rotate")
+            && shown.contains("help: add log_file = \"/path\" to the service"),
+        "{shown}"
+    );
+    // For all services it is a default, and may find a file or not.
+    let text = format!("[log]\nmax_size = \"10MiB\"\n{}", web(""));
+    assert!(config::check(&text, &World).findings.is_empty());
+}
+
+#[test]
 fn every_spelling_of_what_is_allowed_is_taken() {
     for more in [
         "",
@@ -318,6 +359,11 @@ fn every_spelling_of_what_is_allowed_is_taken() {
         "health = { http = \"HTTP://[::1]\", expected_status = [204, \"200-299\", \"404\"] }\nready = \"notify\"",
         "ready = { fd = 3 }\nready_timeout = \"1ms\"",
         "ready = { log = \"ready to accept connections\" }",
+        "log_file = \"/var/log/web.log\"\nlog_overflow = \"drop\"\nlog_buffer = \"64 MiB\"\nlog_stdout = false\nlog = { max_size = 4096, keep = 0, compress = false }",
+        "[services.log]\nformat = \"json\"\ntimestamps = \"elapsed\"\noverflow = \"block\"\nbuffer = 0\nstdout = true\nkeep = 1000",
+        "tty_size = \"1x65535\"\nstdin = \"tty\"",
+        "tty_size = \"132 x 50\"\nstdin = \"null\"",
+        "tty = false\nstdin = \"null\"",
         "stop_signal = \"QUIT\"\nstop_timeout = 0\n[services.limits]\nnofile = 1024\ncore = \"unlimited\"",
     ] {
         let text = redis_and_web(more);

@@ -90,6 +90,10 @@ pub(super) fn file(
 fn unknown_keys(table: &DeTable<'_>, findings: &mut Vec<Finding>) {
     for key in table.keys() {
         let (name, span) = (key.get_ref().as_ref(), key.span());
+        if let Some(finding) = log::key_outside(name, span.clone()) {
+            findings.push(finding);
+            continue;
+        }
         match name {
             "services" | "timeouts" | "log" => {}
             _ if LATER.contains(&name) => {

@@ -177,17 +177,18 @@ impl<'t> Table<'t, '_> {
 
     /// One of several words.
     pub fn word<T: Copy>(&mut self, key: &str, words: &[(&'static str, T)]) -> Option<T> {
-        let (text, span) = self.string(key)?;
-        let known = words.iter().find(|(word, _)| *word == text);
+        let value = self.get(key)?;
+        let DeValue::String(text) = value.get_ref() else {
+            let mut finding = self.wrong_type(key, value, "a word in quotes");
+            finding.label = expected(words);
+            self.report(finding);
+            return None;
+        };
+        let known = words.iter().find(|(word, _)| word == text);
         if known.is_none() {
-            let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            let quoted: Vec<String> = names.iter().map(|word| format!("\"{word}\"")).collect();
-            let finding = Finding::error(
-                span,
-                format!("unknown `{key}`: `{text}`"),
-                format!("expected {}", quoted.join(" or ")),
-            );
-            self.report(finding.suggest(&text, names));
+            let what = format!("unknown `{key}`: `{}`", text.escape_debug());
+            let finding = Finding::error(value.span(), what, expected(words));
+            self.report(finding.suggest(text, words.iter().map(|(word, _)| *word)));
         }
         known.map(|(_, meaning)| *meaning)
     }
@@ -241,6 +242,20 @@ impl<'t> Table<'t, '_> {
             }
         }
     }
+}
+
+/// `expected "a", "b" or "c"`.
+fn expected<T>(words: &[(&'static str, T)]) -> String {
+    let mut text = String::from("expected ");
+    for (at, (word, _)) in words.iter().enumerate() {
+        text += match at {
+            0 => "",
+            _ if at + 1 == words.len() => " or ",
+            _ => ", ",
+        };
+        text += &format!("\"{word}\"");
+    }
+    text
 }
 
 /// A bound as it would be written: bounds are powers of two.

@@ -185,6 +185,8 @@ fn unknown_keys(fields: &mut Table<'_, '_>) {
                 "belongs to [timeouts]",
             )
             .help("move it below a [timeouts] line; a service has `stop_timeout`")
+        } else if let Some(finding) = log::misplaced_key(name, span.clone()) {
+            finding
         } else {
             Finding::error(
                 span,

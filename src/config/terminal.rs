@@ -1,8 +1,10 @@
 //! A service's terminal: `stdin` and `tty_size`.
 
+use toml::de::DeValue;
+
 use super::diagnostic::Finding;
 use super::model::{Stdin, TtySize};
-use super::scalar::Table;
+use super::scalar::{Table, type_name};
 
 /// The kernel counts rows and columns in 16 bits.
 const MAX_SIZE: u16 = u16::MAX;
@@ -24,9 +26,18 @@ pub(super) fn stdin(fields: &mut Table<'_, '_>, tty: bool) -> Stdin {
     stdin.unwrap_or(if tty { Stdin::Tty } else { Stdin::Null })
 }
 
+const SIZE_EXAMPLE: &str = "write it such as tty_size = \"132x50\", columns first";
+
 /// `tty_size = "80x24"`, columns first.
 pub(super) fn size(fields: &mut Table<'_, '_>, tty: bool) -> Option<TtySize> {
-    let (text, span) = fields.string("tty_size")?;
+    let value = fields.get("tty_size")?;
+    let span = value.span();
+    let DeValue::String(text) = value.get_ref() else {
+        let found = type_name(value.get_ref());
+        let what = format!("`tty_size` has to be columns x rows in quotes, and is {found}");
+        fields.report(Finding::error(span, what, "expected a string").help(SIZE_EXAMPLE));
+        return None;
+    };
     if !tty {
         let finding = Finding::error(
             span,
@@ -47,8 +58,19 @@ pub(super) fn size(fields: &mut Table<'_, '_>, tty: bool) -> Option<TtySize> {
         })
     });
     if size.is_none() {
-        let finding = Finding::error(span, "`tty_size` is no size", "expected columns x rows");
-        fields.report(finding.help("write it such as tty_size = \"132x50\""));
+        let label = match text.split_once('x') {
+            Some((columns, rows)) if is_number(columns) && is_number(rows) => {
+                "columns and rows are from 1 to 65535"
+            }
+            _ => "expected columns x rows",
+        };
+        let finding = Finding::error(span, "`tty_size` is no size", label);
+        fields.report(finding.help(SIZE_EXAMPLE));
     }
     size
+}
+
+fn is_number(text: &str) -> bool {
+    let text = text.trim();
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
