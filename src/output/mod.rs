@@ -1,5 +1,6 @@
 //! The text of the log path: splitting into lines, writing them down, remembering them. Pure.
 
+pub mod awaited;
 pub mod feed;
 pub mod file_text;
 pub mod format;

@@ -12,7 +12,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use memchr::memmem::Finder;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use slab::Slab;
@@ -20,6 +19,7 @@ use slab::Slab;
 use super::token::{Slot, Source};
 use crate::base::{JobId, Moment, ServiceId};
 use crate::config::model::{Log, Service, TtySize};
+use crate::output::awaited::Awaited;
 use crate::output::format::{Origin, Stamp, StreamKind};
 use crate::output::queue::{self, Queue};
 use crate::output::recent::{Mark, Recent};
@@ -84,31 +84,6 @@ struct Stream {
     is_ready: bool,
     last_read: Moment,
     awaited: Option<Awaited>,
-}
-
-/// A text that makes a service ready.
-struct Awaited {
-    job: JobId,
-    finder: Finder<'static>,
-    /// The end of what was read, where the text may have begun.
-    tail: Vec<u8>,
-}
-
-impl Awaited {
-    fn is_in(&mut self, bytes: &[u8]) -> bool {
-        let reach = self.finder.needle().len() - 1;
-        let edge = &bytes[..bytes.len().min(reach)];
-        self.tail.extend_from_slice(edge);
-        let found = self.finder.find(&self.tail).is_some() || self.finder.find(bytes).is_some();
-        if bytes.len() > edge.len() {
-            self.tail.clear();
-            self.tail.extend_from_slice(&bytes[bytes.len() - reach..]);
-        } else {
-            let old = self.tail.len().saturating_sub(reach);
-            self.tail.drain(..old);
-        }
-        found
-    }
 }
 
 /// Where a service's output goes.
@@ -321,11 +296,7 @@ impl Streams {
             follows_size: new.follows_size,
             is_ready: false,
             last_read: now,
-            awaited: new.awaits.map(|(job, text)| Awaited {
-                job,
-                finder: Finder::new(&text).into_owned(),
-                tail: Vec::new(),
-            }),
+            awaited: new.awaits.map(|(job, text)| Awaited::new(job, &text)),
         });
         Ok(())
     }
@@ -611,24 +582,4 @@ fn write_file(file: &mut Option<LogFile>, text: Option<&[u8]>, outside: &mut Out
         outside.messages.extend(file.write(text, outside.now));
     }
     file.has_work()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_awaited_text_is_found_however_it_is_cut() {
-        let text = b"starting\nnow ready to accept\nmore";
-        for portion in 1..text.len() {
-            let mut awaited = Awaited {
-                job: JobId(1),
-                finder: Finder::new("ready to").into_owned(),
-                tail: Vec::new(),
-            };
-            let found = text.chunks(portion).position(|bytes| awaited.is_in(bytes));
-            let end = 9 + "now ready to".len();
-            assert_eq!(found, Some((end - 1) / portion), "{portion}");
-        }
-    }
 }
