@@ -18,6 +18,9 @@ const SLOW: Duration = Duration::from_secs(120);
 /// The image with a shell.
 pub const BUSYBOX: &str = "go-overlay-busybox";
 
+/// The image of a Debian system with nginx.
+const DEBIAN: &str = "go-overlay-debian";
+
 /// A running engine.
 pub struct Engine {
     folder: TempDir,
@@ -35,13 +38,21 @@ impl Engine {
         if let Some(engine) = shared.upgrade() {
             return Some(engine);
         }
-        let engine = Arc::new(Engine::start()?);
+        let engine = Arc::new(Engine::start(&[])?);
         engine.build_busybox();
         *shared = Arc::downgrade(&engine);
         Some(engine)
     }
 
-    fn start() -> Option<Engine> {
+    /// An engine in a network namespace of its own, in which there is nothing but loopback: the ports of a
+    /// cluster are free there.
+    pub fn apart() -> Option<Engine> {
+        let loopback = "busybox ip link set lo up && exec \"$@\"";
+        Engine::start(&["unshare", "--net", "--", "sh", "-c", loopback, "sh"])
+    }
+
+    /// Starts one; `before` are words in front of the daemon's, which end in executing it.
+    fn start(before: &[&str]) -> Option<Engine> {
         let dockerd = find_program("dockerd")?;
         // Debian's; another program of that name may be earlier in PATH.
         let client = ["/usr/bin/docker".to_owned()];
@@ -49,7 +60,9 @@ impl Engine {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name).display().to_string();
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let daemon = Command::new(dockerd)
+        let words = [before, &[dockerd.as_str()]].concat();
+        let daemon = Command::new(words[0])
+            .args(&words[1..])
             .args(["--bridge=none", "--iptables=false"])
             .args(["--data-root", &at("data"), "--exec-root", &at("exec")])
             .args([
@@ -72,6 +85,11 @@ impl Engine {
             engine.docker(&["version"]).status.success().then_some(())
         });
         Some(engine)
+    }
+
+    /// The daemon's process, by which its network namespace can be entered.
+    pub fn pid(&self) -> u32 {
+        self.daemon.id()
     }
 
     /// `docker` with these words.
@@ -128,7 +146,19 @@ impl Engine {
         ]);
     }
 
-    fn build_busybox(&self) {
+    /// The image of a whole Debian system, which `tests/setup.sh` made; None where it did not.
+    pub fn debian(&self) -> Option<&'static str> {
+        let target = Path::new(PROGRAM).ancestors().nth(3)?;
+        let tree = target.join("test-debian.tar");
+        let known = self.docker(&["image", "inspect", DEBIAN]).status.success();
+        if !known && tree.exists() {
+            self.ok(&["import", &tree.display().to_string(), DEBIAN]);
+        }
+        (known || tree.exists()).then_some(DEBIAN)
+    }
+
+    /// Builds the image with a shell; the shared engine has it from the start.
+    pub fn build_busybox(&self) {
         let busybox = PathBuf::from(find_program("busybox").unwrap());
         self.build(
             BUSYBOX,

@@ -1,0 +1,61 @@
+//! In real containers, on a Docker engine of the tests' own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::sync::Arc;
+
+use support::{Container, Engine, PATIENCE, talker, until};
+
+/// The engine, or a visible skip and a return from the test.
+macro_rules! engine {
+    () => {{
+        need_root!();
+        match $crate::support::Engine::shared() {
+            Some(engine) => engine,
+            None => return $crate::support::skip("Docker is not installed"),
+        }
+    }};
+}
+
+/// The image of a Debian system, or a visible skip and a return from the test.
+macro_rules! debian {
+    ($engine:expr) => {
+        match $engine.debian() {
+            Some(image) => image,
+            None => return $crate::support::skip("there is no Debian tree"),
+        }
+    };
+}
+
+/// Waits until every service of a container is up.
+fn wait_until_up(container: &Container) {
+    until("everything to be up", PATIENCE, || {
+        (container.go(&["health"]).0 == 0).then_some(())
+    });
+}
+
+/// The pids in a container, seen from the engine; none when it has ended.
+fn is_running(container: &Container) -> bool {
+    container.inspect("{{.State.Running}}") == "true"
+}
+
+fn three(engine: &Arc<Engine>) -> String {
+    let services = talker("db", "")
+        + &talker("app", "depends_on = \"db\"")
+        + &talker("web", "depends_on = \"app\"");
+    engine.image("three", &services)
+}
+
+mod images;
+mod limits;
+mod log_driver;
+mod main_program;
+mod manifests;
+mod modest;
+mod stopping;
+mod swarm;
+mod terminal;
