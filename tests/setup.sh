@@ -36,6 +36,7 @@ NEEDED=(
     "gzip|gzip"
     "systemd-notify|systemd"
     "dockerd|docker.io"
+    "docker-compose|docker-compose"
     "debootstrap|debootstrap"
     "mksh-static|mksh"
     "wrk|wrk"

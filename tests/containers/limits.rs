@@ -2,39 +2,52 @@
 
 use std::time::Duration;
 
-use super::support::{PATIENCE, shell, sleeper, talker, until};
+use super::support::{File, PATIENCE, PROGRAM, shell, sleeper, until};
 use super::{is_running, three, wait_until_up};
 
 #[test]
-fn the_containers_health_follows_a_services() {
+fn the_containers_health_follows_a_real_servers() {
     let engine = engine!();
-    let health = "health = { exec = [\"test\", \"-e\", \"/ok\"], interval = \"100ms\", retries = 1, on_unhealthy = \"none\" }";
-    let image = engine.image("health", &talker("web", health));
-    let check = [
-        "--health-cmd",
-        "/go-overlay health",
-        "--health-interval",
-        "500ms",
-        "--health-retries",
-        "1",
-        "--health-start-period",
-        "1m",
-    ];
-    let container = engine.run(&[&check[..], &[&image]].concat());
+    let debian = debian!(engine);
+    let services = "[[services]]\nname = \"nginx\"\ncommand = \"nginx\"\n\
+                    args = [\"-g\", \"daemon off; master_process off;\"]\n\
+                    pre_script = \"until [ -e /go ]; do sleep 0.1; done\\n\"\n\
+                    health = { http = \"http://127.0.0.1:80/\", interval = \"200ms\", timeout = \"300ms\", \
+                    retries = 1, on_unhealthy = \"none\" }\n";
+    engine.build(
+        "go-overlay-health",
+        &format!(
+            "FROM {debian}\nCOPY go-overlay /go-overlay\nCOPY services.toml /services.toml\n\
+             HEALTHCHECK --interval=500ms --retries=1 --start-period=1m CMD [\"/go-overlay\", \"health\"]\n\
+             ENTRYPOINT [\"/go-overlay\"]\n"
+        ),
+        &[("go-overlay", File::CopyOf(PROGRAM.into())), ("services.toml", File::Text(services))],
+    );
+    let container = engine.run(&["go-overlay-health"]);
     let becomes = |wanted: &str| {
         until(&format!("a container that is {wanted}"), PATIENCE, || {
             (container.inspect("{{.State.Health.Status}}") == wanted).then_some(())
         });
     };
+    let does = |words: &[&str]| {
+        let (code, said) = container.go(words);
+        assert_eq!(code, 0, "{said}");
+    };
     becomes("starting");
-    engine.ok(&["exec", &container.id, "touch", "/ok"]);
+    engine.ok(&["exec", &container.id, "touch", "/go"]);
     becomes("healthy");
-    engine.ok(&["exec", &container.id, "rm", "/ok"]);
+    // It hangs: it still listens, and answers nobody.
+    does(&["signal", "nginx", "STOP"]);
     becomes("unhealthy");
     let log = container.inspect("{{range .State.Health.Log}}{{.Output}}{{end}}");
-    assert!(log.contains("web: unhealthy: test -e /ok: exit 1"), "{log}");
-    engine.ok(&["exec", &container.id, "touch", "/ok"]);
+    assert!(
+        log.contains("nginx: unhealthy: GET /: no answer within 300ms"),
+        "{log}"
+    );
+    does(&["signal", "nginx", "CONT"]);
     becomes("healthy");
+    container.stop(10);
+    assert_eq!(container.exit_code(), 0);
 }
 
 #[test]

@@ -59,3 +59,4 @@ mod modest;
 mod stopping;
 mod swarm;
 mod terminal;
+mod tini;

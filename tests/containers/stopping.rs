@@ -1,8 +1,8 @@
 //! `docker stop`, signals, and what does not want to go.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::support::{PATIENCE, shell, until};
+use super::support::{PATIENCE, descendants, is_alive, shell, until};
 use super::{is_running, three, wait_until_up};
 
 #[test]
@@ -22,6 +22,36 @@ fn docker_stop_is_clean_in_reverse_order_and_at_once() {
         "{log}"
     );
     assert_eq!(container.exit_code(), 0);
+}
+
+/// Seen from the host: between the last service's end and the daemon's. The best of five counts, since a busy
+/// machine only adds.
+#[test]
+fn gone_within_100_ms_of_the_last_services_end() {
+    let engine = engine!();
+    let image = three(&engine);
+    let between = (0..5).map(|_| {
+        let container = engine.run(&[&image]);
+        container.wait_for("web up");
+        let daemon: i32 = container.inspect("{{.State.Pid}}").parse().unwrap();
+        container.kill("TERM");
+        until("the services to end", PATIENCE, || {
+            descendants(daemon).is_empty().then_some(())
+        });
+        let began = Instant::now();
+        while is_alive(daemon) {
+            assert!(
+                began.elapsed() < PATIENCE,
+                "the daemon goes on without services"
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let took = began.elapsed();
+        assert_eq!(container.wait(), 0);
+        took
+    });
+    let best = between.min().unwrap();
+    assert!(best < Duration::from_millis(100), "{best:?}");
 }
 
 #[test]

@@ -87,6 +87,11 @@ impl Engine {
         Some(engine)
     }
 
+    /// Where it listens, as DOCKER_HOST wants it.
+    pub fn address(&self) -> String {
+        format!("unix://{}", self.folder.path().join("socket").display())
+    }
+
     /// The daemon's process, by which its network namespace can be entered.
     pub fn pid(&self) -> u32 {
         self.daemon.id()
@@ -99,10 +104,9 @@ impl Engine {
 
     /// `docker` with these words, to be started.
     pub fn command(&self, words: &[&str]) -> Command {
-        let socket = self.folder.path().join("socket");
         let mut command = Command::new(&self.client);
         command
-            .args(["--host", &format!("unix://{}", socket.display())])
+            .args(["--host", &self.address()])
             .args(words)
             .env("DOCKER_CONFIG", self.folder.path().join("config"))
             .stdin(Stdio::null());
@@ -124,6 +128,20 @@ impl Engine {
 
     /// Builds an image from a Dockerfile and files beside it: name and content, or the path it is copied from.
     pub fn build(&self, tag: &str, dockerfile: &str, files: &[(&str, File<'_>)]) {
+        let context = self.context(tag, dockerfile, files).display().to_string();
+        self.ok(&[
+            "build",
+            "--quiet",
+            "--network",
+            "none",
+            "--tag",
+            tag,
+            &context,
+        ]);
+    }
+
+    /// A folder with a Dockerfile and files beside it.
+    pub fn context(&self, tag: &str, dockerfile: &str, files: &[(&str, File<'_>)]) -> PathBuf {
         let folder = self.folder.path().join(tag);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("Dockerfile"), dockerfile).unwrap();
@@ -134,16 +152,7 @@ impl Engine {
                 File::CopyOf(from) => drop(std::fs::copy(from, &path).unwrap()),
             }
         }
-        let context = folder.display().to_string();
-        self.ok(&[
-            "build",
-            "--quiet",
-            "--network",
-            "none",
-            "--tag",
-            tag,
-            &context,
-        ]);
+        folder
     }
 
     /// The image of a whole Debian system, which `tests/setup.sh` made; None where it did not.
