@@ -10,6 +10,7 @@ mod console;
 mod events;
 mod launch;
 mod logs;
+mod pace;
 mod perform;
 mod probes;
 mod reload;
@@ -27,7 +28,7 @@ use mio::net::UnixListener;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 
-use crate::base::{ClientId, JobId, Moment, ServiceId, Signal};
+use crate::base::{ClientId, JobId, Moment, ServiceId, Signal, human_duration};
 use crate::output::prefix::Prefixer;
 use crate::supervisor::Supervisor;
 use crate::supervisor::event::{Event, Word};
@@ -39,6 +40,7 @@ use children::Children;
 use clients::Clients;
 use console::Console;
 use events::Journal;
+use pace::Pace;
 use probes::Probes;
 use signs::Signs;
 use streams::{Outside, Streams};
@@ -74,6 +76,7 @@ pub struct Setup {
 /// The daemon's loop and all it owns.
 pub struct Reactor {
     poll: Poll,
+    pace: Pace,
     supervisor: Supervisor,
     signals: SignalFd,
     supervisor_timer: TimerFd,
@@ -124,6 +127,7 @@ impl Reactor {
         if let Some(listener) = &listener {
             watch(listener.as_raw_fd(), Source::Listener)?;
         }
+        let pace = Pace::new();
         let mut reactor = Reactor {
             poll,
             supervisor: setup.supervisor,
@@ -134,7 +138,8 @@ impl Reactor {
             listener,
             children: Children::new(),
             clients: Clients::new(),
-            streams: Streams::new(clock::now()),
+            streams: Streams::new(pace.now()),
+            pace,
             probes: Probes::default(),
             signs: Signs::default(),
             journal: Journal::default(),
@@ -160,9 +165,9 @@ impl Reactor {
     /// When epoll itself fails, which the kernel does not do to a correct caller.
     pub fn run(mut self) -> io::Result<u8> {
         let mut events = Events::with_capacity(EVENTS);
-        let mut now = clock::now();
-        self.tell(Event::Boot, now);
+        self.tell(Event::Boot, self.pace.now());
         loop {
+            let now = self.pace.now();
             self.show(now);
             if let Some(code) = self.exit {
                 self.finish(now);
@@ -177,8 +182,22 @@ impl Reactor {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            now = clock::now();
-            self.turn(&events, now);
+            self.wake();
+            self.turn(&events, self.pace.now());
+        }
+    }
+
+    /// Reads the clock; a stretch in which the daemon did not run does not count.
+    fn wake(&mut self) {
+        let due = self.supervisor.poll_timeout().map(|deadline| deadline.at);
+        let due = due.into_iter().chain(self.housekeeping_at).min();
+        if let Some(absent) = self.pace.wake(due) {
+            // Its timer went off for a moment that now lies ahead.
+            self.housekeeping_at = None;
+            let absent = human_duration(absent);
+            self.messages.push(format!(
+                "did not run for {absent} (was it paused?): no timeout counts that"
+            ));
         }
     }
 
@@ -339,7 +358,8 @@ impl Reactor {
     /// deadline moves with each read, and moving the timer with it would cost a system call each time.
     fn arm(&mut self, now: Moment) {
         let deadline = self.supervisor.poll_timeout().map(|deadline| deadline.at);
-        if let Err(error) = self.supervisor_timer.arm(deadline) {
+        let at = deadline.map(|at| self.pace.to_kernel(at));
+        if let Err(error) = self.supervisor_timer.arm(at) {
             self.messages.push(format!("cannot arm the timer: {error}"));
         }
         let quiet = if self.stdout.queue.accepts() {
@@ -356,7 +376,10 @@ impl Reactor {
             return self.rest(now);
         };
         if self.housekeeping_at.is_none_or(|at| next < at || at <= now)
-            && self.housekeeping_timer.arm(Some(next)).is_ok()
+            && self
+                .housekeeping_timer
+                .arm(Some(self.pace.to_kernel(next)))
+                .is_ok()
         {
             self.housekeeping_at = Some(next);
         }
@@ -381,7 +404,7 @@ impl Reactor {
             now,
         });
         self.show(now);
-        let until = now.after(Duration::from_secs(10));
+        let until = clock::now().after(Duration::from_secs(10));
         self.stdout.final_flush(until);
         self.stderr
             .final_flush(clock::now().after(Duration::from_millis(50)));
