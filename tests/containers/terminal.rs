@@ -96,8 +96,9 @@ fn a_shell_as_main_program_is_a_shell() {
     let words = ["--tty", "--interactive", super::support::BUSYBOX, "--"];
     let (image, options) = ("sh", &words[..]);
     let mut person = run(&engine, options, image);
-    // Ctrl-C ends what runs in front, and not the shell; it knows the terminal's size.
-    person.types("stty size\n");
+    // Ctrl-C ends what runs in front, and not the shell; it knows the terminal's size, which Docker's client sets
+    // only after the start.
+    person.types("until stty size; do sleep 0.1; done\n");
     person.sees("30 100");
     person.types("echo ready; sleep 1000\n");
     person.sees("ready\r\n");
