@@ -98,7 +98,7 @@ fn a_shell_as_main_program_is_a_shell() {
     let mut person = run(&engine, options, image);
     // Ctrl-C ends what runs in front, and not the shell; it knows the terminal's size, which Docker's client sets
     // only after the start.
-    person.types("until stty size; do sleep 0.1; done\n");
+    person.types("until stty size | grep ^30; do sleep 0.1; done\n");
     person.sees("30 100");
     person.types("echo ready; sleep 1000\n");
     person.sees("ready\r\n");
