@@ -20,7 +20,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
-use support::{Daemon, Launch, Stage, service, status_field};
+use support::{Choices, Daemon, Launch, Stage, service, status_field, torture_time};
+
+/// How long it lasts unless it is asked to last longer.
+const SHORT: Duration = Duration::from_secs(5);
 
 /// Lines the writer writes at a time; it notes how far it is after each such batch.
 const BATCH: u64 = 50;
@@ -216,34 +219,6 @@ fn read_in_thread(
     })
 }
 
-/// Choices that a seed repeats (SplitMix64).
-struct Choices(u64);
-
-impl Choices {
-    fn from_environment() -> Choices {
-        let seed = std::env::var("GO_OVERLAY_TORTURE_SEED").ok();
-        let seed = seed.map_or_else(
-            || u64::from(std::process::id()),
-            |seed| seed.parse().unwrap(),
-        );
-        eprintln!("GO_OVERLAY_TORTURE_SEED={seed}");
-        Choices(seed)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-}
-
-fn duration() -> Duration {
-    let seconds = std::env::var("GO_OVERLAY_TORTURE_SECONDS").ok();
-    Duration::from_secs(seconds.map_or(5, |seconds| seconds.parse().unwrap()))
-}
-
 /// The services: every tenth also has a file that rotates, every fifth writes to pipes.
 fn config(stage: &Stage, count: usize, more: &str) -> String {
     let writer = stage.file("writer.pl", WRITER);
@@ -272,7 +247,7 @@ fn torture(
     with_kills: bool,
     choices: &mut Choices,
 ) -> u64 {
-    let until = Instant::now() + duration();
+    let until = Instant::now() + torture_time(SHORT);
     let mut stall_ends = Instant::now();
     let mut happened = [0_u32; 4];
     while Instant::now() < until {

@@ -6,6 +6,7 @@
 // Each test program uses a part of this.
 #![allow(dead_code, unused_imports)]
 
+mod choices;
 mod client;
 mod daemon;
 mod engine;
@@ -19,6 +20,7 @@ mod stage;
 mod terminal;
 mod toml;
 
+pub use choices::{Choices, torture_time};
 pub use client::{Row, ask, cli, connect};
 pub use daemon::{Daemon, Launch};
 pub use engine::{BUSYBOX, Container, Engine, File};
