@@ -133,11 +133,11 @@ impl Patient {
             .ask(json!({"command": command, "services": services, "no_wait": true}));
     }
 
-    /// A shell's commands in the daemon's mount namespace, which have to succeed.
+    /// A shell's commands in the daemon's namespaces, which have to succeed.
     pub fn change_mounts(&self, commands: &str) {
         let pid = self.daemon.pid().to_string();
         let output = Command::new("nsenter")
-            .args(["--mount", "--target", &pid, "sh", "-c", commands])
+            .args(["--mount", "--pid", "--target", &pid, "sh", "-c", commands])
             .output()
             .unwrap();
         assert!(output.status.success(), "{commands}: {output:?}");
