@@ -1,8 +1,8 @@
 //! The shell around the supervisor: owns every descriptor of the daemon and is the only user of mio's
 //! `Poll` in it. It decides nothing; it tells the supervisor what happened and does what comes out.
 //!
-//! Within a turn: signals, then timers, then the control socket, then the services' output. A flood of
-//! output can so delay nothing for longer than one turn's budget.
+//! Within a turn: signals, then what services say of themselves, then timers, then checks, then the control socket,
+//! then the services' output. A flood of output can so delay nothing for longer than one turn's budget.
 
 mod children;
 mod clients;
@@ -54,6 +54,9 @@ const ACCEPTS_A_TURN: usize = 64;
 
 /// Answers given at a time.
 const ANSWERS_A_TURN: usize = 64;
+
+/// So late after a deadline the daemon was held up itself: suspended, or on a machine too busy for it.
+const HELD_UP: Duration = Duration::from_millis(100);
 
 /// What the daemon hands over.
 pub struct Setup {
@@ -202,6 +205,10 @@ impl Reactor {
     }
 
     fn turn(&mut self, events: &Events, now: Moment) {
+        let deadline = self.supervisor.poll_timeout();
+        if deadline.is_some_and(|deadline| deadline.at.after(HELD_UP) <= now) {
+            self.supervisor.overslept(now);
+        }
         let (mut signals, mut supervisor_timer, mut listener) = (false, false, false);
         for event in events {
             match Source::from_token(event.token()) {
@@ -217,6 +224,8 @@ impl Reactor {
         if signals {
             self.on_signals(now);
         }
+        // What was said in time is heard before time is looked at.
+        self.hear_signs(now);
         if supervisor_timer {
             self.supervisor_timer.clear();
             self.supervisor.handle_timeout(now);
@@ -228,7 +237,6 @@ impl Reactor {
                 self.tell_verdict(verdict, now);
             }
         }
-        self.hear_signs(now);
         for event in events {
             if let Source::Client(slot) = Source::from_token(event.token())
                 && let Some(client) = self.clients.at(slot)

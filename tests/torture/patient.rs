@@ -79,7 +79,9 @@ impl Patient {
         };
         patient.wait_until_up();
         patient.warm_up();
-        patient.before = Level::of(&patient.daemon);
+        // Checks come and go: what is always there is the level.
+        let looks = (0..10).map(|_| Level::of(&patient.daemon));
+        patient.before = looks.min_by_key(|level| level.descriptors).unwrap();
         patient
     }
 

@@ -28,7 +28,7 @@ fn suspended_and_resumed() {
     let mut services = Services::default().sleepers("s", 100, RESTARTS).sleepers(
         "checked",
         10,
-        &format!("{RESTARTS}[services.health]\nexec = [\"/bin/true\"]\ninterval = \"50ms\"\ntimeout = \"2s\"\non_unhealthy = \"restart\"\n"),
+        &format!("{RESTARTS}[services.health]\nexec = [\"/bin/true\"]\ninterval = \"200ms\"\ntimeout = \"2s\"\non_unhealthy = \"restart\"\n"),
     );
     for number in 0..5 {
         let name = format!("watched{number}");
