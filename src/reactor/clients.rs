@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use mio::net::UnixStream;
@@ -16,6 +17,7 @@ use crate::base::{ClientId, Moment};
 use crate::control::frame::{self, LineBuffer};
 use crate::control::message::{ErrorCode, MAX_REQUEST_BYTES, Request, Response};
 use crate::output::feed::Feed;
+use crate::sys::limits::{self, Holder};
 use crate::sys::socket::Peer;
 
 /// Connections at once. One more costs the client that has been idle longest its place.
@@ -24,6 +26,9 @@ const MAX_CLIENTS: usize = 512;
 /// How long a client may sit without a whole request, or without reading its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// So many at once leave holes in the heap behind them.
+const CROWD: usize = 16;
+
 /// How much is read of one client a turn.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -31,6 +36,8 @@ pub(super) struct Clients {
     slab: Slab<Client>,
     by_id: BTreeMap<ClientId, usize>,
     next_id: u64,
+    /// How many there were at once since there was none.
+    most: usize,
 }
 
 struct Client {
@@ -83,6 +90,7 @@ impl Clients {
             slab: Slab::new(),
             by_id: BTreeMap::new(),
             next_id: 1,
+            most: 0,
         }
     }
 
@@ -94,14 +102,17 @@ impl Clients {
         registry: &Registry,
         now: Moment,
     ) -> Option<ClientId> {
-        let evicted = (self.slab.len() >= MAX_CLIENTS)
-            .then(|| self.evict(registry))
-            .flatten();
-        if self.slab.len() >= MAX_CLIENTS {
+        let few_descriptors = limits::is_kept_free(stream.as_raw_fd(), Holder::Client);
+        let full = few_descriptors || self.slab.len() >= MAX_CLIENTS;
+        let evicted = full.then(|| self.evict(registry)).flatten();
+        if full && evicted.is_none() {
             let refusal = too_many();
             // The socket's buffer takes one short line; whether it is read is the client's affair.
             let _ = stream.write(&frame::encode(&refusal));
-            return evicted;
+            return None;
+        }
+        if few_descriptors {
+            stream = with_low_number(stream);
         }
         let id = ClientId(self.next_id);
         let entry = self.slab.vacant_entry();
@@ -128,7 +139,13 @@ impl Clients {
             closing: false,
             idle_since: now,
         });
+        self.most = self.most.max(self.slab.len());
         evicted
+    }
+
+    /// Whether many were here and all of them are gone; told once.
+    pub fn have_dispersed(&mut self) -> bool {
+        self.slab.is_empty() && std::mem::take(&mut self.most) >= CROWD
     }
 
     /// The client of a slot, if it is still the one the event was for.
@@ -364,6 +381,14 @@ impl Client {
     }
 }
 
+/// The same connection under the lowest number that is free, which the evicted has just left: so the last numbers
+/// stay free.
+fn with_low_number(stream: UnixStream) -> UnixStream {
+    let stream = std::os::unix::net::UnixStream::from(stream);
+    let low = stream.try_clone();
+    UnixStream::from_std(low.unwrap_or(stream))
+}
+
 fn slot(key: usize, id: ClientId) -> Slot {
     // The bound on clients keeps the index small; the generation is the id's low half.
     Slot {
@@ -375,7 +400,9 @@ fn slot(key: usize, id: ClientId) -> Slot {
 fn too_many() -> Response {
     Response::Error {
         code: ErrorCode::TooManyClients,
-        message: format!("more than {MAX_CLIENTS} clients are connected"),
+        message: format!(
+            "more clients are connected than {MAX_CLIENTS} or the limit of open files allow"
+        ),
         hint: Some("close idle connections".into()),
     }
 }

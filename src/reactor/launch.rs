@@ -10,6 +10,7 @@ use crate::config::model::{self, Ready, Stdin, TtySize};
 use crate::output::format::{Origin, StreamKind};
 use crate::supervisor::event::{Event, Role, SpawnFailure};
 use crate::sys::launch;
+use crate::sys::limits::{self, Holder};
 use crate::sys::log_file::{LogFile, Rotation};
 use crate::sys::notify::NotifySocket;
 use crate::sys::pipe;
@@ -76,7 +77,9 @@ impl Reactor {
                 ours: Vec::new(),
             }
         } else {
-            self.open_channels(&config)?
+            let channels = self.open_channels(&config)?;
+            leaves_some_free(&channels)?;
+            channels
         };
         plan.program.stdio = channels.stdio;
         let sign = match role {
@@ -187,6 +190,17 @@ impl Reactor {
             ));
         }
         Some(file)
+    }
+}
+
+/// With the last descriptors the daemon has to be able to answer, or nobody could stop what took the others.
+fn leaves_some_free(channels: &Channels) -> Result<(), SpawnFailure> {
+    let mut ours = channels.ours.iter().map(|(_, fd)| fd.as_raw_fd());
+    match ours.any(|fd| limits::is_kept_free(fd, Holder::Service)) {
+        true => Err(failure(
+            "cannot open its terminal or pipes: too many open files; raise the daemon's limit (ulimit -n)".into(),
+        )),
+        false => Ok(()),
     }
 }
 

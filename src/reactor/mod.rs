@@ -33,6 +33,7 @@ use crate::output::prefix::Prefixer;
 use crate::supervisor::Supervisor;
 use crate::supervisor::event::{Event, Word};
 use crate::sys::clock;
+use crate::sys::memory;
 use crate::sys::output_end::OutputEnd;
 use crate::sys::signals::SignalFd;
 use crate::sys::timer::TimerFd;
@@ -51,6 +52,9 @@ const EVENTS: usize = 256;
 
 /// New connections taken at a time.
 const ACCEPTS_A_TURN: usize = 64;
+
+/// A connection that could not be taken, for want of a descriptor, is tried again after this.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Answers given at a time.
 const ANSWERS_A_TURN: usize = 64;
@@ -105,6 +109,10 @@ pub struct Reactor {
     answered: VecDeque<ClientId>,
     /// More connections wait than one turn takes.
     accept_again: bool,
+    /// When connections that could not be taken are tried again.
+    accept_at: Option<Moment>,
+    /// Much memory was taken in this turn that is not used any more.
+    was_wasteful: bool,
     /// Strays were sent a signal: the end of the last child is to be told.
     sweeping: bool,
     exit: Option<u8>,
@@ -155,6 +163,8 @@ impl Reactor {
             job_services: BTreeMap::new(),
             answered: VecDeque::new(),
             accept_again: false,
+            accept_at: None,
+            was_wasteful: false,
             sweeping: false,
             exit: None,
         };
@@ -256,6 +266,10 @@ impl Reactor {
         self.pump(now);
         self.tell_found(now);
         self.feed_followers();
+        if self.clients.have_dispersed() || self.was_wasteful {
+            self.was_wasteful = false;
+            memory::give_back();
+        }
     }
 
     /// Reads what the services write, for so long as a turn has for it.
@@ -344,6 +358,10 @@ impl Reactor {
         for client in self.clients.overdue(now) {
             self.clients.close(client, self.poll.registry());
         }
+        if self.accept_at.is_some_and(|at| at <= now) {
+            self.accept_at = None;
+            self.accept(now);
+        }
         if self.children.deadline().is_some_and(|at| at <= now) {
             self.reap(now);
         }
@@ -376,10 +394,16 @@ impl Reactor {
             None
         };
         let (clients, children) = (self.clients.deadline(), self.children.deadline());
-        let next = [quiet, clients, children, self.probes.deadline()]
-            .into_iter()
-            .flatten()
-            .min();
+        let next = [
+            quiet,
+            clients,
+            children,
+            self.probes.deadline(),
+            self.accept_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         let Some(next) = next else {
             return self.rest(now);
         };

@@ -29,6 +29,8 @@ impl Reactor {
             let why = "cannot reload: the daemon is shutting down".to_owned();
             return Err(refuse(ErrorCode::ShuttingDown, why));
         }
+        // A file's syntax tree takes far more than what is kept of it.
+        self.was_wasteful = true;
         let config = read(Path::new(path)).map_err(|why| {
             let message = format!("cannot reload {path}: nothing was changed\n{why}");
             refuse(ErrorCode::BadConfig, message)

@@ -1,12 +1,13 @@
 //! The control socket: new clients, who may ask what, and the reading requests, which are answered
 //! from what the supervisor shows. Whatever changes something is the supervisor's.
 
+use std::io;
 use std::os::fd::AsFd;
 
 use mio::net::UnixListener;
 
 use super::clients::Outcome;
-use super::{ACCEPTS_A_TURN, ANSWERS_A_TURN, Reactor};
+use super::{ACCEPT_RETRY, ACCEPTS_A_TURN, ANSWERS_A_TURN, Reactor};
 use crate::base::{ClientId, Moment};
 use crate::control::message::{ErrorCode, Request, Response, ServiceDetail, ServiceStatus};
 use crate::supervisor::event::Event;
@@ -16,10 +17,19 @@ use crate::sys::usage;
 impl Reactor {
     pub(super) fn accept(&mut self, now: Moment) {
         for _ in 0..ACCEPTS_A_TURN {
-            let accepted = self.listener.as_ref().map(UnixListener::accept);
-            let Some(Ok((stream, _))) = accepted else {
-                self.accept_again = false;
+            let Some(accepted) = self.listener.as_ref().map(UnixListener::accept) else {
                 return;
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    self.accept_again = false;
+                    // The kernel tells of those who wait only once: without a descriptor for them now, they are
+                    // looked for again.
+                    let none_waits = error.kind() == io::ErrorKind::WouldBlock;
+                    self.accept_at = (!none_waits).then(|| now.after(ACCEPT_RETRY));
+                    return;
+                }
             };
             let Ok(peer) = socket::peer(stream.as_fd()) else {
                 continue;

@@ -11,6 +11,7 @@ pub mod launch;
 mod lean_libc;
 pub mod limits;
 pub mod log_file;
+pub mod memory;
 pub mod notify;
 pub mod oom;
 pub mod output_end;

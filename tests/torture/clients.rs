@@ -14,11 +14,11 @@ use crate::support::{Choices, Stage, torture_time};
 const COUNT: usize = 200;
 
 /// How many come at the same time from each place.
-const PLACES: u64 = 4;
+const PLACES: u64 = 8;
 
 fn request(choices: &mut Choices) -> Vec<u8> {
     let name = format!("s{}", choices.below(COUNT as u64));
-    let text = match choices.below(12) {
+    let text = match choices.below(24) {
         0 => json!({"command": "list"}).to_string(),
         1 => json!({"command": "status"}).to_string(),
         2 => json!({"command": "status", "service": name}).to_string(),
@@ -30,7 +30,9 @@ fn request(choices: &mut Choices) -> Vec<u8> {
         8 => json!({"command": "reload"}).to_string(),
         9 => "{\"command\":\"li".repeat(1 + choices.below(2000) as usize),
         10 => "[".repeat(choices.below(70_000) as usize),
-        _ => String::from_utf8_lossy(&[0xff; 300]).into_owned(),
+        11 => String::from_utf8_lossy(&[0xff; 300]).into_owned(),
+        12..16 => json!({"command": "health"}).to_string(),
+        _ => json!({"command": "version"}).to_string(),
     };
     let lines = 1 + choices.below(3) as usize;
     format!("{text}\n").repeat(lines).into_bytes()
@@ -41,7 +43,7 @@ fn live(socket: &Path, choices: &mut Choices, held: &mut Vec<UnixStream>) -> u64
     let Ok(mut stream) = UnixStream::connect(socket) else {
         return 0;
     };
-    let patience = Some(Duration::from_millis(1 + choices.below(50)));
+    let patience = Some(Duration::from_millis(1 + choices.below(200)));
     stream.set_read_timeout(patience).unwrap();
     stream.set_write_timeout(patience).unwrap();
     let text = request(choices);
@@ -60,8 +62,8 @@ fn live(socket: &Path, choices: &mut Choices, held: &mut Vec<UnixStream>) -> u64
             answered += stream.read(&mut buffer).unwrap_or(0) as u64;
         }
     }
-    if held.len() > 200 {
-        held.drain(..choices.below(200) as usize);
+    if held.len() > 100 {
+        held.drain(..choices.below(100) as usize);
     }
     answered
 }

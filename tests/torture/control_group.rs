@@ -43,7 +43,9 @@ impl ControlGroup {
     /// A number in the first of these files that is there.
     pub fn count(&self, files: &[&str], name: &str) -> u64 {
         let text = fs::read_to_string(self.0.join(self.first(files))).unwrap();
-        let found = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let found = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         found.unwrap().trim().parse().unwrap()
     }
 

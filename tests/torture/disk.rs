@@ -53,9 +53,7 @@ fn the_disk_fills_and_is_freed() {
                     }
                 }
             }
-            1 => patient
-                .daemon
-                .signal(nix::sys::signal::Signal::SIGUSR2),
+            1 => patient.daemon.signal(nix::sys::signal::Signal::SIGUSR2),
             2 => {
                 let _ = fs::write(format!("{inside}/filler"), vec![b'f'; 1 << 20]);
             }

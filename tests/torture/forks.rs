@@ -53,7 +53,9 @@ fn fork_bombs_of_short_lived_children() {
     std::fs::remove_file(patient.stage.path("calm")).unwrap();
     let bombs: Vec<String> = (0..6).map(|number| format!("bomb{number}")).collect();
     let bombs: Vec<&str> = bombs.iter().map(String::as_str).collect();
-    patient.daemon.ask(json!({"command": "restart", "services": bombs}));
+    patient
+        .daemon
+        .ask(json!({"command": "restart", "services": bombs}));
     choices.for_a_while(crate::SHORT, |choices| {
         let children = children_of(&patient.daemon);
         for _ in 0..choices.below(10) {

@@ -45,7 +45,9 @@ fn memory_runs_out_and_comes_back() {
         }
     });
     // However fast the machine is: it did run out.
-    patient.until("the kernel to kill for memory", || (kills() > 0).then_some(()));
+    patient.until("the kernel to kill for memory", || {
+        (kills() > 0).then_some(())
+    });
     eprintln!("{} killed for memory", kills());
     patient.stage.file("calm", "");
     aftermath::check(patient, &mut choices);

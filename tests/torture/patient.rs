@@ -10,8 +10,7 @@ use crate::aftermath::Level;
 use crate::support::{Daemon, Launch, PATIENCE, Row, Stage, service, until};
 
 /// What a shutdown may take of each service, and in all.
-const TIMEOUTS: &str =
-    "[timeouts]\nservice_shutdown_timeout = 2\nglobal_shutdown_timeout = 4\n\n";
+const TIMEOUTS: &str = "[timeouts]\nservice_shutdown_timeout = 2\nglobal_shutdown_timeout = 4\n\n";
 
 /// Comes back whatever happens to it, and soon.
 pub const RESTARTS: &str =

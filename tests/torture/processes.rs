@@ -29,7 +29,9 @@ fn processes_run_out_and_come_back() {
         .sleepers("prepared", 5, &format!("{RESTARTS}{scripts}"))
         .sleepers("more", TOO_MANY, &off);
     let patient = Patient::after_shell(Stage::new(), services, &group.enter());
-    let more: Vec<String> = (0..TOO_MANY).map(|number| format!("more{number}")).collect();
+    let more: Vec<String> = (0..TOO_MANY)
+        .map(|number| format!("more{number}"))
+        .collect();
     let more: Vec<&str> = more.iter().map(String::as_str).collect();
     choices.for_a_while(crate::SHORT, |choices| {
         patient.tell("start", &more);

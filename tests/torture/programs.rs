@@ -63,7 +63,11 @@ fn programs_that_vanish_and_come_back() {
         }
     });
     let failures = patient.daemon.err.text().matches("cannot execute").count();
-    assert!(failures > 0, "no program was missed: {}", patient.daemon.said());
+    assert!(
+        failures > 0,
+        "no program was missed: {}",
+        patient.daemon.said()
+    );
     for number in 0..COUNT as u64 {
         replace(&program(number), GOOD.as_bytes(), 0o755);
     }
