@@ -15,7 +15,7 @@ MAX_SIZE = 2000000
 # The tests that are quick and need nothing installed.
 QUICK_TESTS = --lib --test architecture --test supervisor
 
-.PHONY: help build install uninstall run test bench check setup lint verify clean
+.PHONY: help build install uninstall run test torture bench check setup lint verify clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -38,6 +38,14 @@ run: build ## Build it and supervise docs/examples/run.toml; ctrl-c ends it
 test: setup build ## Run every test against real servers, then verify sources and binary
 	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" $(CARGO) test --locked
 	@$(MAKE) --no-print-directory verify
+
+# How long each torture lasts, and the choices to repeat: `make torture SECONDS=600 SEED=7`.
+SECONDS ?= 60
+SEED ?=
+
+torture: build ## Torture the daemon as PID 1, a minute a kind (SECONDS=, SEED=)
+	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" GO_OVERLAY_TORTURE_SECONDS="$(SECONDS)" GO_OVERLAY_TORTURE_SEED="$(SEED)" \
+		$(CARGO) test --locked --test torture -- --nocapture
 
 bench: build ## Measure the log path and restarts beside their floors
 	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" $(CARGO) bench --locked --bench log --bench restart

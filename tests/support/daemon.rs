@@ -230,7 +230,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    fn wait_until_it_answers(&mut self) {
+    /// Waits until it answers on its control socket; for one that was started blindly.
+    pub fn wait_until_it_answers(&mut self) {
         until("the daemon's first answer", PATIENCE, || {
             if let Some(status) = self.try_wait() {
                 panic!("the daemon ended at once ({status}):\n{}", self.said());

@@ -21,7 +21,7 @@ fn three_hundred_services_under_kill_9_and_sigstop() {
     choices.for_a_while(crate::SHORT, |choices| {
         // One look at /proc for many signals: some hit who is gone already, or a number's next owner, as in life.
         let children = children_of(&patient.daemon);
-        for _ in 0..1 + choices.below(60) {
+        for _ in 0..1 + choices.below(200) {
             if children.is_empty() {
                 return;
             }

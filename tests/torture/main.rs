@@ -19,6 +19,7 @@ mod aftermath;
 mod control_group;
 
 mod clients;
+#[cfg(target_arch = "x86_64")]
 mod clock;
 mod descriptors;
 mod disk;
@@ -30,6 +31,8 @@ mod procfs;
 mod programs;
 mod suspended;
 mod terminals;
+#[cfg(target_arch = "x86_64")]
+mod tracer;
 
 use std::time::Duration;
 

@@ -64,11 +64,23 @@ pub struct Patient {
 impl Patient {
     /// Starts it as PID 1 after these shell commands, waits until everything enabled runs, and notes how it is then.
     pub fn after_shell(stage: Stage, services: Services, commands: &str) -> Patient {
+        Patient::begun(stage, services, commands, |_, _| {})
+    }
+
+    /// The same; `begin` is called while these commands run.
+    pub fn begun(
+        stage: Stage,
+        services: Services,
+        commands: &str,
+        begin: impl FnOnce(&Stage, &Daemon),
+    ) -> Patient {
         let launch = Launch::on(&stage)
             .config(format!("{TIMEOUTS}{}", services.text))
             .pid_one()
             .shell_first(commands);
-        let daemon = launch.start();
+        let mut daemon = launch.start_blindly();
+        begin(&stage, &daemon);
+        daemon.wait_until_it_answers();
         let mut patient = Patient {
             stage,
             daemon,
