@@ -23,6 +23,7 @@ mod clients;
 mod clock;
 mod descriptors;
 mod disk;
+mod everything;
 mod forks;
 mod kills;
 mod memory;

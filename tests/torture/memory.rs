@@ -6,7 +6,7 @@ use nix::unistd::Pid;
 use crate::aftermath::{self, children_of};
 use crate::control_group::ControlGroup;
 use crate::patient::{Patient, RESTARTS, Services};
-use crate::support::{Choices, Stage, skip};
+use crate::support::{Choices, PATIENCE, Stage, skip, until};
 
 /// What all of them may have.
 const LIMIT: &str = "100663296";
@@ -45,7 +45,7 @@ fn memory_runs_out_and_comes_back() {
         }
     });
     // However fast the machine is: it did run out.
-    patient.until("the kernel to kill for memory", || {
+    until("the kernel to kill for memory", PATIENCE, || {
         (kills() > 0).then_some(())
     });
     eprintln!("{} killed for memory", kills());

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::aftermath::Level;
-use crate::support::{Daemon, Launch, PATIENCE, Row, Stage, service, until};
+use crate::support::{Daemon, Launch, PATIENCE, Row, Stage, service};
 
 /// What a shutdown may take of each service, and in all.
 const TIMEOUTS: &str = "[timeouts]\nservice_shutdown_timeout = 2\nglobal_shutdown_timeout = 4\n\n";
@@ -115,25 +115,22 @@ impl Patient {
     /// Waits until every enabled service runs and every other does not.
     pub fn wait_until_up(&self) -> Vec<Row> {
         let up = self.commands.len() - self.disabled;
-        let mut last = Vec::new();
-        let deadline = std::time::Instant::now() + 2 * PATIENCE;
+        let deadline = Instant::now() + 2 * PATIENCE;
         loop {
             let rows = self.daemon.list();
             let running = rows.iter().filter(|row| row.state() == "RUNNING").count();
-            let ended = rows.iter().filter(|row| row.state() == "STOPPED").count();
-            if running == up && ended == self.disabled {
+            let stopped = rows.iter().filter(|row| row.state() == "STOPPED").count();
+            if running == up && stopped == self.disabled {
                 return rows;
             }
-            last.clone_from(&rows);
-            let wrong: Vec<String> = last
-                .iter()
-                .filter(|row| row.state() != "RUNNING")
+            let others = rows.iter().filter(|row| row.state() != "RUNNING");
+            let others: Vec<String> = others
                 .take(5)
                 .map(|row| format!("{} {} {}", row.name(), row.state(), row.detail()))
                 .collect();
             assert!(
-                std::time::Instant::now() < deadline,
-                "{running} of {up} services are up; {wrong:?}\n{}",
+                Instant::now() < deadline,
+                "{running} of {up} services are up; {others:?}\n{}",
                 self.daemon.said()
             );
             std::thread::sleep(Duration::from_millis(20));
@@ -159,11 +156,6 @@ impl Patient {
     /// The daemon's memory was at its height, in KiB.
     pub fn largest(&self) -> u64 {
         crate::support::status_field(self.daemon.pid(), "VmHWM").unwrap()
-    }
-
-    /// Waits until something is so while the daemon lives.
-    pub fn until<T>(&self, what: &str, look: impl FnMut() -> Option<T>) -> T {
-        until(what, PATIENCE, look)
     }
 }
 
