@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[macro_use]
 mod support;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -137,6 +139,37 @@ fn a_thousand_connections_leave_services_and_shutdown_alone() {
     drop(held);
     let row = daemon.wait_state_for("web", "RUNNING", PATIENCE);
     assert_eq!(row.pid(), Some(pid));
+    is_unharmed(daemon);
+}
+
+/// Sets how many files the daemon may open.
+fn limit_open_files(daemon: &Daemon, soft: u64) {
+    let pid = daemon.pid().to_string();
+    let status = Command::new("prlimit")
+        .args(["--pid", &pid, &format!("--nofile={soft}:")])
+        .status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn who_came_while_there_was_no_descriptor_is_served_when_there_is_one() {
+    need!("prlimit");
+    let stage = Stage::new();
+    let daemon = one_service(&stage);
+    // Fewer than it has open: it cannot take a connection.
+    limit_open_files(&daemon, 4);
+    let mut stream = connect(&daemon.socket).unwrap();
+    stream.write_all(b"{\"command\":\"list\"}\n").unwrap();
+    assert_eq!(answer(&mut stream), "");
+    limit_open_files(&daemon, 1024);
+    // Nobody else comes, of whom the kernel would tell.
+    let deadline = Instant::now() + PATIENCE;
+    let mut said = [0; 64];
+    while stream.read(&mut said).is_err() {
+        assert!(Instant::now() < deadline, "not served");
+    }
+    assert!(String::from_utf8_lossy(&said).contains("list"), "{said:?}");
+    drop(stream);
     is_unharmed(daemon);
 }
 

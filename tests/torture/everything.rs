@@ -69,7 +69,7 @@ fn happen(patient: &Patient, hidden: &mut bool, held: &mut Vec<UnixStream>, choi
     match choices.below(10) {
         0..4 => {
             let children = children_of(daemon);
-            for _ in 0..choices.below(40) {
+            for _ in 0..choices.below(40).min(children.len() as u64) {
                 let child = choices.one_of(&children);
                 let signal = *choices.one_of(&[Signal::SIGKILL, Signal::SIGSTOP, Signal::SIGCONT]);
                 let _ = kill(Pid::from_raw(child.outer), signal);
@@ -102,10 +102,12 @@ fn happen(patient: &Patient, hidden: &mut bool, held: &mut Vec<UnixStream>, choi
             Signal::SIGWINCH,
         ])),
         _ => {
-            let names: Vec<String> = (0..1 + choices.below(20))
+            let some = 1 + choices.below(20);
+            let (command, count) =
+                *choices.one_of(&[("restart", some), ("stop", 2), ("start", 10 * COUNT as u64)]);
+            let names: Vec<String> = (0..count)
                 .map(|_| format!("s{}", choices.below(COUNT as u64)))
                 .collect();
-            let command = *choices.one_of(&["restart", "restart", "start", "stop"]);
             let request = json!({"command": command, "services": names, "no_wait": true});
             // Somebody who holds a place may have to go for it; the answer itself may be a refusal.
             let _ = ask(&daemon.socket, &request);
