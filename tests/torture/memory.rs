@@ -6,7 +6,7 @@ use nix::unistd::Pid;
 use crate::aftermath::{self, children_of};
 use crate::control_group::ControlGroup;
 use crate::patient::{Patient, RESTARTS, Services};
-use crate::support::{Choices, PATIENCE, Stage, skip, until};
+use crate::support::{Choices, PATIENCE, Stage, say_skipped, until};
 
 /// What all of them may have.
 const LIMIT: &str = "100663296";
@@ -22,7 +22,7 @@ sleep 1000000 while 1;
 fn memory_runs_out_and_comes_back() {
     need_pid_one!();
     let Some(group) = ControlGroup::new("memory") else {
-        return skip("no control group with a memory controller can be made here");
+        return say_skipped("no control group with a memory controller can be made here");
     };
     group.set_first(&["memory.limit_in_bytes", "memory.max"], LIMIT);
     let mut choices = Choices::from_environment();

@@ -6,7 +6,7 @@ use nix::unistd::Pid;
 use crate::aftermath::{self, children_of};
 use crate::control_group::ControlGroup;
 use crate::patient::{Patient, RESTARTS, Services};
-use crate::support::{Choices, Stage, skip};
+use crate::support::{Choices, Stage, say_skipped};
 
 const CORE: usize = 60;
 const TOO_MANY: usize = 100;
@@ -18,7 +18,7 @@ const LIMIT: usize = CORE + 20;
 fn processes_run_out_and_come_back() {
     need_pid_one!();
     let Some(group) = ControlGroup::new("pids") else {
-        return skip("no control group with a pids controller can be made here");
+        return say_skipped("no control group with a pids controller can be made here");
     };
     group.set("pids.max", &LIMIT.to_string());
     let mut choices = Choices::from_environment();
