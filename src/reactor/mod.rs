@@ -59,9 +59,6 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Answers given at a time.
 const ANSWERS_A_TURN: usize = 64;
 
-/// So late after a deadline the daemon was held up itself: suspended, or on a machine too busy for it.
-const HELD_UP: Duration = Duration::from_millis(100);
-
 /// What the daemon hands over.
 pub struct Setup {
     /// Built from the checked configuration.
@@ -215,10 +212,6 @@ impl Reactor {
     }
 
     fn turn(&mut self, events: &Events, now: Moment) {
-        let deadline = self.supervisor.poll_timeout();
-        if deadline.is_some_and(|deadline| deadline.at.after(HELD_UP) <= now) {
-            self.supervisor.overslept(now);
-        }
         let (mut signals, mut supervisor_timer, mut listener) = (false, false, false);
         for event in events {
             match Source::from_token(event.token()) {

@@ -21,6 +21,9 @@ pub struct Pace {
     now: Moment,
     /// What the kernel's clock is ahead.
     absent: Duration,
+    /// The deadline before which time last stood still. It does so once: on a machine that is always late, time
+    /// would else never come to it.
+    spared: Option<Moment>,
 }
 
 impl Pace {
@@ -29,6 +32,7 @@ impl Pace {
         Pace {
             now: clock::now(),
             absent: Duration::ZERO,
+            spared: None,
         }
     }
 
@@ -55,9 +59,12 @@ impl Pace {
             self.now = now.max(self.now);
             return None;
         };
-        let resumed = self
-            .now
-            .max(Moment(due.0.saturating_sub(nanos(SECOND_CHANCE))));
+        let chance = match self.spared == Some(due) {
+            true => 0,
+            false => nanos(SECOND_CHANCE),
+        };
+        self.spared = Some(due);
+        let resumed = self.now.max(Moment(due.0.saturating_sub(chance)));
         let absent = now.since(resumed);
         self.absent += absent;
         self.now = resumed;
@@ -83,6 +90,7 @@ mod tests {
         Pace {
             now: at(10.0),
             absent: Duration::ZERO,
+            spared: None,
         }
     }
 
@@ -96,6 +104,21 @@ mod tests {
         // Long waits that nobody wanted to be shorter are no absence.
         assert_eq!(pace.wake_at(at(500.0), Some(at(600.0))), None);
         assert_eq!(pace.now(), at(500.0));
+    }
+
+    #[test]
+    fn comes_to_a_deadline_on_a_machine_that_is_always_late() {
+        let mut pace = pace();
+        let mut kernel = at(10.0);
+        for turn in 0.. {
+            let wanted = pace.to_kernel(at(30.0));
+            kernel = wanted.after(Duration::from_secs(5)).max(kernel);
+            pace.wake_at(kernel, Some(at(30.0)));
+            if pace.now() >= at(30.0) {
+                break;
+            }
+            assert!(turn < 2, "{pace:?}");
+        }
     }
 
     #[test]

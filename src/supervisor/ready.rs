@@ -120,30 +120,6 @@ impl Supervisor {
         }
     }
 
-    /// The daemon was held up beyond a deadline, as a container that is paused: it heard nobody meanwhile, and the
-    /// services may have been unable to say anything. Who has to say that it is alive has another period for it, and
-    /// who is not ready yet has the time that was lost.
-    pub fn overslept(&mut self, now: Moment) {
-        let Some(deadline) = self.poll_timeout().filter(|_| !self.life.is_over()) else {
-            return;
-        };
-        let lost = now.since(deadline.at);
-        for id in self.ids().collect::<Vec<_>>() {
-            let service = self.service_mut(id);
-            if let Some(watchdog) = &mut service.said.watchdog {
-                watchdog.last = now;
-            }
-            if let Phase::Starting {
-                step: Step::Readying { until, .. },
-                ..
-            } = &mut service.phase
-            {
-                *until = until.after(lost);
-            }
-            self.note_deadline(id, now);
-        }
-    }
-
     fn fail_hung(&mut self, id: ServiceId, reason: String, now: Moment) {
         let restarts = false;
         self.fail_alive(id, Failure { reason, restarts }, now);
