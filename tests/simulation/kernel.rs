@@ -1,0 +1,531 @@
+//! The virtual kernel: processes with a life of their own, signals that are heard late or never, ends that
+//! are told together, process ids that are handed out again, checks, and strays. Time moves only when the
+//! run moves it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use go_overlay::base::{ExitStatus, JobId, Moment, Pid, Signal};
+use go_overlay::config::model::{Ready, Service};
+use go_overlay::supervisor::event::{Event, Role, Scope, SpawnFailure, Word};
+
+use crate::plan::{ONE_SHOT, Swarm};
+use crate::rng::Rng;
+
+/// So few process ids that they come back soon.
+const PIDS: std::ops::RangeInclusive<i32> = 100..=150;
+
+pub struct Kernel {
+    rng: Rng,
+    pub swarm: Swarm,
+    processes: BTreeMap<JobId, Process>,
+    /// What will happen, in the order in which it was planned where the moment is the same.
+    agenda: BTreeMap<(Moment, u64), Happening>,
+    planned: u64,
+    /// Ends that one SIGCHLD told of.
+    reaped: VecDeque<Event>,
+    checks: BTreeMap<JobId, Duration>,
+    strays: Vec<Stray>,
+    swept: bool,
+    next_pid: i32,
+}
+
+struct Process {
+    pid: Pid,
+    role: Role,
+    one_shot: bool,
+    zombie: Option<ExitStatus>,
+    deaf: bool,
+    frozen: bool,
+    /// A signal that waits until it goes on.
+    pending: Option<Signal>,
+    stuck: bool,
+    killed: bool,
+    /// How often it says that it is alive.
+    pings: Option<Duration>,
+    leaves_a_child: bool,
+}
+
+struct Stray {
+    number: u64,
+    deaf: bool,
+    stuck: bool,
+}
+
+#[derive(Debug)]
+enum Happening {
+    /// `forced`: by a signal; else because its life is over.
+    Ends {
+        job: JobId,
+        status: ExitStatus,
+        forced: bool,
+    },
+    Reap,
+    Answer(JobId, Result<(), String>),
+    Says(JobId, Word),
+    Ping(JobId),
+    Freezes(JobId),
+    StrayEnds(u64),
+}
+
+impl Kernel {
+    pub fn new(seed: u64, swarm: Swarm) -> Kernel {
+        Kernel {
+            rng: Rng::new(seed.rotate_left(17)),
+            swarm,
+            processes: BTreeMap::new(),
+            agenda: BTreeMap::new(),
+            planned: 0,
+            reaped: VecDeque::new(),
+            checks: BTreeMap::new(),
+            strays: Vec::new(),
+            swept: false,
+            next_pid: *PIDS.start(),
+        }
+    }
+
+    /// When something happens next.
+    pub fn next_at(&self) -> Option<Moment> {
+        self.agenda.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Whether even SIGKILL does not end it.
+    pub fn is_stuck(&self, job: JobId) -> bool {
+        self.processes
+            .get(&job)
+            .is_some_and(|process| process.stuck)
+    }
+
+    fn plan(&mut self, at: Moment, happening: Happening) {
+        self.planned += 1;
+        self.agenda.insert((at, self.planned), happening);
+    }
+
+    fn free_pid(&mut self) -> Pid {
+        loop {
+            let pid = Pid(self.next_pid);
+            self.next_pid = match self.next_pid < *PIDS.end() {
+                true => self.next_pid + 1,
+                false => *PIDS.start(),
+            };
+            if !self.processes.values().any(|process| process.pid == pid) {
+                return pid;
+            }
+        }
+    }
+
+    pub fn spawn(&mut self, job: JobId, config: &Service, role: Role, now: Moment) -> Event {
+        if self.rng.chance(self.swarm.spawn_fails) {
+            let exit_code = *self.rng.pick(&[127, 126, 1]);
+            let message = format!("cannot execute {}: {exit_code}", config.command);
+            let failure = SpawnFailure { message, exit_code };
+            return Event::SpawnFailed { job, failure };
+        }
+        let pid = self.free_pid();
+        let process = Process {
+            pid,
+            role,
+            one_shot: role != Role::Main || config.command == ONE_SHOT,
+            zombie: None,
+            deaf: self.rng.chance(self.swarm.deaf),
+            frozen: false,
+            pending: None,
+            stuck: self.rng.chance(self.swarm.stuck),
+            killed: false,
+            pings: None,
+            leaves_a_child: self.rng.chance(self.swarm.orphans),
+        };
+        self.processes.insert(job, process);
+        self.plan_end(job, now);
+        if role == Role::Main {
+            self.plan_words(job, config, now);
+        }
+        if self.rng.chance(self.swarm.frozen) {
+            let at = now.after(self.rng.between(0, 5000));
+            self.plan(at, Happening::Freezes(job));
+        }
+        Event::Spawned { job, pid }
+    }
+
+    fn bad_end(&mut self) -> ExitStatus {
+        *self.rng.pick(&[
+            ExitStatus::Exited(0),
+            ExitStatus::Exited(1),
+            ExitStatus::Exited(3),
+            ExitStatus::Signaled(Signal::HUP),
+            ExitStatus::KilledForMemory,
+        ])
+    }
+
+    fn plan_end(&mut self, job: JobId, now: Moment) {
+        let Some(process) = self.processes.get(&job) else {
+            return;
+        };
+        let (one_shot, script) = (process.one_shot, process.role != Role::Main);
+        let bad = match script {
+            true => self.swarm.bad_scripts,
+            false => self.swarm.crashes,
+        };
+        let (after, status) = if self.rng.chance(self.swarm.dies_at_once) {
+            (Duration::ZERO, self.bad_end())
+        } else if script && self.rng.chance(bad / 3) {
+            return;
+        } else if self.rng.chance(bad) {
+            (self.rng.millis(&[0, 1, 500, 2000, 20_000]), self.bad_end())
+        } else if one_shot {
+            (self.rng.millis(&[10, 500, 2000]), ExitStatus::Exited(0))
+        } else {
+            return;
+        };
+        let forced = false;
+        self.plan(
+            now.after(after),
+            Happening::Ends {
+                job,
+                status,
+                forced,
+            },
+        );
+    }
+
+    fn plan_words(&mut self, job: JobId, config: &Service, now: Moment) {
+        if matches!(config.ready, Ready::Notify | Ready::Fd(_) | Ready::Log(_)) {
+            if !self.rng.chance(self.swarm.never_ready) {
+                let at = now.after(self.rng.millis(&[0, 10, 500]));
+                self.plan(at, Happening::Says(job, Word::Ready));
+            } else if self.rng.chance(500) {
+                let at = now.after(self.rng.between(100, 90_000));
+                let word = match self.rng.chance(500) {
+                    true => Word::Ready,
+                    false => Word::NeverReady("its descriptor was closed".into()),
+                };
+                self.plan(at, Happening::Says(job, word));
+            }
+        }
+        if let Some(period) = config.watchdog {
+            self.begin_pings(job, period / 2, now);
+        }
+        while self.rng.chance(self.swarm.words) {
+            let word = match self.rng.below(6) {
+                0 => Word::Status("busy".into()),
+                1 => Word::Stopping,
+                2 => Word::Trouble,
+                3 => Word::AliveWithin(Some(self.rng.millis(&[1000, 5000]))),
+                4 => Word::AliveWithin(None),
+                _ => Word::MainPid(Pid(0)),
+            };
+            let at = now.after(self.rng.millis(&[0, 10, 1000, 10_000]));
+            self.plan(at, Happening::Says(job, word));
+        }
+    }
+
+    fn begin_pings(&mut self, job: JobId, pause: Duration, now: Moment) {
+        if let Some(process) = self.processes.get_mut(&job) {
+            let pings_already = process.pings.replace(pause).is_some();
+            if !pings_already {
+                self.plan(now.after(pause), Happening::Ping(job));
+            }
+        }
+    }
+
+    pub fn kill(&mut self, job: JobId, signal: Signal, _scope: Scope, now: Moment) {
+        let Some(process) = self.processes.get_mut(&job) else {
+            return;
+        };
+        if process.zombie.is_some() {
+            return;
+        }
+        if signal == Signal::KILL {
+            let first = !std::mem::replace(&mut process.killed, true);
+            if first && !process.stuck {
+                let slow = self.rng.chance(self.swarm.slow_kill);
+                let choices: &[u64] = if slow { &[100, 700, 1500] } else { &[0, 1] };
+                let at = now.after(self.rng.millis(choices));
+                self.end_by(job, Signal::KILL, at);
+            }
+        } else if signal == Signal::CONT {
+            process.frozen = false;
+            if let Some(pending) = process.pending.take() {
+                self.obey(job, pending, now);
+            }
+        } else if signal == Signal::USR1 || signal == Signal::WINCH || process.deaf {
+            // It has nothing to say to that.
+        } else if process.frozen {
+            process.pending = Some(signal);
+        } else {
+            self.obey(job, signal, now);
+        }
+    }
+
+    fn obey(&mut self, job: JobId, signal: Signal, now: Moment) {
+        let at = now.after(self.rng.millis(&[0, 0, 1, 50, 500, 3000]));
+        if self.rng.chance(500) {
+            return self.end_by(job, signal, at);
+        }
+        let (status, forced) = (ExitStatus::Exited(0), true);
+        self.plan(
+            at,
+            Happening::Ends {
+                job,
+                status,
+                forced,
+            },
+        );
+    }
+
+    fn end_by(&mut self, job: JobId, signal: Signal, at: Moment) {
+        let status = ExitStatus::Signaled(signal);
+        let forced = true;
+        self.plan(
+            at,
+            Happening::Ends {
+                job,
+                status,
+                forced,
+            },
+        );
+    }
+
+    /// The answer, where it is known at once.
+    pub fn check(&mut self, job: JobId, timeout: Duration, now: Moment) -> Option<Event> {
+        let hangs = self.rng.chance(self.swarm.check_hangs);
+        let fails = self.rng.chance(self.swarm.check_fails);
+        let result = match (hangs, fails) {
+            (true, _) => Err("no answer".to_owned()),
+            (false, true) => Err("connection refused".to_owned()),
+            (false, false) => Ok(()),
+        };
+        let after = match hangs {
+            true => timeout,
+            false => self.rng.millis(&[0, 0, 1, 5]).min(timeout),
+        };
+        if after.is_zero() && self.rng.chance(300) {
+            return Some(Event::Checked { job, result });
+        }
+        self.checks.insert(job, timeout);
+        self.plan(now.after(after), Happening::Answer(job, result));
+        None
+    }
+
+    pub fn end_check(&mut self, job: JobId) {
+        if !self.rng.chance(self.swarm.stale) {
+            self.checks.remove(&job);
+        }
+    }
+
+    /// Nobody left is said at once.
+    pub fn signal_strays(&mut self, signal: Signal, now: Moment) -> Option<Event> {
+        self.swept = true;
+        for at in 0..self.strays.len() {
+            let Stray {
+                number,
+                deaf,
+                stuck,
+            } = self.strays[at];
+            let hears = if signal == Signal::KILL {
+                !stuck
+            } else {
+                !deaf && !stuck
+            };
+            if hears {
+                let at = now.after(self.rng.millis(&[0, 1, 100]));
+                self.plan(at, Happening::StrayEnds(number));
+            }
+        }
+        self.nobody_is_left().then_some(Event::ChildrenGone)
+    }
+
+    fn nobody_is_left(&self) -> bool {
+        self.strays.is_empty() && self.processes.is_empty()
+    }
+
+    /// The next thing that happened until now and is told.
+    pub fn take(&mut self, now: Moment) -> Option<Event> {
+        loop {
+            if let Some(event) = self.reaped.pop_front() {
+                return Some(event);
+            }
+            let first = self.agenda.first_entry()?;
+            if first.key().0 > now {
+                return None;
+            }
+            let event = match first.remove() {
+                Happening::Ends {
+                    job,
+                    status,
+                    forced,
+                } => {
+                    self.ends(job, status, forced, now);
+                    None
+                }
+                Happening::Reap => {
+                    self.reap();
+                    None
+                }
+                Happening::Answer(job, result) => self
+                    .checks
+                    .remove(&job)
+                    .map(|_| Event::Checked { job, result }),
+                Happening::Says(job, word) => self.says(job, word, now),
+                Happening::Ping(job) => self.pings(job, now),
+                Happening::Freezes(job) => {
+                    if let Some(process) = self.processes.get_mut(&job) {
+                        process.frozen = true;
+                    }
+                    None
+                }
+                Happening::StrayEnds(number) => {
+                    self.strays.retain(|stray| stray.number != number);
+                    (self.swept && self.nobody_is_left()).then_some(Event::ChildrenGone)
+                }
+            };
+            if event.is_some() {
+                return event;
+            }
+        }
+    }
+
+    fn ends(&mut self, job: JobId, status: ExitStatus, forced: bool, now: Moment) {
+        let Some(process) = self.processes.get_mut(&job) else {
+            return;
+        };
+        if process.zombie.is_some() || (process.stuck && process.killed) {
+            return;
+        }
+        if process.frozen && !forced {
+            let later = now.after(Duration::from_secs(5));
+            return self.plan(
+                later,
+                Happening::Ends {
+                    job,
+                    status,
+                    forced,
+                },
+            );
+        }
+        process.zombie = Some(status);
+        if process.leaves_a_child {
+            self.planned += 1;
+            let stray = Stray {
+                number: self.planned,
+                deaf: self.rng.chance(self.swarm.deaf),
+                stuck: self.rng.chance(self.swarm.stuck),
+            };
+            self.strays.push(stray);
+        }
+        let late = match self.rng.chance(self.swarm.coalesces) {
+            true => self.rng.millis(&[1, 50, 500]),
+            false => Duration::ZERO,
+        };
+        self.plan(now.after(late), Happening::Reap);
+    }
+
+    /// One SIGCHLD may stand for many ends.
+    fn reap(&mut self) {
+        let ended: Vec<(JobId, ExitStatus)> = self
+            .processes
+            .iter()
+            .filter_map(|(job, process)| process.zombie.map(|status| (*job, status)))
+            .collect();
+        for (job, status) in ended {
+            self.processes.remove(&job);
+            self.reaped.push_back(Event::Exited { job, status });
+        }
+        if self.swept && self.nobody_is_left() {
+            self.reaped.push_back(Event::ChildrenGone);
+        }
+    }
+
+    fn says(&mut self, job: JobId, word: Word, now: Moment) -> Option<Event> {
+        let word = match word {
+            Word::MainPid(_) => {
+                let pid = self.free_pid();
+                self.processes.get_mut(&job)?.pid = pid;
+                Word::MainPid(pid)
+            }
+            Word::AliveWithin(Some(period)) => {
+                self.begin_pings(job, period / 2, now);
+                Word::AliveWithin(Some(period))
+            }
+            // It may have been said by one who has just died.
+            other => other,
+        };
+        Some(Event::Said { job, word })
+    }
+
+    fn pings(&mut self, job: JobId, now: Moment) -> Option<Event> {
+        let process = self.processes.get(&job)?;
+        let pause = process.pings?;
+        if process.zombie.is_some() {
+            return None;
+        }
+        if self.rng.chance(self.swarm.hangs / 5) {
+            self.processes.get_mut(&job)?.pings = None;
+            return None;
+        }
+        self.plan(now.after(pause), Happening::Ping(job));
+        let word = Word::Alive;
+        Some(Event::Said { job, word })
+    }
+
+    /// From now on everything goes well, also for those that are there already.
+    pub fn calm_down(&mut self, now: Moment) {
+        self.swarm = Swarm::calm();
+        let one_shots = |job: &JobId| {
+            let process = self.processes.get(job);
+            process.is_some_and(|process| process.one_shot)
+        };
+        self.agenda.retain(|_, happening| match happening {
+            Happening::Ends { job, forced, .. } => *forced || one_shots(job),
+            Happening::Says(_, word) => *word == Word::Ready,
+            Happening::Freezes(_) => false,
+            Happening::Reap
+            | Happening::Answer(..)
+            | Happening::Ping(_)
+            | Happening::StrayEnds(_) => true,
+        });
+        for job in self.processes.keys().copied().collect::<Vec<_>>() {
+            self.mend(job, now);
+        }
+        for job in std::mem::take(&mut self.checks).into_keys() {
+            self.checks.insert(job, Duration::ZERO);
+            self.plan(now, Happening::Answer(job, Ok(())));
+        }
+        for stray in &mut self.strays {
+            stray.deaf = false;
+            stray.stuck = false;
+        }
+    }
+
+    fn mend(&mut self, job: JobId, now: Moment) {
+        let Some(process) = self.processes.get_mut(&job) else {
+            return;
+        };
+        process.deaf = false;
+        process.stuck = false;
+        process.leaves_a_child = false;
+        let (killed, one_shot) = (process.killed, process.one_shot);
+        let is_main = process.role == Role::Main;
+        self.kill(job, Signal::CONT, Scope::Group, now);
+        let soon = now.after(Duration::from_millis(10));
+        if killed {
+            self.end_by(job, Signal::KILL, soon);
+        }
+        if one_shot {
+            let (status, forced) = (ExitStatus::Exited(0), false);
+            self.plan(
+                soon,
+                Happening::Ends {
+                    job,
+                    status,
+                    forced,
+                },
+            );
+        }
+        if is_main {
+            self.plan(soon, Happening::Says(job, Word::Ready));
+            // Whoever fell silent speaks again, as often as anybody asks for.
+            self.begin_pings(job, Duration::from_millis(400), now);
+        }
+    }
+}

@@ -1,0 +1,653 @@
+//! The reference: what may and must be true, drawn only from the configuration, from what went in and from
+//! what came out. It shares no code with the supervisor, and where it cannot know it says so: two bounds
+//! instead of a number, `may` instead of `must`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use go_overlay::base::{ClientId, ExitStatus, JobId, Moment, Pid, ServiceId, Signal};
+use go_overlay::config::model::{Condition, Config, OnDependencyFailure, Ready, Service, Timeouts};
+use go_overlay::control::message::{Request, State};
+use go_overlay::supervisor::event::{Action, Event, Notice, Role, Scope, Word};
+
+use crate::reference::{Standing, Window};
+
+pub struct Model {
+    pub now: Moment,
+    pub timeouts: Timeouts,
+    /// The names in the order of the file.
+    pub file: Vec<String>,
+    pub main_program: Option<ServiceId>,
+    pub services: BTreeMap<ServiceId, Facts>,
+    /// Children that were asked for and whose end was not told.
+    pub jobs: BTreeMap<JobId, Job>,
+    pub checks: BTreeMap<JobId, ServiceId>,
+    /// Requests without an answer.
+    pub requests: BTreeMap<ClientId, Open>,
+    pub down: Option<Down>,
+    pub exit: Option<u8>,
+    /// Of the present input.
+    pub turn: Turn,
+}
+
+/// What is known of the input that is being handled.
+#[derive(Default)]
+pub struct Turn {
+    pub kind: Kind,
+    pub actions: usize,
+    pub culprit: Option<ServiceId>,
+    /// They follow a dependency that failed: each has to be told to end in this turn.
+    pub followers: Vec<ServiceId>,
+    pub told_to_end: BTreeSet<ServiceId>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    #[default]
+    Other,
+    Timeout,
+    /// Somebody asked for something, or there is another configuration.
+    Asked,
+    /// A request for the end with this exit code.
+    End(Option<u8>),
+    Signal,
+}
+
+#[derive(Debug)]
+pub struct Job {
+    pub service: ServiceId,
+    pub role: Role,
+    pub pid: Option<Pid>,
+    /// When it was told to end, and how long it has for that.
+    pub told: Option<(Moment, Duration)>,
+    pub killed: bool,
+}
+
+#[derive(Debug)]
+pub struct Edge {
+    pub on: ServiceId,
+    pub condition: Condition,
+    pub wait_after: Duration,
+}
+
+/// Whether somebody wants it to be up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    Up,
+    Down,
+    May,
+}
+
+#[derive(Debug)]
+pub struct Facts {
+    pub config: Service,
+    pub edges: Vec<Edge>,
+    pub leaving: bool,
+    /// It came with a reload while others were leaving, and has not started yet.
+    pub after_leaving: bool,
+    pub state: State,
+    pub since: Moment,
+    pub completed_at: Option<Moment>,
+    pub last_exit: Option<ExitStatus>,
+    /// What its next failure stands for as an exit code.
+    pub code: u8,
+    pub unstartable: bool,
+    pub pre_script_done: bool,
+    pub health: Option<Standing>,
+    pub watchdog: Option<(Duration, Moment)>,
+    pub ready_until: Option<Moment>,
+    pub post_due: Option<Moment>,
+    /// Why it was told to end.
+    pub stop_detail: String,
+    pub restarts_regardless: bool,
+    pub restart: Option<Window>,
+    /// Attempts in a row: at least, at most.
+    pub attempts: (u32, u32),
+    pub wanted: Wanted,
+    /// It may be about to be restarted as soon as its dependents are down.
+    pub maybe_again: bool,
+}
+
+/// A request without an answer.
+#[derive(Debug)]
+pub struct Open {
+    pub request: Request,
+    pub targets: Vec<ServiceId>,
+    pub deadline: Option<Moment>,
+    /// It cannot be carried out: an error is the answer.
+    pub refused: bool,
+}
+
+#[derive(Debug)]
+pub struct Down {
+    pub bound: Moment,
+    pub killing_at: Option<Moment>,
+    pub swept: Option<(Moment, Signal)>,
+    pub code: u8,
+    pub main_decides: bool,
+}
+
+impl Facts {
+    fn new(config: Service, now: Moment) -> Facts {
+        let wanted = match config.enabled {
+            true => Wanted::May,
+            false => Wanted::Down,
+        };
+        Facts {
+            config,
+            edges: Vec::new(),
+            leaving: false,
+            after_leaving: false,
+            state: State::Stopped,
+            since: now,
+            completed_at: None,
+            last_exit: None,
+            code: 1,
+            unstartable: false,
+            pre_script_done: false,
+            health: None,
+            watchdog: None,
+            ready_until: None,
+            post_due: None,
+            stop_detail: String::new(),
+            restarts_regardless: false,
+            restart: None,
+            attempts: (0, 0),
+            wanted,
+            maybe_again: false,
+        }
+    }
+
+    pub fn is_active(&self) -> bool {
+        matches!(
+            self.state,
+            State::Starting | State::Running | State::Stopping
+        )
+    }
+
+    pub fn is_up_or_starting(&self) -> bool {
+        matches!(self.state, State::Starting | State::Running)
+    }
+
+    fn forget_program(&mut self) {
+        self.health = None;
+        self.watchdog = None;
+        self.ready_until = None;
+    }
+}
+
+impl Model {
+    pub fn new(
+        config: &Config,
+        main_program: Option<&Service>,
+        ids: &[(ServiceId, String)],
+    ) -> Model {
+        let mut model = Model {
+            now: Moment(0),
+            timeouts: config.timeouts,
+            file: config.services.iter().map(|new| new.name.clone()).collect(),
+            main_program: None,
+            services: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            checks: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            down: None,
+            exit: None,
+            turn: Turn::default(),
+        };
+        for (id, name) in ids {
+            let config = config.services.iter().find(|config| config.name == *name);
+            if config.is_none() {
+                model.main_program = Some(*id);
+            }
+            if let Some(config) = config.or(main_program) {
+                model
+                    .services
+                    .insert(*id, Facts::new(config.clone(), Moment(0)));
+            }
+        }
+        model.draw_edges();
+        model
+    }
+
+    pub fn name(&self, id: ServiceId) -> &str {
+        self.services
+            .get(&id)
+            .map_or("a stranger", |facts| facts.config.name.as_str())
+    }
+
+    pub fn find(&self, name: &str) -> Option<ServiceId> {
+        let found = self.services.iter().find(|(id, facts)| {
+            facts.config.name == name && !facts.leaving && Some(**id) != self.main_program
+        });
+        found.map(|(id, _)| *id)
+    }
+
+    /// The processes of a service that live or were asked for.
+    pub fn jobs_of(&self, id: ServiceId) -> impl Iterator<Item = (&JobId, &Job)> {
+        self.jobs.iter().filter(move |(_, job)| job.service == id)
+    }
+
+    /// The process that its state is about: main program or pre-script.
+    pub fn leading_job(&self, id: ServiceId) -> Option<(&JobId, &Job)> {
+        self.jobs_of(id)
+            .find(|(_, job)| matches!(job.role, Role::Main | Role::PreScript))
+    }
+
+    pub fn post_job(&self, id: ServiceId) -> Option<&Job> {
+        self.jobs_of(id)
+            .find(|(_, job)| job.role == Role::PostScript)
+            .map(|(_, job)| job)
+    }
+
+    pub fn dependents(&self, id: ServiceId) -> impl Iterator<Item = (ServiceId, &Facts)> {
+        self.services
+            .iter()
+            .filter(move |(_, facts)| facts.edges.iter().any(|edge| edge.on == id))
+            .map(|(id, facts)| (*id, facts))
+    }
+
+    pub fn someone_leaves(&self) -> bool {
+        self.services.values().any(|facts| facts.leaving)
+    }
+
+    pub fn grace(&self, id: ServiceId) -> Duration {
+        let own = self
+            .services
+            .get(&id)
+            .and_then(|facts| facts.config.stop_timeout);
+        own.unwrap_or(self.timeouts.service_shutdown)
+    }
+
+    fn draw_edges(&mut self) {
+        let ids: BTreeMap<String, ServiceId> = self
+            .services
+            .iter()
+            .filter(|(id, facts)| !facts.leaving && Some(**id) != self.main_program)
+            .map(|(id, facts)| (facts.config.name.clone(), *id))
+            .collect();
+        let there: BTreeSet<ServiceId> = self.services.keys().copied().collect();
+        let enabled: Vec<ServiceId> = ids
+            .values()
+            .filter(|id| self.services[*id].config.enabled)
+            .copied()
+            .collect();
+        for (id, facts) in &mut self.services {
+            if facts.leaving {
+                facts.edges.retain(|edge| there.contains(&edge.on));
+            } else if Some(*id) == self.main_program {
+                let edge = |on: &ServiceId| Edge {
+                    on: *on,
+                    condition: Condition::Started,
+                    wait_after: Duration::ZERO,
+                };
+                facts.edges = enabled.iter().map(edge).collect();
+            } else {
+                let named = facts.config.depends_on.iter();
+                let edges = named.filter_map(|dependency| {
+                    Some(Edge {
+                        on: *ids.get(&dependency.on)?,
+                        condition: dependency.condition,
+                        wait_after: dependency.wait_after,
+                    })
+                });
+                facts.edges = edges.collect();
+            }
+        }
+    }
+
+    pub fn begin_turn(&mut self, kind: Kind, now: Moment) {
+        self.now = now;
+        self.turn = Turn {
+            kind,
+            ..Turn::default()
+        };
+    }
+
+    /// Something goes in.
+    pub fn on_event(&mut self, event: &Event) {
+        let now = self.now;
+        match event {
+            Event::Spawned { job, pid } => self.on_spawned(*job, *pid),
+            Event::SpawnFailed { job, failure } => {
+                if let Some(Job { service, .. }) = self.jobs.remove(job)
+                    && let Some(facts) = self.services.get_mut(&service)
+                {
+                    facts.code = failure.exit_code;
+                    facts.unstartable = true;
+                }
+            }
+            Event::Exited { job, status } => self.on_exited(*job, *status),
+            Event::Checked { job, result } => {
+                if let Some(id) = self.checks.remove(job)
+                    && let Some(facts) = self.services.get_mut(&id)
+                    && let (Some(standing), Some(config)) =
+                        (&mut facts.health, &facts.config.health)
+                {
+                    standing.note(result.is_ok(), config, now);
+                }
+            }
+            Event::Said { job, word } => self.on_said(*job, word),
+            Event::Request { client, request } => self.on_request(*client, request),
+            Event::ClientGone { client } => drop(self.requests.remove(client)),
+            Event::Reload(config) => self.on_reload(config),
+            Event::Boot
+            | Event::ChildrenGone
+            | Event::ShutdownSignal(_)
+            | Event::ForwardSignal(_) => {}
+        }
+    }
+
+    fn on_spawned(&mut self, id: JobId, pid: Pid) {
+        let now = self.now;
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        job.pid = Some(pid);
+        if job.role != Role::Main {
+            return;
+        }
+        let service = job.service;
+        if let Some(facts) = self.services.get_mut(&service) {
+            facts.health = facts.config.health.as_ref().map(|_| Standing::new(now));
+            facts.watchdog = facts.config.watchdog.map(|period| (period, now));
+            facts.ready_until = (facts.config.ready != Ready::Started)
+                .then(|| now.after(facts.config.ready_timeout));
+        }
+    }
+
+    fn on_exited(&mut self, id: JobId, status: ExitStatus) {
+        let Some(job) = self.jobs.remove(&id) else {
+            return;
+        };
+        let Some(facts) = self.services.get_mut(&job.service) else {
+            return;
+        };
+        match job.role {
+            Role::Main => {
+                facts.last_exit = Some(status);
+                facts.code = match facts.config.is_success(status) {
+                    true => 1,
+                    false => status.code(),
+                };
+            }
+            Role::PreScript => {
+                facts.pre_script_done = status.success();
+                facts.code = status.code();
+            }
+            Role::PostScript | Role::Check => {}
+        }
+    }
+
+    fn on_said(&mut self, id: JobId, word: &Word) {
+        let now = self.now;
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        let Some(facts) = self.services.get_mut(&job.service) else {
+            return;
+        };
+        if job.role != Role::Main || !facts.is_up_or_starting() {
+            return;
+        }
+        match word {
+            Word::Stopping => {
+                facts.health = None;
+                facts.watchdog = None;
+            }
+            Word::Alive => {
+                if let Some((_, last)) = &mut facts.watchdog {
+                    *last = now;
+                }
+            }
+            Word::AliveWithin(period) => facts.watchdog = period.map(|period| (period, now)),
+            Word::MainPid(pid) => job.pid = Some(*pid),
+            Word::Ready | Word::NeverReady(_) | Word::Status(_) | Word::Trouble => {}
+        }
+    }
+
+    fn on_reload(&mut self, config: &Config) {
+        if self.down.is_some() {
+            return;
+        }
+        self.timeouts = config.timeouts;
+        self.file = config.services.iter().map(|new| new.name.clone()).collect();
+        for (id, facts) in &mut self.services {
+            if Some(*id) == self.main_program {
+                continue;
+            }
+            facts.attempts.0 = 0;
+            facts.maybe_again |= facts.is_up_or_starting();
+            let new = config
+                .services
+                .iter()
+                .find(|new| new.name == facts.config.name);
+            crate::reference::renew(facts, new, self.now);
+        }
+    }
+
+    /// New names in the table; told by the supervisor, since it gives out the identifiers.
+    pub fn adopt(&mut self, ids: &[(ServiceId, String)], config: &Config) {
+        let someone_leaves = self.someone_leaves();
+        for (id, name) in ids {
+            if self.services.contains_key(id) {
+                continue;
+            }
+            if let Some(config) = config.services.iter().find(|new| new.name == *name) {
+                let mut facts = Facts::new(config.clone(), self.now);
+                facts.after_leaving = someone_leaves;
+                self.services.insert(*id, facts);
+            }
+        }
+        self.draw_edges();
+    }
+
+    /// Something came out.
+    pub fn on_action(&mut self, action: &Action) {
+        let now = self.now;
+        self.turn.actions += 1;
+        match action {
+            Action::Spawn { job, service, role } => self.on_spawn(*job, *service, *role),
+            Action::Kill { job, signal, scope } => self.on_kill(*job, *signal, *scope),
+            Action::Check { job, service } => {
+                self.checks.insert(*job, *service);
+                if let Some(standing) = self.standing(*service) {
+                    standing.due = None;
+                }
+            }
+            Action::EndCheck { job } => drop(self.checks.remove(job)),
+            Action::Forget { service } => {
+                self.services.remove(service);
+                self.draw_edges();
+            }
+            Action::SignalStrays(signal) => {
+                if let Some(down) = &mut self.down {
+                    down.swept = Some((now, *signal));
+                }
+            }
+            Action::Reply { client, .. } => drop(self.requests.remove(client)),
+            Action::Notice(notice) => self.on_notice(notice),
+            Action::Exit(code) => self.exit = Some(*code),
+        }
+    }
+
+    fn standing(&mut self, id: ServiceId) -> Option<&mut Standing> {
+        self.services.get_mut(&id)?.health.as_mut()
+    }
+
+    fn on_spawn(&mut self, job: JobId, service: ServiceId, role: Role) {
+        self.jobs.insert(
+            job,
+            Job {
+                service,
+                role,
+                pid: None,
+                told: None,
+                killed: false,
+            },
+        );
+        if let Some(facts) = self.services.get_mut(&service) {
+            match role {
+                Role::PostScript => facts.post_due = None,
+                Role::PreScript | Role::Main | Role::Check => {
+                    facts.unstartable = false;
+                    facts.pre_script_done = false;
+                    facts.after_leaving = false;
+                }
+            }
+        }
+    }
+
+    fn on_kill(&mut self, id: JobId, signal: Signal, scope: Scope) {
+        let grace = self
+            .jobs
+            .get(&id)
+            .map(|job| self.grace(job.service))
+            .unwrap_or_default();
+        let now = self.now;
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        match scope {
+            Scope::Process => {}
+            Scope::Group if signal == Signal::KILL => job.killed = true,
+            Scope::Group if signal == Signal::CONT => {}
+            Scope::Group => {
+                job.told.get_or_insert((now, grace));
+            }
+        }
+    }
+
+    fn on_notice(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Changed {
+                service,
+                from,
+                to,
+                detail,
+            } => self.on_changed(*service, *from, *to, detail),
+            Notice::ShuttingDown { within, .. } => self.on_shutting_down(*within),
+            Notice::KillingAll { .. } => {
+                let now = self.now;
+                if let Some(down) = &mut self.down {
+                    down.killing_at = Some(now);
+                }
+            }
+            Notice::Restarts { .. } | Notice::Health { .. } | Notice::PostScriptFailed { .. } => {}
+        }
+    }
+
+    fn on_changed(&mut self, id: ServiceId, from: State, to: State, detail: &str) {
+        let now = self.now;
+        let (down, post_script) = (self.down.is_some(), self.timeouts.post_script);
+        let Some(facts) = self.services.get_mut(&id) else {
+            return;
+        };
+        self.turn.culprit = Some(id);
+        let again = facts.maybe_again;
+        facts.restart = crate::reference::restart_after(facts, (from, to), again, down, now);
+        match to {
+            State::Starting => {}
+            State::Running => {
+                facts.ready_until = None;
+                let due = now.after(post_script);
+                facts.post_due = facts.config.post_script.is_some().then_some(due);
+                if let Some((_, last)) = &mut facts.watchdog {
+                    *last = now;
+                }
+            }
+            State::Stopping => {
+                self.turn.told_to_end.insert(id);
+                facts.stop_detail = detail.to_owned();
+                facts.restarts_regardless = crate::reference::restarts_regardless(facts, detail);
+                if !crate::reference::is_failure(detail) {
+                    facts.attempts = (0, 0);
+                }
+                if detail.starts_with("dependency ") {
+                    facts.wanted = match facts.config.on_dependency_failure {
+                        OnDependencyFailure::Stop => Wanted::Down,
+                        OnDependencyFailure::Restart | OnDependencyFailure::Ignore => Wanted::May,
+                    };
+                }
+            }
+            State::Pending | State::Stopped | State::Failed => {}
+        }
+        facts.completed_at = (from == State::Running && to == State::Stopped).then_some(now);
+        if to == State::Failed && matches!(from, State::Pending | State::Stopping) {
+            facts.code = 1;
+        }
+        if to != State::Starting && to != State::Running {
+            facts.forget_program();
+            facts.maybe_again = false;
+            if facts.completed_at.is_none() {
+                facts.post_due = None;
+            }
+        }
+        facts.state = to;
+        facts.since = now;
+        self.note_followers(id, to);
+        self.note_main_program(id);
+    }
+
+    fn note_followers(&mut self, id: ServiceId, to: State) {
+        let found_wanting =
+            to == State::Stopping && crate::reference::is_failure(&self.services[&id].stop_detail);
+        if self.down.is_some() || !(to == State::Failed || found_wanting) {
+            return;
+        }
+        let follows = |facts: &Facts| {
+            facts.is_up_or_starting()
+                && facts.config.on_dependency_failure != OnDependencyFailure::Ignore
+        };
+        let followers: Vec<ServiceId> = self
+            .dependents(id)
+            .filter(|(_, facts)| follows(facts))
+            .map(|(id, _)| id)
+            .collect();
+        self.turn.followers.extend(followers);
+    }
+
+    /// The main program's own exit code is the answer to a shutdown that named none.
+    fn note_main_program(&mut self, id: ServiceId) {
+        let facts = &self.services[&id];
+        if Some(id) != self.main_program || !matches!(facts.state, State::Stopped | State::Failed) {
+            return;
+        }
+        let (Some(down), Some(status)) = (&mut self.down, facts.last_exit) else {
+            return;
+        };
+        if down.main_decides {
+            down.code = match facts.state {
+                State::Failed => facts.code,
+                _ => status.code(),
+            };
+        }
+    }
+
+    fn on_shutting_down(&mut self, within: Duration) {
+        let (code, main_decides) = match self.turn.kind {
+            Kind::Signal | Kind::End(None) => (0, true),
+            Kind::End(Some(code)) => (code, false),
+            Kind::Other | Kind::Timeout | Kind::Asked => {
+                let culprit = self.turn.culprit.and_then(|id| self.services.get(&id));
+                let code = culprit.map_or(0, |facts| match facts.state {
+                    State::Failed => facts.code,
+                    _ => facts.last_exit.map_or(0, ExitStatus::code),
+                });
+                (code, false)
+            }
+        };
+        self.down = Some(Down {
+            bound: self.now.after(within),
+            killing_at: None,
+            swept: None,
+            code,
+            main_decides,
+        });
+        for facts in self.services.values_mut() {
+            facts.health = None;
+            facts.post_due = None;
+            facts.restart = None;
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! What the reference makes of a request: whom it is about, whether it can be carried out, and what is
+//! wanted from then on.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use go_overlay::base::{ClientId, ServiceId};
+use go_overlay::control::message::{Outcome, Request, Response, Selection, State, WaitFor};
+
+use crate::model::{Model, Open, Wanted};
+
+/// Where a target of a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Settled {
+    NotYet,
+    Reached,
+    Missed,
+    Unknown,
+}
+
+impl Model {
+    pub fn on_request(&mut self, client: ClientId, request: &Request) {
+        let open = self.open(request);
+        if !open.refused {
+            self.want(request, &open.targets);
+        }
+        self.requests.insert(client, open);
+    }
+
+    fn open(&self, request: &Request) -> Open {
+        let after = |ms: Option<u64>| ms.map(|ms| self.now.after(Duration::from_millis(ms)));
+        let (targets, timeout_ms, in_shutdown) = match request {
+            Request::Start(selection) | Request::Restart(selection) => {
+                (self.select(selection, true), selection.timeout_ms, false)
+            }
+            Request::Stop(selection) => (self.select(selection, false), selection.timeout_ms, true),
+            Request::Wait {
+                service,
+                timeout_ms,
+                ..
+            } => (self.named(service), *timeout_ms, true),
+            Request::Signal { service, .. } => (self.named(service), None, true),
+            _ => (Some(Vec::new()), None, false),
+        };
+        Open {
+            request: request.clone(),
+            refused: targets.is_none() || (self.down.is_some() && !in_shutdown),
+            targets: targets.unwrap_or_default(),
+            deadline: after(timeout_ms),
+        }
+    }
+
+    fn named(&self, name: &str) -> Option<Vec<ServiceId>> {
+        self.find(name).map(|id| vec![id])
+    }
+
+    fn select(&self, selection: &Selection, only_enabled: bool) -> Option<Vec<ServiceId>> {
+        if selection.all == !selection.services.is_empty() {
+            return None;
+        }
+        if selection.all {
+            let chosen = self.services.iter().filter(|(id, facts)| {
+                Some(**id) != self.main_program
+                    && !facts.leaving
+                    && (facts.config.enabled || !only_enabled)
+            });
+            return Some(chosen.map(|(id, _)| *id).collect());
+        }
+        let mut targets = Vec::new();
+        for name in &selection.services {
+            let id = self.find(name)?;
+            if !targets.contains(&id) {
+                targets.push(id);
+            }
+        }
+        Some(targets)
+    }
+
+    fn want(&mut self, request: &Request, targets: &[ServiceId]) {
+        let (up, with_dependents) = match request {
+            Request::Start(_) => (true, false),
+            Request::Restart(selection) => (true, selection.with_dependents),
+            Request::Stop(_) if self.down.is_none() => (false, false),
+            _ => return,
+        };
+        for facts in self.services.values_mut() {
+            facts.attempts.0 = 0;
+            if let Some(restart) = &mut facts.restart {
+                restart.must = false;
+            }
+        }
+        if !up {
+            for id in targets {
+                self.want_down(*id);
+            }
+            return;
+        }
+        for id in self.around(targets) {
+            if let Some(facts) = self.services.get_mut(&id) {
+                facts.wanted = Wanted::May;
+                facts.maybe_again |= with_dependents && facts.is_active();
+            }
+        }
+        for id in targets {
+            if let Some(facts) = self.services.get_mut(id) {
+                facts.wanted = Wanted::Up;
+            }
+        }
+    }
+
+    fn want_down(&mut self, id: ServiceId) {
+        let Some(facts) = self.services.get_mut(&id) else {
+            return;
+        };
+        if facts.state == State::Stopped {
+            facts.restart = None;
+            facts.post_due = None;
+        }
+        // Who has failed and stays so has nothing left to be stopped.
+        if facts.state != State::Failed {
+            facts.wanted = Wanted::Down;
+        }
+    }
+
+    /// Whoever can be affected when these are started: what they depend on, and what depends on them.
+    fn around(&self, targets: &[ServiceId]) -> BTreeSet<ServiceId> {
+        let mut found: BTreeSet<ServiceId> = targets.iter().copied().collect();
+        let mut walk: Vec<ServiceId> = targets.to_vec();
+        while let Some(id) = walk.pop() {
+            let on = self.services.get(&id).map(|facts| facts.edges.iter());
+            let on = on.into_iter().flatten().map(|edge| edge.on);
+            for other in on.chain(self.dependents(id).map(|(id, _)| id)) {
+                if found.insert(other) {
+                    walk.push(other);
+                }
+            }
+        }
+        found
+    }
+
+    fn settled(&self, id: ServiceId, request: &Request) -> Settled {
+        let Some(facts) = self.services.get(&id) else {
+            return Settled::Unknown;
+        };
+        let running = facts.state == State::Running;
+        if facts.maybe_again {
+            return Settled::Unknown;
+        }
+        let completed = facts.completed_at.is_some();
+        let is_final = self.is_final(id);
+        let well = facts.config.health.is_none()
+            || facts
+                .health
+                .as_ref()
+                .is_some_and(|health| health.healthy_since.is_some());
+        let reached = match request {
+            Request::Start(_) | Request::Restart(_) => running || completed,
+            Request::Stop(_) => is_final == Some(true),
+            Request::Wait { until, .. } => match until {
+                WaitFor::Running => running,
+                WaitFor::Healthy => running && well,
+                WaitFor::Stopped => is_final == Some(true),
+                WaitFor::Completed => completed,
+            },
+            _ => return Settled::Unknown,
+        };
+        match (reached, is_final) {
+            (true, _) => Settled::Reached,
+            (false, Some(true)) => Settled::Missed,
+            (false, Some(false)) => Settled::NotYet,
+            (false, None) => Settled::Unknown,
+        }
+    }
+
+    /// What is wrong with an answer.
+    pub fn fault_of(&self, open: &Open, response: &Response) -> Option<String> {
+        let Response::Outcome { ok, services } = response else {
+            let is_error = matches!(response, Response::Error { .. });
+            let needs_outcome = matches!(
+                open.request,
+                Request::Start(_) | Request::Stop(_) | Request::Restart(_) | Request::Wait { .. }
+            );
+            return match (is_error, open.refused, needs_outcome) {
+                (true, false, true) if self.down.is_none() => {
+                    Some("refused, although it can be carried out".into())
+                }
+                (false, true, _) => Some("carried out, although it cannot be".into()),
+                (false, false, true) => Some("answered without an outcome".into()),
+                _ => None,
+            };
+        };
+        if open.refused {
+            return Some("carried out, although it cannot be".into());
+        }
+        if *ok != services.iter().all(|outcome| outcome.ok) {
+            return Some("ok does not say what the outcomes say".into());
+        }
+        if services.len() != open.targets.len() {
+            return Some("not one outcome a target".into());
+        }
+        if is_no_wait(&open.request) {
+            return None;
+        }
+        let timed_out = open.deadline.is_some_and(|at| at <= self.now);
+        let fault = |outcome: &Outcome| self.fault_of_outcome(outcome, open, timed_out);
+        services.iter().find_map(fault)
+    }
+
+    fn fault_of_outcome(&self, outcome: &Outcome, open: &Open, timed_out: bool) -> Option<String> {
+        let of_name = |id: &&ServiceId| self.name(**id) == outcome.name;
+        // One that left meanwhile is not known here any more.
+        let id = open.targets.iter().find(of_name)?;
+        let facts = &self.services[id];
+        if outcome.state != facts.state {
+            return Some(format!(
+                "{} is {}, not {}",
+                outcome.name, facts.state, outcome.state
+            ));
+        }
+        match (self.settled(*id, &open.request), outcome.ok) {
+            (Settled::NotYet, _) if !timed_out => Some(format!("{} has not settled", outcome.name)),
+            (Settled::NotYet | Settled::Missed, true) | (Settled::Reached, false) => {
+                let said = if outcome.ok { "" } else { "not " };
+                Some(format!("{} is said to be {said}there", outcome.name))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it has to have been answered by now.
+    pub fn is_overdue(&self, open: &Open) -> bool {
+        let is_there = |id: &ServiceId| {
+            matches!(
+                self.settled(*id, &open.request),
+                Settled::Reached | Settled::Missed
+            )
+        };
+        let waits = matches!(
+            open.request,
+            Request::Start(_) | Request::Stop(_) | Request::Restart(_) | Request::Wait { .. }
+        );
+        !waits || open.refused || is_no_wait(&open.request) || open.targets.iter().all(is_there)
+    }
+}
+
+fn is_no_wait(request: &Request) -> bool {
+    match request {
+        Request::Start(selection) | Request::Stop(selection) | Request::Restart(selection) => {
+            selection.no_wait
+        }
+        _ => false,
+    }
+}
