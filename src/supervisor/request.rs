@@ -134,7 +134,7 @@ impl Supervisor {
             self.add_active_dependents(&mut targets);
         }
         for &id in &targets {
-            if selection.with_dependents && self.service(id).is_active() {
+            if selection.with_dependents && self.service(id).phase.is_up_or_starting() {
                 self.service_mut(id).restart_pending = true;
                 self.enqueue_neighbourhood(id);
             } else {

@@ -169,6 +169,18 @@ impl Post {
         }
     }
 
+    /// Whether it was sent SIGKILL; its end is to come.
+    pub fn is_killed(self) -> bool {
+        matches!(
+            self,
+            Post::Running {
+                kill_at: None,
+                cancelled: true,
+                ..
+            }
+        )
+    }
+
     pub fn job(self) -> Option<JobId> {
         match self {
             Post::Running { job, .. } => Some(job),

@@ -48,6 +48,10 @@ pub(super) struct Down {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Services,
+    /// Their processes were sent SIGKILL. One that is stuck in the kernel does not keep the daemon.
+    Killing {
+        give_up_at: Moment,
+    },
     /// Every service is down; whoever is left was sent SIGTERM.
     Strays {
         kill_at: Moment,
@@ -79,7 +83,7 @@ impl Life {
         match down.stage {
             Stage::Services => down.kill_at,
             Stage::Strays { kill_at } => Some(kill_at),
-            Stage::Killed { give_up_at } => Some(give_up_at),
+            Stage::Killing { give_up_at } | Stage::Killed { give_up_at } => Some(give_up_at),
         }
     }
 }
@@ -142,12 +146,12 @@ impl Supervisor {
         if down.kill_at.take().is_none() {
             return;
         }
+        let give_up_at = now.after(UNKILLABLE_GRACE);
         let strays = matches!(down.stage, Stage::Strays { .. });
-        if strays {
-            down.stage = Stage::Killed {
-                give_up_at: now.after(UNKILLABLE_GRACE),
-            };
-        }
+        down.stage = match strays {
+            true => Stage::Killed { give_up_at },
+            false => Stage::Killing { give_up_at },
+        };
         self.actions
             .push_back(Action::Notice(Notice::KillingAll { reason }));
         if strays {
@@ -171,14 +175,22 @@ impl Supervisor {
                 let bound = crate::base::human_duration(self.timeouts.global_shutdown);
                 self.kill_everything(format!("global_shutdown_timeout of {bound} is over"), now);
             }
-            Stage::Strays { kill_at } if kill_at <= now => {
-                down.stage = Stage::Killed {
-                    give_up_at: now.after(UNKILLABLE_GRACE),
-                };
-                self.actions.push_back(Action::SignalStrays(Signal::KILL));
-            }
+            Stage::Strays { kill_at } if kill_at <= now => self.kill_strays(now),
+            Stage::Killing { give_up_at } if give_up_at <= now => self.kill_strays(now),
             Stage::Killed { give_up_at } if give_up_at <= now => self.exit(),
-            Stage::Services | Stage::Strays { .. } | Stage::Killed { .. } => {}
+            Stage::Services
+            | Stage::Strays { .. }
+            | Stage::Killing { .. }
+            | Stage::Killed { .. } => {}
+        }
+    }
+
+    fn kill_strays(&mut self, now: Moment) {
+        if let Life::Down(down) = &mut self.life {
+            down.stage = Stage::Killed {
+                give_up_at: now.after(UNKILLABLE_GRACE),
+            };
+            self.actions.push_back(Action::SignalStrays(Signal::KILL));
         }
     }
 
@@ -187,32 +199,25 @@ impl Supervisor {
         let Life::Down(down) = &mut self.life else {
             return;
         };
-        if down.stage != Stage::Services || !self.jobs.is_empty() || !self.queue.is_empty() {
+        if !self.jobs.is_empty() || !self.queue.is_empty() {
             return;
         }
-        let (stage, signal) = match down.kill_at {
-            Some(bound) => (
-                Stage::Strays {
-                    kill_at: now.after(STRAY_GRACE).min(bound),
-                },
-                Signal::TERM,
-            ),
-            None => (
-                Stage::Killed {
-                    give_up_at: now.after(UNKILLABLE_GRACE),
-                },
-                Signal::KILL,
-            ),
-        };
-        down.stage = stage;
-        self.actions.push_back(Action::SignalStrays(signal));
+        match (down.stage, down.kill_at) {
+            (Stage::Services, Some(bound)) => {
+                let kill_at = now.after(STRAY_GRACE).min(bound);
+                down.stage = Stage::Strays { kill_at };
+                self.actions.push_back(Action::SignalStrays(Signal::TERM));
+            }
+            (Stage::Services, None) | (Stage::Killing { .. }, _) => self.kill_strays(now),
+            (Stage::Strays { .. } | Stage::Killed { .. }, _) => {}
+        }
     }
 
     pub(super) fn on_children_gone(&mut self) {
-        if let Life::Down(down) = &self.life
-            && down.stage != Stage::Services
-        {
-            self.exit();
+        let Life::Down(down) = &self.life else { return };
+        match down.stage {
+            Stage::Services | Stage::Killing { .. } => {}
+            Stage::Strays { .. } | Stage::Killed { .. } => self.exit(),
         }
     }
 

@@ -135,7 +135,10 @@ impl Supervisor {
 
     /// SIGKILL to everything of an active service; its end comes as an event.
     pub(super) fn kill_service(&mut self, id: ServiceId, waited: Duration, now: Moment) {
-        if let Post::Running { job, .. } = self.service(id).post {
+        let post = self.service(id).post;
+        if let Post::Running { job, .. } = post
+            && !post.is_killed()
+        {
             self.service_mut(id).post = Post::Running {
                 job,
                 kill_at: None,

@@ -365,9 +365,11 @@ fn known_jobs(view: &View<'_>, action: &Action) -> Broken {
     let Action::Kill { job, signal, .. } = action else {
         return Ok(());
     };
-    check(view.model.jobs.contains_key(job), || {
-        format!("{signal} for {job:?}, whose end was told")
-    })
+    let model = view.model;
+    check(
+        model.jobs.contains_key(job) || model.turn.over.contains(job),
+        || format!("{signal} for {job:?}, whose end was told"),
+    )
 }
 
 fn checks_one_at_a_time(view: &View<'_>, action: &Action) -> Broken {

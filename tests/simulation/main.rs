@@ -49,7 +49,9 @@ fn whatever_happens_every_invariant_holds() {
                 e.0 += 1;
             }
         }
-        for (n, (c, s, w)) in t { println!("I{n}: {c} times, seed {s}: {}", &w[..w.len().min(300)]); }
+        for (n, (c, s, w)) in t {
+            println!("I{n}: {c} times, seed {s}: {}", &w[..w.len().min(300)]);
+        }
         println!("{:?}", begun.elapsed());
         return;
     }

@@ -39,6 +39,8 @@ pub struct Turn {
     /// They follow a dependency that failed: each has to be told to end in this turn.
     pub followers: Vec<ServiceId>,
     pub told_to_end: BTreeSet<ServiceId>,
+    /// Their end was told in this turn, perhaps after a signal for them was decided on.
+    pub over: BTreeSet<JobId>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -307,6 +309,9 @@ impl Model {
     /// Something goes in.
     pub fn on_event(&mut self, event: &Event) {
         let now = self.now;
+        if let Event::SpawnFailed { job, .. } | Event::Exited { job, .. } = event {
+            self.turn.over.insert(*job);
+        }
         match event {
             Event::Spawned { job, pid } => self.on_spawned(*job, *pid),
             Event::SpawnFailed { job, failure } => {

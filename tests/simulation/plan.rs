@@ -352,3 +352,34 @@ fn mend(config: &mut Config) {
         });
     }
 }
+
+/// What matters of a service, in a line.
+pub fn summary(service: &Service) -> String {
+    let edge = |edge: &Dependency| {
+        let Dependency {
+            on,
+            condition,
+            wait_after,
+        } = edge;
+        format!("{on}:{condition:?}+{wait_after:?}")
+    };
+    let edges: Vec<String> = service.depends_on.iter().map(edge).collect();
+    let (restart, health) = (&service.restart, &service.health);
+    format!(
+        "{}: {} enabled={} required={} after=[{}] pre={} post={} stop={}/{:?} ready={}/{:?} \
+         watchdog={:?} on_dependency_failure={:?} {restart:?} {health:?}",
+        service.name,
+        service.command,
+        service.enabled,
+        service.required,
+        edges.join(" "),
+        service.pre_script.is_some(),
+        service.post_script.is_some(),
+        service.stop_signal,
+        service.stop_timeout,
+        service.ready,
+        service.ready_timeout,
+        service.watchdog,
+        service.on_dependency_failure,
+    )
+}

@@ -353,6 +353,11 @@ impl Run {
                 }
                 self.advance()?;
             }
+            // Whoever is in the middle of something gets there before the next one asks.
+            let until = self.now.after(Duration::from_secs(10));
+            while self.now < until && self.model.down.is_none() {
+                self.advance()?;
+            }
         }
         let missing = self.not_up();
         match missing.is_empty() || self.model.down.is_some() {
@@ -435,7 +440,7 @@ impl Run {
         );
         let _ = writeln!(text, "timeouts: {:?}", self.model.timeouts);
         for (id, facts) in &self.model.services {
-            let _ = writeln!(text, "{id:?} {}: {:?}", facts.config.name, facts.config);
+            let _ = writeln!(text, "{id:?} {}", plan::summary(&facts.config));
         }
         let _ = writeln!(text, "the last events:");
         for line in &self.last {
