@@ -321,7 +321,8 @@ impl Supervisor {
         let service = self.service(id);
         let by_phase = match &service.phase {
             Phase::Pending { since } => self.pending_deadline(id, *since, now),
-            Phase::Stopping { kill_at, .. } => *kill_at,
+            // Once that process is gone only its post-script is waited for, which has a bound of its own.
+            Phase::Stopping { job, kill_at, .. } => kill_at.filter(|_| self.jobs.contains_key(job)),
             Phase::Starting {
                 step: Step::Readying { until, .. },
                 ..

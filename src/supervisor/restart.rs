@@ -29,13 +29,15 @@ enum Next {
 
 impl Supervisor {
     pub(super) fn on_main_exited(&mut self, id: ServiceId, status: ExitStatus, now: Moment) {
-        self.service_mut(id).last_exit = Some(status);
-        match self.service(id).phase {
-            Phase::Stopping { .. } => {}
-            Phase::Starting { .. } if self.service(id).config.is_success(status) => {
+        let service = self.service_mut(id);
+        service.last_exit = Some(status);
+        match &mut service.phase {
+            // Its number may be another process's from now on, also while its post-script is waited for.
+            Phase::Stopping { pid, .. } => *pid = None,
+            Phase::Starting { .. } if service.config.is_success(status) => {
                 self.fail(id, format!("{status} before it was ready"), 1, now);
             }
-            _ if self.service(id).config.is_success(status) => self.complete(id, now),
+            _ if service.config.is_success(status) => self.complete(id, now),
             _ => self.fail(id, status.to_string(), status.code(), now),
         }
     }

@@ -309,13 +309,17 @@ impl Model {
     /// Something goes in.
     pub fn on_event(&mut self, event: &Event) {
         let now = self.now;
-        if let Event::SpawnFailed { job, .. } | Event::Exited { job, .. } = event {
+        if let Event::SpawnFailed { job, .. }
+        | Event::Exited { job, .. }
+        | Event::Checked { job, .. } = event
+        {
             self.turn.over.insert(*job);
         }
         match event {
             Event::Spawned { job, pid } => self.on_spawned(*job, *pid),
             Event::SpawnFailed { job, failure } => {
-                if let Some(Job { service, .. }) = self.jobs.remove(job)
+                if let Some(Job { service, role, .. }) = self.jobs.remove(job)
+                    && role != Role::PostScript
                     && let Some(facts) = self.services.get_mut(&service)
                 {
                     facts.code = failure.exit_code;
@@ -417,6 +421,12 @@ impl Model {
         }
         self.timeouts = config.timeouts;
         self.file = config.services.iter().map(|new| new.name.clone()).collect();
+        let programs: BTreeSet<ServiceId> = self
+            .jobs
+            .values()
+            .filter(|job| job.role == Role::Main && job.pid.is_some())
+            .map(|job| job.service)
+            .collect();
         for (id, facts) in &mut self.services {
             if Some(*id) == self.main_program {
                 continue;
@@ -427,7 +437,7 @@ impl Model {
                 .services
                 .iter()
                 .find(|new| new.name == facts.config.name);
-            crate::reference::renew(facts, new, self.now);
+            crate::reference::renew(facts, new, programs.contains(id), self.now);
         }
     }
 

@@ -164,7 +164,7 @@ fn both(usual: Option<Window>, at_once: Option<Window>) -> Option<Window> {
 }
 
 /// A service's entry in another configuration.
-pub fn renew(facts: &mut Facts, new: Option<&Service>, now: Moment) {
+pub fn renew(facts: &mut Facts, new: Option<&Service>, has_program: bool, now: Moment) {
     let Some(new) = new else {
         facts.leaving = true;
         facts.wanted = Wanted::Down;
@@ -178,7 +178,9 @@ pub fn renew(facts: &mut Facts, new: Option<&Service>, now: Moment) {
     let was_enabled = facts.config.enabled;
     facts.config = new.clone();
     match (was_enabled, new.enabled) {
-        (_, false) => facts.wanted = Wanted::Down,
+        (true, false) => facts.wanted = Wanted::Down,
+        (false, false) if came_back => facts.wanted = Wanted::May,
+        (false, false) => {}
         (false, true) => facts.wanted = Wanted::May,
         (true, true) if came_back => facts.wanted = Wanted::May,
         (true, true) => {
@@ -195,7 +197,7 @@ pub fn renew(facts: &mut Facts, new: Option<&Service>, now: Moment) {
         facts.post_due = None;
         facts.restart = None;
     }
-    let runs = facts.health.is_some() || facts.is_up_or_starting();
+    let runs = has_program && facts.is_up_or_starting();
     if change.keys.contains(&"health") && runs && !change.needs_restart {
         facts.health = new.health.as_ref().map(|_| Standing::new(now));
     }
