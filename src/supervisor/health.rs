@@ -143,10 +143,12 @@ impl Service {
 }
 
 impl Supervisor {
-    /// Its program was executed: the first check is due at once.
+    /// Its program was executed: the first check is due at once, unless everything goes down.
     pub(super) fn begin_checks(&mut self, id: ServiceId, now: Moment) {
+        let is_down = self.life.is_down();
         let service = self.service_mut(id);
-        service.check = service.config.health.is_some().then_some(Check {
+        let is_checked = service.config.health.is_some() && !is_down;
+        service.check = is_checked.then_some(Check {
             standing: Standing::Starting,
             began: now,
             failures: 0,

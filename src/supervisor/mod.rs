@@ -154,6 +154,11 @@ impl Supervisor {
         }
         self.on_shutdown_time(now);
         self.settle(now);
+        // A shutdown that has just begun may have no time at all. Each round brings it nearer to its end.
+        while self.life.deadline().is_some_and(|at| at <= now) {
+            self.on_shutdown_time(now);
+            self.settle(now);
+        }
     }
 
     /// The next thing to be done, until None.

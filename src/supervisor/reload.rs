@@ -72,9 +72,10 @@ impl Supervisor {
         let change = change::between(&service.config, new);
         let starts = match &service.phase {
             _ if !new.enabled => false,
-            _ if service.leaving => change.needs_restart || !service.phase.is_up_or_starting(),
-            // It was not to be up, and now is.
-            _ if !service.config.enabled => true,
+            // It was not to be up, and now is; somebody may have started it by hand.
+            _ if service.leaving || !service.config.enabled => {
+                change.needs_restart || !service.phase.is_up_or_starting()
+            }
             Phase::Pending { .. } => false,
             // Whatever changed may be what it failed for.
             Phase::Failed { .. } => !change.is_empty(),
@@ -156,7 +157,7 @@ impl Supervisor {
         for id in added {
             fresh.insert(id);
             if self.service(id).config.enabled {
-                self.service_mut(id).after_leaving = true;
+                self.service_mut(id).after_leaving = self.someone_leaves;
                 self.set_phase(id, Phase::Pending { since: now }, now);
             }
         }

@@ -31,6 +31,8 @@ impl Supervisor {
                 Some(check) => check.healthy_since().map_or(Verdict::Waiting, |healthy| {
                     Verdict::MetSince(healthy.max(*since))
                 }),
+                // It has ended its checks itself with STOPPING=1.
+                None if dependency.config.health.is_some() => Verdict::Waiting,
                 // A file in which it has none is not accepted.
                 None => Verdict::MetSince(*since),
             },
@@ -172,8 +174,10 @@ impl Supervisor {
                     service.phase,
                     Phase::Running { .. } | Phase::Stopped(StopReason::Completed { .. })
                 );
+                // A reload may have taken it out of the file meanwhile.
+                let there = service.config.post_script.is_some();
                 self.service_mut(id).post = Post::None;
-                if up {
+                if up && there {
                     let job = self.spawn(id, Role::PostScript);
                     self.service_mut(id).post = Post::Running {
                         job,

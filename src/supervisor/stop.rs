@@ -160,6 +160,9 @@ impl Supervisor {
             } => (job, pid, asked_at, after.clone()),
             Phase::Pending { .. } | Phase::Stopped(_) | Phase::Failed { .. } => return,
         };
+        if !self.jobs.contains_key(&job) {
+            return;
+        }
         self.kill_group(job, Signal::KILL);
         self.set_phase(
             id,
@@ -223,7 +226,16 @@ impl Supervisor {
                     || dependent.leaving
                     || matches!(dependent.phase, Phase::Stopping { .. }))
         };
-        if !service.dependents.iter().any(in_the_way) {
+        // A pre-script is cancelled: nobody uses a service that is not up yet.
+        let in_pre_script = matches!(
+            service.phase,
+            Phase::Starting {
+                step: Step::PreScript,
+                ..
+            }
+        );
+        let is_cancelled = in_pre_script && after == AfterStop::Stay;
+        if is_cancelled || !service.dependents.iter().any(in_the_way) {
             self.begin_stop(id, after, now);
         }
     }

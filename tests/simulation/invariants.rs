@@ -23,7 +23,7 @@ pub struct View<'a> {
 type OfAction = fn(&View<'_>, &Action) -> Broken;
 type OfWhole = fn(&View<'_>) -> Broken;
 
-pub const OF_ACTIONS: [(u32, &str, OfAction); 13] = [
+pub const OF_ACTIONS: [(u32, &str, OfAction); 14] = [
     (1, "start order", start_order),
     (2, "stop order", stop_order),
     (3, "one main process a service", one_process),
@@ -37,6 +37,7 @@ pub const OF_ACTIONS: [(u32, &str, OfAction); 13] = [
     (12, "legal transitions", legal_transitions),
     (15, "signals reach whom they are for", known_jobs),
     (16, "checks", checks_one_at_a_time),
+    (24, "no stop without a reason", stop_has_a_reason),
 ];
 
 pub const OF_THE_WHOLE: [(u32, &str, OfWhole); 9] = [
@@ -132,7 +133,8 @@ fn stop_order(view: &View<'_>, action: &Action) -> Broken {
                 return Ok(());
             };
             let asks = *scope == Scope::Group && ![Signal::KILL, Signal::CONT].contains(signal);
-            let leads = found.role != Role::PostScript;
+            // A pre-script is cancelled at once: nobody uses a service that is not up yet.
+            let leads = found.role == Role::Main;
             let down = model.down.as_ref();
             if !(asks && leads) || down.is_none_or(|down| down.killing_at.is_some()) {
                 return Ok(());
@@ -160,6 +162,32 @@ fn stop_order(view: &View<'_>, action: &Action) -> Broken {
             dependent.state
         )),
     }
+}
+
+fn stop_has_a_reason(view: &View<'_>, action: &Action) -> Broken {
+    let Action::Notice(Notice::Changed {
+        service,
+        to: State::Stopping,
+        detail,
+        ..
+    }) = action
+    else {
+        return Ok(());
+    };
+    let (model, facts) = (view.model, facts(view, *service)?);
+    let has_reason = detail != "stop signal sent"
+        || model.down.is_some()
+        || model.turn.kind == Kind::Asked
+        || model.turn.followers.contains(service)
+        || facts.leaving
+        || facts.maybe_again
+        || facts.wanted == Wanted::Down;
+    check(has_reason, || {
+        format!(
+            "{} is told to end, and nobody wants that",
+            facts.config.name
+        )
+    })
 }
 
 fn one_process(view: &View<'_>, action: &Action) -> Broken {
@@ -257,7 +285,7 @@ fn back_off(view: &View<'_>, action: &Action) -> Broken {
         return Ok(());
     };
     let (model, facts) = (view.model, facts(view, *service)?);
-    let asked = model.turn.kind == Kind::Asked || facts.wanted == Wanted::Up;
+    let asked = matches!(model.turn.kind, Kind::Asked | Kind::Reload) || facts.wanted == Wanted::Up;
     let since = facts.since;
     let first_start = model.now == Moment(0);
     match facts.restart {

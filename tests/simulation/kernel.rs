@@ -44,6 +44,8 @@ struct Process {
     /// How often it says that it is alive.
     pings: Option<Duration>,
     leaves_a_child: bool,
+    /// It said that it is about to end.
+    said_stopping: bool,
 }
 
 struct Stray {
@@ -134,6 +136,7 @@ impl Kernel {
             killed: false,
             pings: None,
             leaves_a_child: self.rng.chance(self.swarm.orphans),
+            said_stopping: false,
         };
         self.processes.insert(job, process);
         self.plan_end(job, now);
@@ -447,6 +450,10 @@ impl Kernel {
                 self.begin_pings(job, period / 2, now);
                 Word::AliveWithin(Some(period))
             }
+            Word::Stopping => {
+                self.processes.get_mut(&job)?.said_stopping = true;
+                Word::Stopping
+            }
             // It may have been said by one who has just died.
             other => other,
         };
@@ -504,7 +511,7 @@ impl Kernel {
         process.deaf = false;
         process.stuck = false;
         process.leaves_a_child = false;
-        let (killed, one_shot) = (process.killed, process.one_shot);
+        let (killed, one_shot) = (process.killed, process.one_shot || process.said_stopping);
         let is_main = process.role == Role::Main;
         self.kill(job, Signal::CONT, Scope::Group, now);
         let soon = now.after(Duration::from_millis(10));

@@ -48,8 +48,10 @@ pub enum Kind {
     #[default]
     Other,
     Timeout,
-    /// Somebody asked for something, or there is another configuration.
+    /// Somebody asked for something.
     Asked,
+    /// There is another configuration.
+    Reload,
     /// A request for the end with this exit code.
     End(Option<u8>),
     Signal,
@@ -432,7 +434,6 @@ impl Model {
                 continue;
             }
             facts.attempts.0 = 0;
-            facts.maybe_again |= facts.is_up_or_starting();
             let new = config
                 .services
                 .iter()
@@ -607,7 +608,9 @@ impl Model {
     fn note_followers(&mut self, id: ServiceId, to: State) {
         let found_wanting =
             to == State::Stopping && crate::reference::is_failure(&self.services[&id].stop_detail);
-        if self.down.is_some() || !(to == State::Failed || found_wanting) {
+        // Who follows is followed.
+        let follows = to == State::Stopping && self.turn.followers.contains(&id);
+        if self.down.is_some() || !(to == State::Failed || found_wanting || follows) {
             return;
         }
         let follows = |facts: &Facts| {
@@ -643,7 +646,7 @@ impl Model {
         let (code, main_decides) = match self.turn.kind {
             Kind::Signal | Kind::End(None) => (0, true),
             Kind::End(Some(code)) => (code, false),
-            Kind::Other | Kind::Timeout | Kind::Asked => {
+            Kind::Other | Kind::Timeout | Kind::Asked | Kind::Reload => {
                 let culprit = self.turn.culprit.and_then(|id| self.services.get(&id));
                 let code = culprit.map_or(0, |facts| match facts.state {
                     State::Failed => facts.code,

@@ -288,8 +288,8 @@ pub fn edited(rng: &mut Rng, old: &Config, with_main: bool) -> Config {
             3 => rng.shuffle(&mut config.services),
             _ => change_one(rng, &mut config),
         }
+        mend(&mut config);
     }
-    mend(&mut config);
     config
 }
 

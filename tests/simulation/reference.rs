@@ -197,8 +197,10 @@ pub fn renew(facts: &mut Facts, new: Option<&Service>, has_program: bool, now: M
         facts.post_due = None;
         facts.restart = None;
     }
-    let runs = has_program && facts.is_up_or_starting();
-    if change.keys.contains(&"health") && runs && !change.needs_restart {
+    let up = facts.is_up_or_starting();
+    if up && change.needs_restart && new.enabled {
+        facts.maybe_again = true;
+    } else if up && has_program && change.keys.contains(&"health") {
         facts.health = new.health.as_ref().map(|_| Standing::new(now));
     }
 }

@@ -116,8 +116,8 @@ impl Model {
             facts.restart = None;
             facts.post_due = None;
         }
-        // Who has failed and stays so has nothing left to be stopped.
-        if facts.state != State::Failed {
+        // Who has failed or done its work has nothing left to be stopped.
+        if facts.state != State::Failed && facts.completed_at.is_none() {
             facts.wanted = Wanted::Down;
         }
     }

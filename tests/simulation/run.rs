@@ -244,7 +244,8 @@ impl Run {
                 request: Request::Shutdown { exit_code },
                 ..
             } => Kind::End(*exit_code),
-            Event::Request { .. } | Event::Reload(_) => Kind::Asked,
+            Event::Request { .. } => Kind::Asked,
+            Event::Reload(_) => Kind::Reload,
             Event::ShutdownSignal(_) => Kind::Signal,
             _ => Kind::Other,
         };
@@ -441,6 +442,10 @@ impl Run {
         let _ = writeln!(text, "timeouts: {:?}", self.model.timeouts);
         for (id, facts) in &self.model.services {
             let _ = writeln!(text, "{id:?} {}", plan::summary(&facts.config));
+        }
+        for row in self.supervisor.list(self.now) {
+            let (name, state, detail) = (row.name, row.state, row.detail);
+            let _ = writeln!(text, "now {name} is {state} ({detail}) {:?}", row.health);
         }
         let _ = writeln!(text, "the last events:");
         for line in &self.last {
