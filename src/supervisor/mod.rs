@@ -154,11 +154,6 @@ impl Supervisor {
         }
         self.on_shutdown_time(now);
         self.settle(now);
-        // A shutdown that has just begun may have no time at all. Each round brings it nearer to its end.
-        while self.life.deadline().is_some_and(|at| at <= now) {
-            self.on_shutdown_time(now);
-            self.settle(now);
-        }
     }
 
     /// The next thing to be done, until None.
@@ -234,6 +229,11 @@ impl Supervisor {
                 self.note_deadline(id, now);
             }
             self.advance_shutdown(now);
+            // A shutdown that has just begun may have no time at all. Each round brings it nearer to its end.
+            if self.life.deadline().is_some_and(|at| at <= now) {
+                self.on_shutdown_time(now);
+                continue;
+            }
             if self.queue.is_empty() {
                 self.answer_waiters(now);
                 if !self.drop_leaving(now) && !self.begin_due_restarts(now) {

@@ -344,8 +344,9 @@ impl Supervisor {
         while let Some(&at) = targets.get(next) {
             next += 1;
             for &dependent in &self.service(at).dependents {
-                let affected =
-                    self.service(dependent).is_active() && !self.is_main_program(dependent);
+                // One that is on its way down is not to come up again because of this.
+                let affected = self.service(dependent).phase.is_up_or_starting()
+                    && !self.is_main_program(dependent);
                 if affected && !targets.contains(&dependent) {
                     targets.push(dependent);
                 }

@@ -174,8 +174,8 @@ impl Supervisor {
                     service.phase,
                     Phase::Running { .. } | Phase::Stopped(StopReason::Completed { .. })
                 );
-                // A reload may have taken it out of the file meanwhile.
-                let there = service.config.post_script.is_some();
+                // A reload may have taken it out of the file meanwhile; in a shutdown nothing is started.
+                let there = service.config.post_script.is_some() && !self.life.is_down();
                 self.service_mut(id).post = Post::None;
                 if up && there {
                     let job = self.spawn(id, Role::PostScript);

@@ -77,7 +77,7 @@ fn start_order(view: &View<'_>, action: &Action) -> Broken {
     match role {
         Role::PostScript => return may_run_post_script(model, facts),
         Role::Check => return Err(format!("{name}: a check is no child of the supervisor's")),
-        Role::Main if facts.config.pre_script.is_some() && facts.state == State::Starting => {
+        Role::Main if facts.state == State::Starting => {
             return check(facts.pre_script_done, || {
                 format!("{name} is started before its pre-script has done its work")
             });

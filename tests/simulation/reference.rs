@@ -192,7 +192,7 @@ pub fn renew(facts: &mut Facts, new: Option<&Service>, has_program: bool, now: M
     if let Some(restart) = &mut facts.restart {
         restart.must = false;
     }
-    if !new.enabled {
+    if was_enabled && !new.enabled {
         facts.completed_at = None;
         facts.post_due = None;
         facts.restart = None;

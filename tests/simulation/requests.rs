@@ -30,8 +30,16 @@ impl Model {
     fn open(&self, request: &Request) -> Open {
         let after = |ms: Option<u64>| ms.map(|ms| self.now.after(Duration::from_millis(ms)));
         let (targets, timeout_ms, in_shutdown) = match request {
-            Request::Start(selection) | Request::Restart(selection) => {
+            Request::Start(selection) => {
                 (self.select(selection, true), selection.timeout_ms, false)
+            }
+            Request::Restart(selection) => {
+                let named = self.select(selection, true);
+                let targets = named.map(|named| match selection.with_dependents {
+                    true => self.with_dependents(named),
+                    false => named,
+                });
+                (targets, selection.timeout_ms, false)
             }
             Request::Stop(selection) => (self.select(selection, false), selection.timeout_ms, true),
             Request::Wait {
@@ -74,6 +82,21 @@ impl Model {
             }
         }
         Some(targets)
+    }
+
+    /// And those that are up and depend on them, however indirectly.
+    fn with_dependents(&self, mut targets: Vec<ServiceId>) -> Vec<ServiceId> {
+        let mut walk = targets.clone();
+        while let Some(id) = walk.pop() {
+            for (dependent, facts) in self.dependents(id) {
+                let affected = facts.is_up_or_starting() && Some(dependent) != self.main_program;
+                if affected && !targets.contains(&dependent) {
+                    targets.push(dependent);
+                    walk.push(dependent);
+                }
+            }
+        }
+        targets
     }
 
     fn want(&mut self, request: &Request, targets: &[ServiceId]) {
