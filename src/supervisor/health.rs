@@ -219,13 +219,16 @@ impl Supervisor {
     /// A service whose process lives is found wanting: the process is ended first. One that is to be
     /// restarted anyway needs no reason for it.
     pub(super) fn fail_alive(&mut self, id: ServiceId, failure: Failure, now: Moment) {
-        let service = self.service(id);
-        let wanted = service.phase.program().is_some() && !service.restart_pending;
-        if !wanted || self.life.is_down() {
+        if self.service(id).phase.program().is_none() || !self.is_judged(id) {
             return;
         }
         self.begin_stop(id, AfterStop::Fail(failure.into()), now);
         self.make_dependents_follow(id, now);
+    }
+
+    /// Whether anything it does or leaves undone is a failure: it is not about to end anyway.
+    pub(super) fn is_judged(&self, id: ServiceId) -> bool {
+        !self.life.is_down() && !self.service(id).restart_pending
     }
 
     /// In a shutdown nobody is checked any more.

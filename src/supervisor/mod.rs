@@ -331,12 +331,13 @@ impl Supervisor {
             Phase::Starting {
                 step: Step::Readying { until, .. },
                 ..
-            } => Some(*until),
+            } => Some(*until).filter(|_| self.is_judged(id)),
             Phase::Starting { .. } | Phase::Running { .. } => None,
             Phase::Stopped(_) | Phase::Failed { .. } => service.phase.restart_at(),
         };
         let check = service.check.as_ref().and_then(health::Check::due);
-        let watchdog = service.watchdog().map(|(_, deadline)| deadline);
+        let watchdog = service.watchdog().filter(|_| self.is_judged(id));
+        let watchdog = watchdog.map(|(_, deadline)| deadline);
         let others = [check, watchdog, service.post.deadline()];
         by_phase
             .into_iter()

@@ -145,6 +145,7 @@ impl Supervisor {
                 cancelled: true,
             };
             self.kill_group(job, Signal::KILL);
+            self.enqueue(id);
         }
         let phase = &self.service(id).phase;
         let (job, pid, asked_at, after) = match *phase {

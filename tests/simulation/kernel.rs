@@ -91,11 +91,10 @@ impl Kernel {
         self.agenda.keys().next().map(|(at, _)| *at)
     }
 
-    /// Whether even SIGKILL does not end it.
-    pub fn is_stuck(&self, job: JobId) -> bool {
-        self.processes
-            .get(&job)
-            .is_some_and(|process| process.stuck)
+    /// Whether it lives, and could have been ended.
+    pub fn lives(&self, job: JobId) -> bool {
+        let process = self.processes.get(&job);
+        process.is_some_and(|process| process.zombie.is_none() && !process.stuck)
     }
 
     fn plan(&mut self, at: Moment, happening: Happening) {

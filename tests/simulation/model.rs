@@ -451,7 +451,7 @@ impl Model {
             }
             if let Some(config) = config.services.iter().find(|new| new.name == *name) {
                 let mut facts = Facts::new(config.clone(), self.now);
-                facts.after_leaving = someone_leaves;
+                facts.after_leaving = someone_leaves && config.enabled;
                 self.services.insert(*id, facts);
             }
         }

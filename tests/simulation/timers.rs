@@ -25,6 +25,14 @@ pub struct Timers {
 }
 
 impl Timers {
+    /// One that is about to be restarted anyway is not waited for.
+    fn unless_again(&mut self, facts: &Facts, at: Moment, why: &'static str) {
+        match facts.maybe_again {
+            true => self.may.push((at, at)),
+            false => self.must(at, why),
+        }
+    }
+
     fn must(&mut self, at: Moment, why: &'static str) {
         self.must.push((at, why));
     }
@@ -66,16 +74,17 @@ impl Model {
         let has_program = self
             .leading_job(id)
             .is_some_and(|(_, job)| job.role == Role::Main && job.pid.is_some());
+        let is_up = self.down.is_none();
         match facts.state {
             State::Pending => self.timers_of_pending(facts, timers),
             State::Starting => {
-                if let Some(at) = facts.ready_until.filter(|_| has_program) {
-                    timers.must(at, "ready_timeout");
+                if let Some(at) = facts.ready_until.filter(|_| has_program && is_up) {
+                    timers.unless_again(facts, at, "ready_timeout");
                 }
             }
             State::Running => {
-                if let Some((period, last)) = facts.watchdog {
-                    timers.must(last.after(period), "a watchdog");
+                if let Some((period, last)) = facts.watchdog.filter(|_| is_up) {
+                    timers.unless_again(facts, last.after(period), "a watchdog");
                 }
             }
             State::Stopped | State::Failed => {
