@@ -15,7 +15,7 @@ MAX_SIZE = 2000000
 # The tests that are quick and need nothing installed.
 QUICK_TESTS = --lib --test architecture --test supervisor
 
-.PHONY: help build install uninstall run test torture bench check setup lint verify clean
+.PHONY: help build install uninstall run test torture bench sim planted check setup lint verify clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -49,6 +49,17 @@ torture: build ## Torture the daemon as PID 1, a minute a kind (SECONDS=, SEED=)
 
 bench: build ## Measure the log path and restarts beside their floors
 	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" $(CARGO) bench --locked --bench log --bench restart
+
+# So many seeds from SEED (1) on, with so many steps each.
+SEEDS ?= 10000
+STEPS ?= 150
+
+sim: ## Simulate the supervisor (SEED=, SEEDS=, STEPS=); a failure tells how to play it again
+	SEED=$(SEED) SEEDS=$(SEEDS) STEPS=$(STEPS) $(CARGO) test --locked --profile simulation --test simulation \
+		whatever_happens -- --nocapture
+
+planted: ## Show that the simulation finds each fault of tests/planted
+	@tests/planted/run.sh
 
 check: lint ## Check format and lints and run the quick tests
 	$(CARGO) test --locked $(QUICK_TESTS)

@@ -100,10 +100,11 @@ impl Model {
         if let Some(due) = facts.health.as_ref().and_then(|health| health.due) {
             timers.must(due, "a check");
         }
-        match (facts.post_due, facts.state) {
-            (Some(at), State::Running) => timers.must(at, "a post-script"),
-            (Some(at), _) => timers.may.push((at, at)),
-            (None, _) => {}
+        let runs = facts.state == State::Running && facts.config.post_script.is_some();
+        match facts.post_due {
+            Some(at) if runs => timers.must(at, "a post-script"),
+            Some(at) => timers.may.push((at, at)),
+            None => {}
         }
     }
 
