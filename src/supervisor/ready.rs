@@ -51,6 +51,8 @@ impl Supervisor {
                 said.stopping = true;
                 said.watchdog = None;
                 self.end_check(id);
+                // Whoever waits for its health waits on.
+                self.enqueue_neighbourhood(id);
             }
             Word::Alive => {
                 if let Some(watchdog) = &mut said.watchdog {

@@ -40,7 +40,7 @@ pub const OF_ACTIONS: [(u32, &str, OfAction); 14] = [
     (24, "no stop without a reason", stop_has_a_reason),
 ];
 
-pub const OF_THE_WHOLE: [(u32, &str, OfWhole); 9] = [
+pub const OF_THE_WHOLE: [(u32, &str, OfWhole); 11] = [
     (7, "a timer where the state waits", timers),
     (8, "one reply a request", all_answered),
     (13, "bounded actions", bounded_actions),
@@ -50,6 +50,8 @@ pub const OF_THE_WHOLE: [(u32, &str, OfWhole); 9] = [
     (19, "states and processes", states_and_processes),
     (20, "nobody dawdles", nobody_dawdles),
     (21, "dependents follow", dependents_follow),
+    (25, "the second signal means it", second_signal),
+    (26, "what changed is started anew", nobody_outdated),
 ];
 
 /// Most actions that one input may have, beside so many a service.
@@ -519,6 +521,10 @@ fn id_of_row(model: &Model, name: &str) -> Option<ServiceId> {
 fn table_as_the_file(view: &View<'_>) -> Broken {
     let model = view.model;
     let ids: Vec<ServiceId> = view.supervisor.ids().collect();
+    let returned = ids.iter().find(|id| model.forgotten.contains(id));
+    check(returned.is_none(), || {
+        format!("{returned:?} was handed out twice")
+    })?;
     let known: Vec<ServiceId> = model.services.keys().copied().collect();
     let mut sorted = ids.clone();
     sorted.sort_unstable();
@@ -624,4 +630,29 @@ fn dependents_follow(view: &View<'_>) -> Broken {
             view.model.name(*id)
         )),
     }
+}
+
+fn second_signal(view: &View<'_>) -> Broken {
+    let down = view.model.down.as_ref();
+    let late = down.is_some_and(|down| down.insisted && down.killing_at.is_none());
+    check(!late || view.model.exit.is_some(), || {
+        "a second signal was not heard".into()
+    })
+}
+
+fn nobody_outdated(view: &View<'_>) -> Broken {
+    let model = view.model;
+    for (id, facts) in &model.services {
+        let owed = facts.outdated && facts.is_up_or_starting() && model.down.is_none();
+        let held_back = model
+            .dependents(*id)
+            .any(|(_, dependent)| dependent.is_active());
+        check(!owed || held_back, || {
+            format!(
+                "{} runs on with what was changed by a reload",
+                facts.config.name
+            )
+        })?;
+    }
+    Ok(())
 }

@@ -26,6 +26,8 @@ pub struct Model {
     pub requests: BTreeMap<ClientId, Open>,
     pub down: Option<Down>,
     pub exit: Option<u8>,
+    /// Identifiers of services that left the table: nobody gets them again.
+    pub forgotten: BTreeSet<ServiceId>,
     /// Of the present input.
     pub turn: Turn,
 }
@@ -110,6 +112,8 @@ pub struct Facts {
     pub wanted: Wanted,
     /// It may be about to be restarted as soon as its dependents are down.
     pub maybe_again: bool,
+    /// A reload changed what its process was started with.
+    pub outdated: bool,
 }
 
 /// A request without an answer.
@@ -129,6 +133,10 @@ pub struct Down {
     pub swept: Option<(Moment, Signal)>,
     pub code: u8,
     pub main_decides: bool,
+    /// Somebody asked for it with a signal: the next one means it.
+    pub signalled: bool,
+    /// A second signal has come.
+    pub insisted: bool,
 }
 
 impl Facts {
@@ -159,6 +167,7 @@ impl Facts {
             attempts: (0, 0),
             wanted,
             maybe_again: false,
+            outdated: false,
         }
     }
 
@@ -197,6 +206,7 @@ impl Model {
             requests: BTreeMap::new(),
             down: None,
             exit: None,
+            forgotten: BTreeSet::new(),
             turn: Turn::default(),
         };
         for (id, name) in ids {
@@ -342,10 +352,14 @@ impl Model {
             Event::Request { client, request } => self.on_request(*client, request),
             Event::ClientGone { client } => drop(self.requests.remove(client)),
             Event::Reload(config) => self.on_reload(config),
-            Event::Boot
-            | Event::ChildrenGone
-            | Event::ShutdownSignal(_)
-            | Event::ForwardSignal(_) => {}
+            Event::ShutdownSignal(signal) => {
+                if let Some(down) = &mut self.down {
+                    let means_it = [Signal::TERM, Signal::INT].contains(signal);
+                    down.insisted |= down.signalled && means_it;
+                    down.signalled = true;
+                }
+            }
+            Event::Boot | Event::ChildrenGone | Event::ForwardSignal(_) => {}
         }
     }
 
@@ -474,6 +488,7 @@ impl Model {
             Action::EndCheck { job } => drop(self.checks.remove(job)),
             Action::Forget { service } => {
                 self.services.remove(service);
+                self.forgotten.insert(*service);
                 self.draw_edges();
             }
             Action::SignalStrays(signal) => {
@@ -595,6 +610,7 @@ impl Model {
         if to != State::Starting && to != State::Running {
             facts.forget_program();
             facts.maybe_again = false;
+            facts.outdated = false;
             if facts.completed_at.is_none() {
                 facts.post_due = None;
             }
@@ -661,6 +677,8 @@ impl Model {
             swept: None,
             code,
             main_decides,
+            signalled: self.turn.kind == Kind::Signal,
+            insisted: false,
         });
         for facts in self.services.values_mut() {
             facts.health = None;

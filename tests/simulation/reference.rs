@@ -200,6 +200,7 @@ pub fn renew(facts: &mut Facts, new: Option<&Service>, has_program: bool, now: M
     let up = facts.is_up_or_starting();
     if up && change.needs_restart && new.enabled {
         facts.maybe_again = true;
+        facts.outdated = true;
     } else if up && has_program && change.keys.contains(&"health") {
         facts.health = new.health.as_ref().map(|_| Standing::new(now));
     }
