@@ -8,6 +8,7 @@ mod invariants;
 mod kernel;
 mod model;
 mod plan;
+mod planted;
 mod reference;
 mod requests;
 mod rng;
