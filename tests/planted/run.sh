@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-SEEDS="${SEEDS:-3000}"
+SEEDS="${SEEDS:-6000}"
 # Long enough for the seeds; a fault that makes the supervisor turn for ever is found by it too.
 LIMIT="${LIMIT:-300}"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/planted"

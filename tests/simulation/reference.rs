@@ -137,14 +137,16 @@ pub fn restart_after(
                 return if down { None } else { at_once };
             }
             let must = facts.attempts.1 < most;
-            facts.attempts = (facts.attempts.0 + 1, facts.attempts.1 + 1);
+            let spent = (facts.attempts.0 + 1, facts.attempts.1 + 1);
+            // A restart that was asked for costs none and begins the count anew.
+            facts.attempts = (if again { 0 } else { spent.0 }, spent.1);
             let at_least = match facts.unstartable {
                 true => UNSTARTABLE,
                 false => Duration::ZERO,
             };
             let usual = Window {
                 must,
-                ..window(&restart, facts.attempts, at_least, now)
+                ..window(&restart, spent, at_least, now)
             };
             both(Some(usual), at_once)
         }
