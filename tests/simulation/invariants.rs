@@ -148,7 +148,12 @@ fn stop_order(view: &View<'_>, action: &Action) -> Broken {
             to: State::Stopping,
             detail,
             ..
-        }) if detail == "stop signal sent" && facts(view, *service)?.leaving => {
+        }) if detail == "stop signal sent"
+            && facts(view, *service)?.leaving
+            && model
+                .leading_job(*service)
+                .is_some_and(|(_, job)| job.role == Role::Main) =>
+        {
             (*service, |dependent| {
                 dependent.leaving && dependent.is_active()
             })
