@@ -342,10 +342,13 @@ impl Model {
             Event::Checked { job, result } => {
                 if let Some(id) = self.checks.remove(job)
                     && let Some(facts) = self.services.get_mut(&id)
-                    && let (Some(standing), Some(config)) =
-                        (&mut facts.health, &facts.config.health)
                 {
-                    standing.note(result.is_ok(), config, now);
+                    match (&mut facts.health, &facts.config.health) {
+                        (Some(standing), Some(config)) => {
+                            standing.note(result.is_ok(), config, now);
+                        }
+                        (health, _) => *health = None,
+                    }
                 }
             }
             Event::Said { job, word } => self.on_said(*job, word),
