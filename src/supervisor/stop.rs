@@ -187,7 +187,7 @@ impl Supervisor {
         now: Moment,
     ) {
         match after {
-            AfterStop::Restart if !self.life.is_down() => {
+            AfterStop::Restart if !self.life.is_down() && !self.service(id).leaving => {
                 self.tell_restart(id, "asked for".into());
                 self.begin_pending(id, now);
             }

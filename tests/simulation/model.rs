@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use go_overlay::base::{ClientId, ExitStatus, JobId, Moment, Pid, ServiceId, Signal};
 use go_overlay::config::model::{Condition, Config, OnDependencyFailure, Ready, Service, Timeouts};
-use go_overlay::control::message::{Request, State};
+use go_overlay::control::message::{Health, Request, State};
 use go_overlay::supervisor::event::{Action, Event, Notice, Role, Scope, Word};
 
 use crate::reference::{Standing, Window};
@@ -553,6 +553,7 @@ impl Model {
     }
 
     fn on_notice(&mut self, notice: &Notice) {
+        let now = self.now;
         match notice {
             Notice::Changed {
                 service,
@@ -562,12 +563,16 @@ impl Model {
             } => self.on_changed(*service, *from, *to, detail),
             Notice::ShuttingDown { within, .. } => self.on_shutting_down(*within),
             Notice::KillingAll { .. } => {
-                let now = self.now;
                 if let Some(down) = &mut self.down {
                     down.killing_at = Some(now);
                 }
             }
-            Notice::Restarts { .. } | Notice::Health { .. } | Notice::PostScriptFailed { .. } => {}
+            Notice::Health { service, to, .. } => {
+                if let Some(standing) = self.standing(*service) {
+                    standing.told_healthy = (*to == Health::Healthy).then_some(now);
+                }
+            }
+            Notice::Restarts { .. } | Notice::PostScriptFailed { .. } => {}
         }
     }
 

@@ -19,7 +19,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(25);
 #[derive(Debug)]
 pub struct Standing {
     pub word: Word,
-    pub healthy_since: Option<Moment>,
+    /// As it was told: what was decided before a check was answered is not wrong because of it.
+    pub told_healthy: Option<Moment>,
+    healthy_since: Option<Moment>,
     began: Moment,
     failures: u32,
     /// The next check; None while one is under way.
@@ -30,6 +32,7 @@ impl Standing {
     pub fn new(now: Moment) -> Standing {
         Standing {
             word: Word::Starting,
+            told_healthy: None,
             healthy_since: None,
             began: now,
             failures: 0,
@@ -232,7 +235,7 @@ impl Model {
             Condition::Started => Some(on.since),
             Condition::Healthy if on.config.health.is_none() => Some(on.since),
             Condition::Healthy => {
-                let well = on.health.as_ref().and_then(|health| health.healthy_since);
+                let well = on.health.as_ref().and_then(|health| health.told_healthy);
                 well.map(|well| well.max(on.since))
             }
             Condition::Completed => None,

@@ -175,7 +175,7 @@ impl Model {
             || facts
                 .health
                 .as_ref()
-                .is_some_and(|health| health.healthy_since.is_some());
+                .is_some_and(|health| health.told_healthy.is_some());
         let reached = match request {
             Request::Start(_) | Request::Restart(_) => running || completed,
             Request::Stop(_) => is_final == Some(true),
