@@ -93,7 +93,7 @@ fn a_post_script_is_killed_once() {
     world.pass(seconds(7));
     world.obedient = false;
     world.stuck = vec!["web".into()];
-    world.request(Request::Stop(named(&["web"])));
+    world.tell(Event::ShutdownSignal(Signal::TERM));
     let kills = world.log.iter();
     let kills = kills.filter(|line| **line == "SIGKILL web PostScript");
     assert_eq!(kills.count(), 1, "{:#?}", world.log);
@@ -153,8 +153,8 @@ fn who_says_that_it_is_stopping_is_not_healthy_for_those_who_wait() {
     web.depends_on[0].condition = Condition::Healthy;
     let mut world = World::new(vec![checked("db"), web]).boot();
     world.says("db", Word::Stopping);
-    world.pass(seconds(5));
-    assert_eq!(world.state("web"), State::Pending);
+    world.pass(Timeouts::default().dependency_wait);
+    assert_eq!(world.state("web"), State::Failed);
     world.never("spawn web");
 }
 
@@ -198,7 +198,7 @@ fn a_post_script_that_left_the_file_is_not_run() {
 }
 
 #[test]
-fn a_check_that_left_the_file_is_over_when_it_is_answered() {
+fn a_check_that_left_the_file_is_over_at_once() {
     let mut world = World::new(vec![checked("db"), after("web", &["db"])]).boot();
     world.obedient = false;
     let changed = |name: &str| Service {
@@ -208,10 +208,11 @@ fn a_check_that_left_the_file_is_over_when_it_is_answered() {
     let mut web = after("web", &["db"]);
     web.args = vec!["-v".into()];
     reload(&mut world, vec![changed("db"), web]);
-    world.checked("db", Ok(()));
-    world.exit_of("web", 0);
-    world.exit_of("db", 0);
-    world.never("end of the check");
+    world.at("end of the check of db");
+    assert_eq!(world.state("db"), State::Running);
+    assert!(world.checks.is_empty());
+    world.pass(seconds(60));
+    assert!(world.checks.is_empty());
 }
 
 #[test]

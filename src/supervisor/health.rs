@@ -192,8 +192,6 @@ impl Supervisor {
         let service = self.service_mut(id);
         let config = std::rc::Rc::clone(&service.config);
         let (Some(check), Some(config)) = (&mut service.check, &config.health) else {
-            // A reload took the check out of the file, and the service is still to be restarted.
-            service.check = None;
             return;
         };
         let from = check.health();

@@ -196,6 +196,10 @@ impl Supervisor {
         }
         match (starts, up) {
             (true, true) => {
+                // It may run on for a while, until its dependents are down, and has no check any more.
+                if self.service(id).config.health.is_none() {
+                    self.end_check(id);
+                }
                 self.service_mut(id).restart_pending = true;
                 self.enqueue_neighbourhood(id);
             }

@@ -342,13 +342,10 @@ impl Model {
             Event::Checked { job, result } => {
                 if let Some(id) = self.checks.remove(job)
                     && let Some(facts) = self.services.get_mut(&id)
+                    && let (Some(standing), Some(config)) =
+                        (&mut facts.health, &facts.config.health)
                 {
-                    match (&mut facts.health, &facts.config.health) {
-                        (Some(standing), Some(config)) => {
-                            standing.note(result.is_ok(), config, now);
-                        }
-                        (health, _) => *health = None,
-                    }
+                    standing.note(result.is_ok(), config, now);
                 }
             }
             Event::Said { job, word } => self.on_said(*job, word),

@@ -206,6 +206,7 @@ pub fn renew(facts: &mut Facts, new: Option<&Service>, has_program: bool, now: M
     if up && change.needs_restart && new.enabled {
         facts.maybe_again = true;
         facts.outdated = true;
+        facts.health = facts.health.take().filter(|_| new.health.is_some());
     } else if up && has_program && change.keys.contains(&"health") {
         facts.health = new.health.as_ref().map(|_| Standing::new(now));
     }
