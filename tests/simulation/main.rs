@@ -7,18 +7,21 @@ mod clients;
 mod invariants;
 mod kernel;
 mod model;
+mod of_actions;
+mod of_the_whole;
 mod plan;
 mod planted;
 mod reference;
 mod requests;
 mod rng;
 mod run;
+mod taken;
 mod timers;
 
 use run::Run;
 
 /// Seeds of the short sweep.
-const SEEDS: u64 = 1500;
+const SEEDS: u64 = 8000;
 
 /// Steps of chaos in each.
 const STEPS: usize = 150;

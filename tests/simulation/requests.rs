@@ -63,7 +63,7 @@ impl Model {
     }
 
     fn select(&self, selection: &Selection, only_enabled: bool) -> Option<Vec<ServiceId>> {
-        if selection.all == !selection.services.is_empty() {
+        if selection.all != selection.services.is_empty() {
             return None;
         }
         if selection.all {
