@@ -154,8 +154,9 @@ impl Supervisor {
     /// Its program was executed and is ready.
     pub(super) fn set_running(&mut self, id: ServiceId, job: JobId, pid: Pid, now: Moment) {
         let at = now.after(self.timeouts.post_script);
+        let is_down = self.life.is_down();
         let service = self.service_mut(id);
-        if service.config.post_script.is_some() {
+        if service.config.post_script.is_some() && !is_down {
             service.post = Post::Due { at };
         }
         if let Some(watchdog) = &mut service.said.watchdog {
@@ -174,8 +175,8 @@ impl Supervisor {
                     service.phase,
                     Phase::Running { .. } | Phase::Stopped(StopReason::Completed { .. })
                 );
-                // A reload may have taken it out of the file meanwhile; in a shutdown nothing is started.
-                let there = service.config.post_script.is_some() && !self.life.is_down();
+                // A reload may have taken it out of the file meanwhile.
+                let there = service.config.post_script.is_some();
                 self.service_mut(id).post = Post::None;
                 if up && there {
                     let job = self.spawn(id, Role::PostScript);

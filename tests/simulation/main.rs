@@ -21,7 +21,7 @@ mod timers;
 use run::Run;
 
 /// Seeds of the short sweep.
-const SEEDS: u64 = 8000;
+const SEEDS: u64 = 6000;
 
 /// Steps of chaos in each.
 const STEPS: usize = 150;

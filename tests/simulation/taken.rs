@@ -281,7 +281,7 @@ impl Model {
             State::Running => {
                 facts.ready_until = None;
                 let due = now.after(post_script);
-                facts.post_due = facts.config.post_script.is_some().then_some(due);
+                facts.post_due = (facts.config.post_script.is_some() && !down).then_some(due);
                 if let Some((_, last)) = &mut facts.watchdog {
                     *last = now;
                 }
