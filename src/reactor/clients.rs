@@ -26,9 +26,6 @@ const MAX_CLIENTS: usize = 512;
 /// How long a client may sit without a whole request, or without reading its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// So many at once leave holes in the heap behind them.
-const CROWD: usize = 16;
-
 /// How much is read of one client a turn.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -36,8 +33,8 @@ pub(super) struct Clients {
     slab: Slab<Client>,
     by_id: BTreeMap<ClientId, usize>,
     next_id: u64,
-    /// How many there were at once since there was none.
-    most: usize,
+    /// Somebody left since this was asked.
+    some_left: bool,
 }
 
 struct Client {
@@ -90,7 +87,7 @@ impl Clients {
             slab: Slab::new(),
             by_id: BTreeMap::new(),
             next_id: 1,
-            most: 0,
+            some_left: false,
         }
     }
 
@@ -139,13 +136,12 @@ impl Clients {
             closing: false,
             idle_since: now,
         });
-        self.most = self.most.max(self.slab.len());
         evicted
     }
 
-    /// Whether many were here and all of them are gone; told once.
-    pub fn have_dispersed(&mut self) -> bool {
-        self.slab.is_empty() && std::mem::take(&mut self.most) >= CROWD
+    /// Whether somebody left since this was asked: what was answered lies about in the heap.
+    pub fn some_left(&mut self) -> bool {
+        std::mem::take(&mut self.some_left)
     }
 
     /// The client of a slot, if it is still the one the event was for.
@@ -270,6 +266,7 @@ impl Clients {
 
     pub fn close(&mut self, id: ClientId, registry: &Registry) {
         if let Some(key) = self.by_id.remove(&id) {
+            self.some_left = true;
             let mut client = self.slab.remove(key);
             // Closing the descriptor takes it out of epoll anyhow.
             let _ = registry.deregister(&mut client.stream);

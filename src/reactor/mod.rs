@@ -32,11 +32,10 @@ use crate::base::{ClientId, JobId, Moment, ServiceId, Signal, human_duration};
 use crate::output::prefix::Prefixer;
 use crate::supervisor::Supervisor;
 use crate::supervisor::event::{Event, Word};
-use crate::sys::clock;
-use crate::sys::memory;
 use crate::sys::output_end::OutputEnd;
 use crate::sys::signals::SignalFd;
 use crate::sys::timer::TimerFd;
+use crate::sys::{clock, memory};
 use children::Children;
 use clients::Clients;
 use console::Console;
@@ -108,10 +107,10 @@ pub struct Reactor {
     accept_again: bool,
     /// When connections that could not be taken are tried again.
     accept_at: Option<Moment>,
-    /// Much memory was taken in this turn that is not used any more.
-    was_wasteful: bool,
     /// Strays were sent a signal: the end of the last child is to be told.
     sweeping: bool,
+    /// Much was done that is not done every day; what it took is to be given back before the next rest.
+    untidy: bool,
     exit: Option<u8>,
 }
 
@@ -161,8 +160,8 @@ impl Reactor {
             answered: VecDeque::new(),
             accept_again: false,
             accept_at: None,
-            was_wasteful: false,
             sweeping: false,
+            untidy: true,
             exit: None,
         };
         reactor.open_sinks();
@@ -188,6 +187,10 @@ impl Reactor {
                 self.streams.has_work(&mut self.stdout.queue) || self.signs.has_work();
             let timeout = (more_to_read || self.accept_again || !self.answered.is_empty())
                 .then_some(Duration::ZERO);
+            if timeout.is_none() && (self.clients.some_left() || self.untidy) {
+                memory::give_back();
+                self.untidy = false;
+            }
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
@@ -259,10 +262,6 @@ impl Reactor {
         self.pump(now);
         self.tell_found(now);
         self.feed_followers();
-        if self.clients.have_dispersed() || self.was_wasteful {
-            self.was_wasteful = false;
-            memory::give_back();
-        }
     }
 
     /// Reads what the services write, for so long as a turn has for it.

@@ -30,7 +30,7 @@ impl Reactor {
             return Err(refuse(ErrorCode::ShuttingDown, why));
         }
         // A file's syntax tree takes far more than what is kept of it.
-        self.was_wasteful = true;
+        self.untidy = true;
         let config = read(Path::new(path)).map_err(|why| {
             let message = format!("cannot reload {path}: nothing was changed\n{why}");
             refuse(ErrorCode::BadConfig, message)

@@ -25,7 +25,7 @@ use crate::output::queue::{self, Queue};
 use crate::output::recent::{Mark, Recent};
 use crate::output::sink::{Sink, StreamText};
 use crate::sys::log_file::LogFile;
-use crate::sys::{clock, pty};
+use crate::sys::{clock, pipe, pty};
 
 /// How long a partial line waits for its rest before it is shown as it is.
 const QUIET: Duration = Duration::from_millis(100);
@@ -50,6 +50,10 @@ const MAX_STREAMS_OF_A_SERVICE: usize = 8;
 
 /// A PTY's reads end here; a shorter one has emptied it (`N_TTY_BUF_SIZE`).
 const PTY_BYTES: usize = 4096;
+
+/// So much at once in a pipe asks for a wider one: half of what the kernel gives at first. Most services never
+/// write that much, and need not pay for the room.
+const WIDE_BYTES: usize = 32 * 1024;
 
 pub(super) struct Streams {
     slab: Slab<Stream>,
@@ -79,6 +83,8 @@ struct Stream {
     file: File,
     text: StreamText,
     is_pty: bool,
+    /// A pipe that was found full enough to want more room, and has it.
+    is_wide: bool,
     /// The terminal has the size of the daemon's own.
     follows_size: bool,
     is_ready: bool,
@@ -293,6 +299,7 @@ impl Streams {
             file: File::from(new.fd),
             text: StreamText::new(new.origin),
             is_pty: new.origin.stream == StreamKind::Tty,
+            is_wide: false,
             follows_size: new.follows_size,
             is_ready: false,
             last_read: now,
@@ -489,6 +496,10 @@ impl Streams {
                 Ok(0) => return (filled, Portion::End),
                 Ok(count) => {
                     filled += count;
+                    if count >= WIDE_BYTES && !stream.is_wide && !stream.is_pty {
+                        stream.is_wide = true;
+                        pipe::widen(&stream.file);
+                    }
                     if count < full && !last_words {
                         return (filled, Portion::Empty);
                     }

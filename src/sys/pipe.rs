@@ -1,7 +1,7 @@
 //! Pipes (pipe(2)): what a service with `tty = false` writes into.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
@@ -16,9 +16,12 @@ const ROOM_BYTES: i32 = 256 * 1024;
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    // The usual room does too.
-    let _ = fcntl(&read, FcntlArg::F_SETPIPE_SZ(ROOM_BYTES));
     Ok((read, write))
+}
+
+/// Gives a pipe that is used much more room. The usual room does too, so nothing is said where that is refused.
+pub fn widen(pipe: impl AsFd) {
+    let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(ROOM_BYTES));
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! that talks to other threads. Its steps are in `child`.
 
 mod child;
+mod pad;
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -19,6 +20,7 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use crate::base::Pid;
 use crate::config::model::{Limit, Resource};
 use crate::sys::{limits, signals};
+use pad::Pad;
 
 /// All that a child needs.
 #[derive(Debug)]
@@ -160,7 +162,56 @@ struct Errand<'a> {
     oom_score_adj: Option<CString>,
     ignored: &'static [i32],
     take_terminal: bool,
+    layout: Layout,
     failure: Option<SpawnError>,
+}
+
+/// Where the child finds its descriptors.
+#[derive(Clone, Copy)]
+struct Layout {
+    stdio: Stdio,
+    ready_fd: Option<(RawFd, RawFd)>,
+    /// The daemon's table is shared, and the child takes what is below this number; None: it has a copy.
+    own_below: Option<RawFd>,
+    /// /dev/null, where it is open.
+    null: Option<RawFd>,
+}
+
+impl Layout {
+    /// Where they are in the daemon.
+    fn as_it_is(program: &Program) -> Layout {
+        Layout {
+            stdio: program.stdio,
+            ready_fd: program.ready_fd,
+            own_below: None,
+            null: None,
+        }
+    }
+
+    /// On the launch pad.
+    fn on(pad: &mut Pad, program: &Program) -> Option<Layout> {
+        let stdio = match program.stdio {
+            Stdio::Inherit => Stdio::Inherit,
+            Stdio::Terminal { terminal, reads } => Stdio::Terminal {
+                terminal: pad.lay_out(terminal)?,
+                reads,
+            },
+            Stdio::Pipes { out, err } => Stdio::Pipes {
+                out: pad.lay_out(out)?,
+                err: pad.lay_out(err)?,
+            },
+        };
+        let ready_fd = match program.ready_fd {
+            Some((from, to)) => Some((pad.lay_out(from)?, to)),
+            None => None,
+        };
+        Some(Layout {
+            stdio,
+            ready_fd,
+            own_below: Some(pad.end()),
+            null: Some(pad.null()),
+        })
+    }
 }
 
 /// The child's stack. It calls a handful of functions that hold next to nothing.
@@ -172,6 +223,12 @@ const STACK_BYTES: usize = 64 * 1024;
 /// The step that failed, and why; there is no child then.
 pub fn spawn(program: &Program) -> Result<Pid, SpawnError> {
     give_to_user(program);
+    // A script's text is found by its number, which has to stay.
+    let mut pad = match program.script_fd {
+        None => Pad::claim(),
+        Some(_) => None,
+    };
+    let layout = pad.as_mut().and_then(|pad| Layout::on(pad, program));
     let mut errand = Errand {
         program,
         argv: pointers(&program.argv),
@@ -182,6 +239,7 @@ pub fn spawn(program: &Program) -> Result<Pid, SpawnError> {
             .and_then(|value| CString::new(value.to_string()).ok()),
         ignored: signals::ignored(),
         take_terminal: program.session == Session::ForegroundGroup && leads_terminal(),
+        layout: layout.unwrap_or_else(|| Layout::as_it_is(program)),
         failure: None,
     };
     let was_dumpable = program.ids.is_some() && prctl::get_dumpable().unwrap_or(false);
@@ -218,7 +276,10 @@ fn with_signals_blocked<T>(work: impl FnOnce() -> T) -> T {
 
 fn clone_child(errand: &mut Errand<'_>) -> Result<libc::pid_t, SpawnError> {
     let mut stack: Vec<u128> = Vec::with_capacity(STACK_BYTES / size_of::<u128>());
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let mut flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    if errand.layout.own_below.is_some() {
+        flags |= libc::CLONE_FILES;
+    }
     // SAFETY: the child runs on a stack of its own, aligned to 16 bytes. Because of CLONE_VFORK it is done
     // with our memory (it executed or exited) when clone returns; the errand and the stack outlive that.
     let pid = unsafe {

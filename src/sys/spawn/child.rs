@@ -40,7 +40,8 @@ pub(super) extern "C" fn run(errand: *mut libc::c_void) -> libc::c_int {
 /// # Safety
 /// To be called in the child only.
 unsafe fn prepare_and_execute(errand: &Errand<'_>) -> SpawnError {
-    let steps: [(Stage, Step); 8] = [
+    let steps: [(Stage, Step); 9] = [
+        (Stage::Fork, take_descriptors),
         (Stage::Session, begin_session),
         (Stage::Stdio, set_stdio),
         (Stage::Stdio, set_ready_fd),
@@ -71,6 +72,23 @@ fn errno() -> i32 {
     unsafe { *libc::__errno_location() }
 }
 
+/// The first step of all: until it is done, the descriptors are the daemon's own.
+unsafe fn take_descriptors(errand: &Errand<'_>) -> i64 {
+    let Some(end) = errand.layout.own_below else {
+        return 0;
+    };
+    // SAFETY: system calls on numbers.
+    unsafe {
+        let unshare = libc::CLOSE_RANGE_UNSHARE;
+        let done = libc::syscall(libc::SYS_close_range, end, libc::c_uint::MAX, unshare);
+        if done == 0 {
+            return 0;
+        }
+        // Before Linux 5.9, or where a filter forbids it: a copy of all.
+        libc::syscall(libc::SYS_unshare, libc::CLONE_FILES)
+    }
+}
+
 unsafe fn begin_session(errand: &Errand<'_>) -> i64 {
     // SAFETY: system calls on numbers.
     unsafe {
@@ -91,7 +109,7 @@ unsafe fn begin_session(errand: &Errand<'_>) -> i64 {
 unsafe fn set_ready_fd(errand: &Errand<'_>) -> i64 {
     // SAFETY: system calls on numbers.
     unsafe {
-        match errand.program.ready_fd {
+        match errand.layout.ready_fd {
             None => 0,
             Some((from, to)) if from == to => {
                 libc::syscall(libc::SYS_fcntl, to, libc::F_SETFD, ZERO)
@@ -109,7 +127,7 @@ unsafe fn set_stdio(errand: &Errand<'_>) -> i64 {
         {
             return -1;
         }
-        match errand.program.stdio {
+        match errand.layout.stdio {
             Stdio::Inherit => 0,
             Stdio::Terminal { terminal, reads } => {
                 let terminal = out_of_the_way(terminal);
@@ -117,7 +135,7 @@ unsafe fn set_stdio(errand: &Errand<'_>) -> i64 {
                     return -1;
                 }
                 if !reads {
-                    read_nothing();
+                    read_nothing(errand);
                 }
                 let first = RawFd::from(!reads);
                 (first..=2)
@@ -127,7 +145,7 @@ unsafe fn set_stdio(errand: &Errand<'_>) -> i64 {
             }
             Stdio::Pipes { out, err } => {
                 let (out, err) = (out_of_the_way(out), out_of_the_way(err));
-                read_nothing();
+                read_nothing(errand);
                 duplicate(out, 1).min(duplicate(err, 2))
             }
         }
@@ -146,10 +164,14 @@ unsafe fn out_of_the_way(fd: RawFd) -> RawFd {
 
 /// Makes /dev/null the standard input; without a /dev a pipe that nobody writes to, for there are programs
 /// that take a closed one for an attack and end.
-unsafe fn read_nothing() {
+unsafe fn read_nothing(errand: &Errand<'_>) {
     let (path, flags) = (c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
     // SAFETY: system calls on numbers, on a string of the program's, and on a place of our own.
     unsafe {
+        if let Some(null) = errand.layout.null {
+            duplicate(null, 0);
+            return;
+        }
         let null = libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path, flags, ZERO);
         if null > 0 {
             duplicate(null as RawFd, 0);
