@@ -35,7 +35,7 @@ use crate::supervisor::event::{Event, Word};
 use crate::sys::output_end::OutputEnd;
 use crate::sys::signals::SignalFd;
 use crate::sys::timer::TimerFd;
-use crate::sys::{clock, memory};
+use crate::sys::{clock, memory, usage};
 use children::Children;
 use clients::Clients;
 use console::Console;
@@ -111,6 +111,8 @@ pub struct Reactor {
     sweeping: bool,
     /// Much was done that is not done every day; what it took is to be given back before the next rest.
     untidy: bool,
+    /// The last look at what processes use.
+    usage: usage::Look,
     exit: Option<u8>,
 }
 
@@ -162,6 +164,7 @@ impl Reactor {
             accept_at: None,
             sweeping: false,
             untidy: true,
+            usage: usage::Look::default(),
             exit: None,
         };
         reactor.open_sinks();

@@ -125,11 +125,11 @@ impl Reactor {
         self.answered.push_back(client);
     }
 
-    fn list_with_usage(&self, now: Moment) -> Vec<ServiceStatus> {
+    fn list_with_usage(&mut self, now: Moment) -> Vec<ServiceStatus> {
         let mut rows = self.supervisor.list(now);
         let pids = self.supervisor.pids();
         let known: Vec<_> = pids.iter().copied().flatten().collect();
-        let mut usages = usage::sample(&known).into_iter();
+        let mut usages = self.usage.at(&known, now).iter().copied();
         for (row, pid) in rows.iter_mut().zip(pids) {
             let sample = pid.and_then(|_| usages.next().flatten());
             row.cpu_seconds = sample.map(|usage| usage.cpu.as_secs_f64());

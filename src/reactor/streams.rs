@@ -64,7 +64,10 @@ pub(super) struct Streams {
     held: VecDeque<usize>,
     /// Streams with an unfinished line.
     partial: BTreeSet<usize>,
-    outlets: BTreeMap<ServiceId, Outlet>,
+    /// Boxed, since a tree keeps room for more than it holds.
+    outlets: BTreeMap<ServiceId, Box<Outlet>>,
+    /// The streams of each service that has any, in the order in which they came.
+    of_service: BTreeMap<ServiceId, Vec<u32>>,
     /// Services of which the log does not say yet that lines were dropped.
     owing: BTreeSet<ServiceId>,
     /// Services whose old log file is being compressed.
@@ -89,14 +92,14 @@ struct Stream {
     follows_size: bool,
     is_ready: bool,
     last_read: Moment,
-    awaited: Option<Awaited>,
+    awaited: Option<Box<Awaited>>,
 }
 
 /// Where a service's output goes.
 struct Outlet {
     sink: Sink,
-    log_file: Option<LogFile>,
-    settings: FileSettings,
+    log_file: Option<Box<LogFile>>,
+    settings: Box<FileSettings>,
 }
 
 /// What a log file is opened with.
@@ -125,7 +128,7 @@ impl FileSettings {
 
 impl Outlet {
     fn file_is_that_of(&self, config: &Service) -> bool {
-        self.settings == FileSettings::of(config)
+        *self.settings == FileSettings::of(config)
     }
 }
 
@@ -163,6 +166,7 @@ impl Streams {
             held: VecDeque::new(),
             partial: BTreeSet::new(),
             outlets: BTreeMap::new(),
+            of_service: BTreeMap::new(),
             owing: BTreeSet::new(),
             archiving: BTreeSet::new(),
             found: Vec::new(),
@@ -180,13 +184,13 @@ impl Streams {
         sink: Sink,
         log_file: Option<LogFile>,
     ) {
-        let settings = FileSettings::of(config);
+        let settings = Box::new(FileSettings::of(config));
         let outlet = Outlet {
             sink,
-            log_file,
+            log_file: log_file.map(Box::new),
             settings,
         };
-        self.outlets.insert(service, outlet);
+        self.outlets.insert(service, Box::new(outlet));
     }
 
     /// Whether a service goes on with the log file it has.
@@ -208,8 +212,8 @@ impl Streams {
         };
         outlet.sink.refit(sink);
         if !outlet.file_is_that_of(config) {
-            outlet.log_file = log_file;
-            outlet.settings = FileSettings::of(config);
+            outlet.log_file = log_file.map(Box::new);
+            outlet.settings = Box::new(FileSettings::of(config));
             self.archiving.remove(&service);
         }
     }
@@ -293,6 +297,8 @@ impl Streams {
             Source::Stream(slot).token(),
             Interest::READABLE,
         )?;
+        let keys = self.of_service.entry(new.service).or_default();
+        keys.push(slot.index);
         entry.insert(Stream {
             service: new.service,
             generation,
@@ -303,7 +309,9 @@ impl Streams {
             follows_size: new.follows_size,
             is_ready: false,
             last_read: now,
-            awaited: new.awaits.map(|(job, text)| Awaited::new(job, &text)),
+            awaited: new
+                .awaits
+                .map(|(job, text)| Box::new(Awaited::new(job, &text))),
         });
         Ok(())
     }
@@ -314,12 +322,8 @@ impl Streams {
     }
 
     fn keys_of(&self, service: ServiceId) -> Vec<usize> {
-        let of_service = |(_, stream): &(usize, &Stream)| stream.service == service;
-        self.slab
-            .iter()
-            .filter(of_service)
-            .map(|(key, _)| key)
-            .collect()
+        let keys = self.of_service.get(&service).into_iter().flatten();
+        keys.map(|key| *key as usize).collect()
     }
 
     /// The kernel says that a stream has something, or has ended.
@@ -578,14 +582,24 @@ impl Streams {
     /// Closing the descriptor takes it out of epoll: nobody else has a copy of it.
     fn remove(&mut self, key: usize) {
         self.partial.remove(&key);
-        if self.slab.contains(key) {
-            self.slab.remove(key);
+        let Some(stream) = self.slab.try_remove(key) else {
+            return;
+        };
+        if let Some(keys) = self.of_service.get_mut(&stream.service) {
+            keys.retain(|known| *known as usize != key);
+            if keys.is_empty() {
+                self.of_service.remove(&stream.service);
+            }
         }
     }
 }
 
 /// Gives back whether the file has work of its own to do.
-fn write_file(file: &mut Option<LogFile>, text: Option<&[u8]>, outside: &mut Outside<'_>) -> bool {
+fn write_file(
+    file: &mut Option<Box<LogFile>>,
+    text: Option<&[u8]>,
+    outside: &mut Outside<'_>,
+) -> bool {
     let (Some(file), Some(text)) = (file, text) else {
         return false;
     };

@@ -1,12 +1,12 @@
 //! CPU time and memory of process trees, from one look through /proc (proc(5)); taken only when somebody
-//! asks, and nothing is kept.
+//! asks. Whoever asks again within a second gets the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
 
-use crate::base::Pid;
+use crate::base::{Moment, Pid};
 
 /// What a process tree uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +24,30 @@ struct Process {
     session: i32,
     ticks: u64,
     pages: u64,
+}
+
+/// For so long a look is good enough: five microseconds a process of the machine are not nothing.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// What was seen when somebody last asked.
+#[derive(Debug, Default)]
+pub struct Look {
+    taken: Option<Moment>,
+    roots: Vec<Pid>,
+    seen: Vec<Option<Usage>>,
+}
+
+impl Look {
+    /// As [`sample`]; at most a second old, and never of other processes.
+    pub fn at(&mut self, roots: &[Pid], now: Moment) -> &[Option<Usage>] {
+        let is_fresh = self.taken.is_some_and(|taken| now.since(taken) < FRESH);
+        if !is_fresh || self.roots != roots {
+            self.seen = sample(roots);
+            self.roots = roots.to_vec();
+            self.taken = Some(now);
+        }
+        &self.seen
+    }
 }
 
 /// The usage of each of these processes with its descendants and the members of the session it leads
