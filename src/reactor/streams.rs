@@ -213,7 +213,7 @@ impl Streams {
         outlet.sink.refit(sink);
         if !outlet.file_is_that_of(config) {
             outlet.log_file = log_file.map(Box::new);
-            outlet.settings = Box::new(FileSettings::of(config));
+            *outlet.settings = FileSettings::of(config);
             self.archiving.remove(&service);
         }
     }
