@@ -33,6 +33,7 @@ const FLOOD: &str = "my $block = ('x' x 99 . \"\\n\") x 600; while (1) { syswrit
 /// Now and then a line with the time; told to end, the time into a file.
 const CLOCK: &str = "use Time::HiRes 'time'; $| = 1;
 $SIG{TERM} = sub { open my $f, '>', \"$ARGV[0].tmp\"; printf $f '%.6f', time; close $f; rename \"$ARGV[0].tmp\", $ARGV[0]; exit };
+open my $up, '>', \"$ARGV[0].up\";
 while (1) { printf \"%.6f\\n\", time; select undef, undef, undef, 0.02 + rand 0.02 }
 ";
 
@@ -127,8 +128,16 @@ fn sigterm_does_not_wait_for_a_flood() {
             let mut daemon = start(&stage);
             let ages = ages(daemon.take_output());
             daemon.wait_all("RUNNING");
-            // Every quiet service listens for its signal by now.
-            for _ in 0..QUIET * 3 {
+            until(
+                "every quiet service to listen for its signal",
+                PATIENCE,
+                || {
+                    let listens = |number| stage.path(&format!("quiet{number}.up")).exists();
+                    (0..QUIET).all(listens).then_some(())
+                },
+            );
+            // And the flood is on.
+            for _ in 0..QUIET {
                 ages.recv_timeout(PATIENCE).unwrap();
             }
             let sent = wall();

@@ -8,6 +8,9 @@ use nix::sys::signal::Signal;
 
 use crate::site::Site;
 
+/// Makes the commands that show all services.
+type List = Box<dyn Fn(&Site) -> Vec<Command>>;
+
 /// One way to supervise.
 pub struct Contender {
     pub name: &'static str,
@@ -16,7 +19,7 @@ pub struct Contender {
     /// Writes the configuration; the command that supervises.
     pub start: Box<dyn Fn(&Site) -> Command>,
     /// The commands that show all services, where it has one.
-    pub list: Option<Box<dyn Fn(&Site) -> Vec<Command>>>,
+    pub list: Option<List>,
     /// What tells it to end everything.
     pub stop: Signal,
     /// It keeps exactly one program.

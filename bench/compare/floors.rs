@@ -74,7 +74,7 @@ impl Terminal {
 /// In a session of its own, whose terminal is the one that is opened first.
 fn spawn(program: &CString, environment: &[CString], terminal: Option<&Terminal>) -> Pid {
     let mut attributes = PosixSpawnAttr::init().unwrap();
-    let flags = nix::libc::POSIX_SPAWN_SETSID as i16 | nix::libc::POSIX_SPAWN_SETSIGMASK as i16;
+    let flags = nix::libc::POSIX_SPAWN_SETSID | nix::libc::POSIX_SPAWN_SETSIGMASK as i16;
     attributes
         .set_flags(PosixSpawnFlags::from_bits_retain(flags.into()))
         .unwrap();

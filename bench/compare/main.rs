@@ -162,11 +162,8 @@ fn start_and_stop(run: &mut Run) {
                     one,
                     running.started_in,
                 );
-                run.results.time(
-                    &format!("its CPU time for that, ms"),
-                    one,
-                    running.processor_time(),
-                );
+                run.results
+                    .time("its CPU time for that, ms", one, running.processor_time());
                 let stop = format!("stop of {count} services, ms");
                 match running.stop() {
                     Some(took) => run.results.time(&stop, one, took),
