@@ -15,7 +15,7 @@ MAX_SIZE = 2000000
 # The tests that are quick and need nothing installed.
 QUICK_TESTS = --lib --test architecture --test supervisor
 
-.PHONY: help build install uninstall run test torture bench sim planted check setup lint verify clean
+.PHONY: help build install uninstall run test torture bench compare sim planted check setup lint verify clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -47,8 +47,12 @@ torture: build ## Torture the daemon as PID 1, a minute a kind (SECONDS=, SEED=)
 	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" GO_OVERLAY_TORTURE_SECONDS="$(SECONDS)" GO_OVERLAY_TORTURE_SEED="$(SEED)" \
 		$(CARGO) test --locked --test torture -- --nocapture
 
-bench: build ## Measure the log path and restarts beside their floors
-	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" $(CARGO) bench --locked --bench log --bench restart
+bench: build ## Measure the pure parts, and the log path and restarts beside their floors
+	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" $(CARGO) bench --locked --bench micro --bench log --bench restart
+
+compare: build ## Measure beside other supervisors, which it installs where it can
+	@bench/setup.sh
+	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" $(CARGO) bench --locked --bench compare
 
 # So many seeds from SEED (1) on, with so many steps each.
 SEEDS ?= 10000
