@@ -44,8 +44,9 @@ impl Drop for SmallDisk {
     }
 }
 
-/// A line every few milliseconds, for ever.
-const TICKER: &str = "i=0; while :; do i=$((i+1)); echo \"tick $i\"; sleep 0.005; done";
+/// Two lines in one write every few milliseconds, for ever.
+const TICKER: &str =
+    "i=0; while :; do i=$((i+2)); printf 'tick %s\\ntick %s\\n' $((i-1)) $i; sleep 0.005; done";
 
 fn count_on_stderr(daemon: &Daemon, needle: &str) -> usize {
     daemon

@@ -143,6 +143,10 @@ impl LogFile {
         let result = match torn && self.mid_line {
             true => self
                 .write_all(b"\n")
+                .map_err(|Failure { error, .. }| Failure {
+                    error,
+                    unwritten: rest,
+                })
                 .and_then(|()| self.write_rotating(rest)),
             false => self.write_rotating(rest),
         };
