@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-/// The largest head that is read, in bytes; servers themselves take about as much.
+/// The most that is read of an answer, in bytes: its head, and whatever announced it. Servers themselves take
+/// heads of about this size.
 pub const MAX_HEAD: usize = 16 * 1024;
 
 /// The most header fields in it.
@@ -23,7 +24,10 @@ pub fn request(host: &str, path: &str) -> Vec<u8> {
 /// The answer as far as it has come.
 #[derive(Debug, Default)]
 pub struct Answer {
+    /// Without the heads that only announced it.
     bytes: Vec<u8>,
+    /// How much was taken in, with them.
+    taken: usize,
 }
 
 /// Why what came is no answer.
@@ -47,7 +51,7 @@ impl fmt::Display for Bad {
 impl Answer {
     /// Whether nothing has come.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.taken == 0
     }
 
     /// Takes in what came; the status as soon as the head of the final answer is whole.
@@ -55,9 +59,10 @@ impl Answer {
     /// # Errors
     /// When it cannot become an answer any more.
     pub fn take(&mut self, bytes: &[u8]) -> Result<Option<u16>, Bad> {
-        let room = MAX_HEAD.saturating_sub(self.bytes.len());
-        self.bytes
-            .extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let room = MAX_HEAD.saturating_sub(self.taken);
+        let bytes = &bytes[..bytes.len().min(room)];
+        self.bytes.extend_from_slice(bytes);
+        self.taken += bytes.len();
         loop {
             let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
             let mut head = httparse::Response::new(&mut fields);
@@ -67,7 +72,7 @@ impl Answer {
                     Some(100..=199) => drop(self.bytes.drain(..length)),
                     status => return Ok(status),
                 },
-                Ok(httparse::Status::Partial) if self.bytes.len() < MAX_HEAD => return Ok(None),
+                Ok(httparse::Status::Partial) if self.taken < MAX_HEAD => return Ok(None),
                 Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
                     return Err(Bad::TooLong);
                 }
@@ -115,6 +120,21 @@ mod tests {
             "A: b\r\n".repeat(MAX_FIELDS + 1)
         );
         assert_eq!(take(&many), Err(Bad::TooLong));
+    }
+
+    #[test]
+    fn a_server_that_announces_an_answer_for_ever_is_given_up() {
+        let announcement = b"HTTP/1.1 100 Continue\r\n\r\n";
+        let mut answer = Answer::default();
+        let enough = MAX_HEAD / announcement.len();
+        for _ in 0..enough {
+            assert_eq!(answer.take(announcement), Ok(None));
+        }
+        assert_eq!(answer.take(announcement), Err(Bad::TooLong));
+        // Heads that are too long together are too long in one portion too.
+        let announced = announcement.repeat(enough + 1);
+        let late = [&announced[..], b"HTTP/1.1 200 OK\r\n\r\n"].concat();
+        assert_eq!(Answer::default().take(&late), Err(Bad::TooLong));
     }
 
     proptest! {
