@@ -111,7 +111,12 @@ fn health(health: &Health) {
     assert!(health.interval >= least && health.start_interval >= least);
     assert!(health.retries >= 1 && !health.timeout.is_zero());
     match &health.probe {
-        Probe::Http { addresses, path, expected, .. } => {
+        Probe::Http {
+            addresses,
+            path,
+            expected,
+            ..
+        } => {
             assert!(!addresses.is_empty() && addresses.len() <= 8);
             assert!(path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic()));
             assert!(!expected.is_empty() && expected.iter().all(|(low, high)| low <= high));
@@ -136,7 +141,11 @@ fn edges(config: &Config) {
         }
         assert!(done.len() > before, "a cycle, or an edge to nowhere");
     }
-    for edge in config.services.iter().flat_map(|service| &service.depends_on) {
+    for edge in config
+        .services
+        .iter()
+        .flat_map(|service| &service.depends_on)
+    {
         let on = find(&edge.on).unwrap();
         assert!(edge.wait_after <= Duration::from_secs(300));
         assert!(edge.condition != Condition::Healthy || on.health.is_some());

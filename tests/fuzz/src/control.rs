@@ -19,7 +19,10 @@ pub fn run(data: &[u8]) {
     let sizes = cursor.take(2);
     let stream = cursor.rest();
     let (lines, spoilt) = split(stream, limit);
-    assert_eq!(read(&portions(stream, sizes, limit), limit), (lines, spoilt));
+    assert_eq!(
+        read(&portions(stream, sizes, limit), limit),
+        (lines, spoilt)
+    );
     for line in stream.split(|byte| *byte == b'\n') {
         request(line);
         answer(line);
@@ -91,14 +94,20 @@ fn answer(line: &[u8]) {
         show(&response);
     }
     if let Some(record) = message::<EventRecord>(line) {
-        let style = Style { color: true, width: Some(40) };
+        let style = Style {
+            color: true,
+            width: Some(40),
+        };
         render::event(&record, style);
     }
     message::<LogLine>(line);
 }
 
 fn show(response: &Response) {
-    let style = Style { color: false, width: Some(60) };
+    let style = Style {
+        color: false,
+        width: Some(60),
+    };
     match response {
         Response::List { services } => drop(render::list(services, style)),
         Response::System(status) => drop(render::system(status)),

@@ -68,11 +68,7 @@ impl Settings {
         let prefixer = Prefixer::new(cursor.below(8), cursor.one_in(2));
         Settings {
             format: cursor.pick(&[LogFormat::Plain, LogFormat::Json]),
-            timestamps: cursor.pick(&[
-                Timestamps::None,
-                Timestamps::Rfc3339,
-                Timestamps::Elapsed,
-            ]),
+            timestamps: cursor.pick(&[Timestamps::None, Timestamps::Rfc3339, Timestamps::Elapsed]),
             overflow: cursor.pick(&[Overflow::Block, Overflow::Drop]),
             prefix: cursor.pick(&[String::new(), prefixer.prefix("web")]),
             screen: cursor.one_in(2),
@@ -87,7 +83,12 @@ impl Settings {
         };
         let file = FileText::new(layout("", false), self.format);
         let stdout = layout(&self.prefix, self.screen);
-        Sink::new(Some(stdout), self.overflow, Some(file), Recent::new(self.buffer))
+        Sink::new(
+            Some(stdout),
+            self.overflow,
+            Some(file),
+            Recent::new(self.buffer),
+        )
     }
 }
 
@@ -181,7 +182,13 @@ fn texts(settings: &Settings, output: &[u8], portions: &[&[u8]]) {
 
 /// Each line of the `json` format is an object that says the piece.
 fn json(output: &[u8], portions: &[&[u8]]) {
-    let mut layout = Layout::new(LogFormat::Json, Timestamps::None, "web", String::new(), false);
+    let mut layout = Layout::new(
+        LogFormat::Json,
+        Timestamps::None,
+        "web",
+        String::new(),
+        false,
+    );
     layout.begin(Stamp::default(), ORIGIN, output);
     let mut text = Vec::new();
     let pieces = pieces_of(portions, true);
@@ -205,7 +212,9 @@ fn json(output: &[u8], portions: &[&[u8]]) {
 
 fn objects(text: &[u8]) -> Vec<LogLine> {
     let lines = text.split_inclusive(|byte| *byte == b'\n');
-    lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+    lines
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect()
 }
 
 /// What is remembered is read as the lines it was; what did not fit is counted.
@@ -247,7 +256,10 @@ fn memory(settings: &Settings, output: &[u8], portions: &[&[u8]]) {
     if settings.buffer > 4 * MAX_OUTPUT && portions.len() < 1000 {
         assert_eq!((texts(&all), lost), (shown.clone(), 0));
         assert_eq!(texts(&followed), shown);
-    } else if output.split(|byte| *byte == b'\n').all(|line| line.len() <= MAX_LINE) {
+    } else if output
+        .split(|byte| *byte == b'\n')
+        .all(|line| line.len() <= MAX_LINE)
+    {
         // The newest lines are there, whole ones only.
         assert!(shown.ends_with(&texts(&all)), "{all:?}");
     }
