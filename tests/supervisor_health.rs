@@ -7,12 +7,14 @@ mod world;
 
 use std::time::Duration;
 
-use go_overlay::base::Pid;
+use go_overlay::base::{Moment, Pid, Signal};
 use go_overlay::config::model::{
-    Condition, Health, OnDependencyFailure, OnUnhealthy, Probe, Ready, Restart, RestartPolicy,
-    Service,
+    Condition, Config, Health, OnDependencyFailure, OnUnhealthy, Probe, Ready, Restart,
+    RestartPolicy, Service, Timeouts,
 };
-use go_overlay::control::message::{Health as Standing, Request, Response, State, WaitFor};
+use go_overlay::control::message::{
+    Health as Standing, Request, Response, Selection, State, WaitFor,
+};
 use go_overlay::supervisor::event::{Event, Word};
 use proptest::prelude::*;
 use world::{CLIENT, World, after, named, seconds, service};
@@ -428,6 +430,49 @@ fn a_watchdog_begins_with_running_and_bites_when_nothing_is_said() {
         world.row("db"),
         (State::Failed, "no WATCHDOG=1 for 5s".into())
     );
+}
+
+#[test]
+fn while_its_dependent_ends_first_nothing_is_due_for_one_that_is_to_end_too() {
+    let slow_to_end = |dependency: Service| {
+        let mut world = World::new(vec![dependency, after("web", &["db"])]).boot();
+        world.obedient = false;
+        world
+    };
+    let silent = || Service {
+        watchdog: Some(seconds(1)),
+        ..service("db")
+    };
+    let mut down = slow_to_end(silent());
+    down.tell(Event::ShutdownSignal(Signal::TERM));
+    let mut again = slow_to_end(silent());
+    again.request(Request::Restart(Selection {
+        with_dependents: true,
+        ..named(&["db"])
+    }));
+    for mut world in [down, again] {
+        world.pass(seconds(5));
+        assert_eq!(world.state("db"), State::Running);
+        let next = world.supervisor.poll_timeout().unwrap();
+        assert_eq!(next.at, Moment(0).after(seconds(10)), "SIGKILL for web");
+    }
+    // One that is not ready yet is waited for by nobody, so that its dependent is of an earlier life.
+    let mut world = slow_to_end(silent());
+    world.exit_of("db", 1);
+    let late = Service {
+        ready_timeout: seconds(1),
+        ..ready("db", Ready::Notify)
+    };
+    let config = Config {
+        timeouts: Timeouts::default(),
+        services: vec![late, after("web", &["db"])],
+    };
+    world.tell(Event::Reload(Box::new(config)));
+    world.request(Request::Start(named(&["db"])));
+    assert_eq!(world.state("db"), State::Starting);
+    world.tell(Event::ShutdownSignal(Signal::TERM));
+    world.pass(seconds(5));
+    assert_eq!(world.state("db"), State::Starting);
 }
 
 #[test]

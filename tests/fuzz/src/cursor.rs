@@ -47,15 +47,19 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// More portions take time and show nothing new.
+const MAX_PORTIONS: usize = 256;
+
 /// Portions of these sizes in turn, each at least a byte and at most `most`.
 pub fn portions<'a>(bytes: &'a [u8], sizes: &[u8], most: usize) -> Vec<&'a [u8]> {
     let mut sizes = sizes.iter().cycle();
     let mut portions = Vec::new();
+    let least = bytes.len() / MAX_PORTIONS + 1;
     let mut rest = bytes;
     while !rest.is_empty() {
         let size = sizes.next().map_or(1, |size| usize::from(*size) + 1);
         // Square, so that long inputs do not come byte by byte only.
-        let (portion, after) = rest.split_at((size * size).min(most).min(rest.len()));
+        let (portion, after) = rest.split_at((size * size).max(least).min(most).min(rest.len()));
         portions.push(portion);
         rest = after;
     }
