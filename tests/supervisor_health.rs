@@ -291,6 +291,24 @@ fn nobody_is_checked_in_a_shutdown() {
 }
 
 #[test]
+fn one_that_is_executed_as_the_shutdown_begins_is_not_checked_either() {
+    let bad = Service {
+        required: true,
+        enabled: false,
+        ..service("bad")
+    };
+    let mut world = World::new(vec![bad, checked("db"), after("web", &["db"])]).boot();
+    world.obedient = false;
+    world.broken.push("bad".into());
+    world.exit_of("db", 1);
+    world.log.clear();
+    world.request(Request::Start(named(&["bad", "db"])));
+    assert!(world.at("down: required service bad failed") < world.at("db STARTING->RUNNING"));
+    world.pass(seconds(1));
+    world.never("check db");
+}
+
+#[test]
 fn wait_for_healthy_waits_for_health() {
     let mut world = World::new(vec![checked("db"), service("web")]).boot();
     let wait = |service: &str| Request::Wait {

@@ -130,6 +130,7 @@ impl Kernel {
             }
             Action::Check { job, service } => {
                 assert!(self.supervisor.config(service).is_some());
+                assert!(self.going_down.is_none(), "a check in a shutdown");
                 let twice = self.checks.values().any(|other| *other == service);
                 assert!(!twice, "two checks of one service at once");
                 self.checks.insert(job, service);

@@ -19,7 +19,7 @@ use super::cursor::{Cursor, portions};
 const READ: usize = 64 * 1024;
 
 /// Enough for lines of several pieces.
-const MAX_OUTPUT: usize = 4 * MAX_LINE;
+const MAX_OUTPUT: usize = 2 * MAX_LINE;
 
 const ORIGIN: Origin = Origin {
     stream: StreamKind::Tty,
