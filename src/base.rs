@@ -149,23 +149,26 @@ impl Signal {
             "POLL" => 29,
             "RTMIN" => RTMIN,
             "RTMAX" => RTMAX,
-            _ => {
-                let (base, offset) =
-                    match (name.strip_prefix("RTMIN+"), name.strip_prefix("RTMAX-")) {
-                        (Some(offset), _) => (RTMIN, offset.parse::<i32>().ok()?),
-                        (_, Some(offset)) => (RTMAX, -offset.parse::<i32>().ok()?),
-                        _ => return None,
-                    };
-                base.checked_add(offset)?
-            }
+            _ => real_time(name)?,
         };
-        Signal::from_number(number).filter(|_| (RTMIN..=RTMAX).contains(&number) || number < 32)
+        Signal::from_number(number)
     }
 
     /// Every name without a number in it, with `SIG` in front, for suggestions.
     pub fn names() -> impl Iterator<Item = String> {
         SIGNAL_NAMES.iter().map(|(name, _)| format!("SIG{name}"))
     }
+}
+
+/// The number of `RTMIN+3` or `RTMAX-1`.
+fn real_time(name: &str) -> Option<i32> {
+    let offset = |text: &str| text.parse::<u8>().ok().map(i32::from);
+    let number = match (name.strip_prefix("RTMIN+"), name.strip_prefix("RTMAX-")) {
+        (Some(above), _) => RTMIN + offset(above)?,
+        (_, Some(below)) => RTMAX - offset(below)?,
+        (None, None) => return None,
+    };
+    (RTMIN..=RTMAX).contains(&number).then_some(number)
 }
 
 impl fmt::Display for Signal {
@@ -260,6 +263,28 @@ pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_real_time_signal_is_named_from_either_end() {
+        let number = |text| super::Signal::parse(text).map(super::Signal::number);
+        assert_eq!(number("SIGRTMIN+3"), Some(37));
+        assert_eq!(number("rtmax-1"), Some(63));
+        assert_eq!(
+            (number("RTMIN+30"), number("RTMAX-30")),
+            (Some(64), Some(34))
+        );
+        for outside in [
+            "RTMIN+31",
+            "RTMAX-31",
+            "RTMAX-33",
+            "RTMIN+-3",
+            "RTMAX--1",
+            "RTMAX--2147483648",
+            "RTMIN+",
+        ] {
+            assert_eq!(number(outside), None, "{outside}");
+        }
+    }
+
     #[test]
     fn a_slip_is_seen_in_short_words_and_in_long_ones() {
         let known = ["web", "db", "postgres"];
