@@ -15,7 +15,7 @@ MAX_SIZE = 2000000
 # The tests that are quick and need nothing installed.
 QUICK_TESTS = --lib --test architecture --test supervisor
 
-.PHONY: help build install uninstall run test torture bench compare sim planted check setup lint verify clean
+.PHONY: help build install uninstall run test torture bench compare sim planted fuzz check setup lint verify clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -64,6 +64,9 @@ sim: ## Simulate the supervisor (SEED=, SEEDS=, STEPS=); a failure tells how to 
 
 planted: ## Show that the simulation finds each fault of tests/planted
 	@tests/planted/run.sh
+
+fuzz: ## Fuzz one target for a while: make fuzz TARGET=config SECONDS=60 (docs/TESTING.md)
+	@FUZZ_SECONDS="$(or $(SECONDS),60)" tests/fuzz/run.sh "$(TARGET)"
 
 check: lint ## Check format and lints and run the quick tests
 	$(CARGO) test --locked $(QUICK_TESTS)
