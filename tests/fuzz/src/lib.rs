@@ -14,8 +14,11 @@ pub mod notify;
 pub mod services;
 pub mod supervisor;
 
+/// Takes any bytes; panics when a promise is broken.
+pub type Target = fn(&[u8]);
+
 /// Every target by its name, which is also that of its corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("config", config::run),
     ("control", control::run),
     ("http", http::run),
