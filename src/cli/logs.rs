@@ -125,6 +125,7 @@ impl View {
 
 /// Why nothing of these services is shown, however much they say.
 fn nothing_kept(services: &[String]) -> String {
-    let names = render::plain(&services.join(", "));
+    let names = services.join(", ");
+    let names = render::plain(&names);
     format!("the output of {names} is not kept (a log buffer of 0), so it is not shown")
 }

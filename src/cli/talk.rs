@@ -102,7 +102,7 @@ pub(super) fn refused(message: &str, hint: Option<&str>) -> i32 {
 /// The report on a configuration is of several lines, which are the daemon's own.
 fn bad_config(message: &str) -> i32 {
     let lines = message.lines().map(render::plain);
-    let text: Vec<String> = lines.collect();
+    let text: Vec<_> = lines.collect();
     complain(&format!("error: {}\n", text.join("\n")));
     USAGE
 }

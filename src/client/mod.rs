@@ -88,7 +88,7 @@ fn converse(
             Err(error) => return Err(error),
         }
     }
-    serde_json::from_slice(&line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    frame::parse_response(&line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Asks the daemon for an answer of many lines, and gives each to `on_line` until that gives back false.

@@ -1,9 +1,10 @@
 //! Bytes to messages and back. Input is bounded; whatever is wrong with it becomes one clear error.
 
 use memchr::memchr;
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::message::{ErrorCode, Request, Response};
+use super::message::{ErrorCode, Request, Response, ServiceStatus};
 use crate::base::nearest;
 
 /// Collects bytes until a line is whole. Holds at most two limits' worth; a line that is too long, or
@@ -91,6 +92,26 @@ pub fn parse_request(line: &[u8]) -> Result<Request, Response> {
         let why: String = error.to_string().chars().take(4 * REPEATED).collect();
         refusal(format!("the request is not understood: {why}"), None)
     })
+}
+
+/// How the daemon's longest answer begins.
+const LISTING: &[u8] = b"{\"answer\":\"list\",";
+
+/// Reads an answer.
+///
+/// # Errors
+/// When it is none.
+pub fn parse_response(line: &[u8]) -> serde_json::Result<Response> {
+    /// Read as it comes; to find out which answer it is, serde would first copy all of it.
+    #[derive(Deserialize)]
+    struct Listing {
+        services: Vec<ServiceStatus>,
+    }
+    if line.starts_with(LISTING) {
+        let Listing { services } = serde_json::from_slice(line)?;
+        return Ok(Response::List { services });
+    }
+    serde_json::from_slice(line)
 }
 
 fn unknown_command(name: &str) -> Response {

@@ -1,5 +1,7 @@
 //! What has happened, in a line.
 
+use std::borrow::Cow;
+
 use super::{Style, color_of, plain};
 use crate::control::message::{EventKind, EventRecord, State};
 
@@ -8,12 +10,8 @@ pub fn event(record: &EventRecord, style: Style) -> String {
     // Milliseconds will do for a person.
     let time = record.time.get(..23).unwrap_or(&record.time);
     let who = record.service.as_deref().unwrap_or("go-overlay");
-    let paint = |word: &str| match State::ALL.into_iter().find(|state| state.name() == word) {
-        Some(state) => style.paint(color_of(state), word),
-        None => word.to_owned(),
-    };
     let what = match (record.event, &record.from, &record.to) {
-        (_, Some(from), Some(to)) => format!("{} -> {}", paint(from), paint(to)),
+        (_, Some(from), Some(to)) => format!("{} -> {}", paint(from, style), paint(to, style)),
         (EventKind::Restart, ..) => "restarts".into(),
         (EventKind::PostScript, ..) => "post-script failed".into(),
         (EventKind::Reload, ..) => "reload".into(),
@@ -21,10 +19,17 @@ pub fn event(record: &EventRecord, style: Style) -> String {
         (EventKind::State | EventKind::Health | EventKind::Missed, ..) => String::new(),
     };
     let detail = plain(&record.detail);
-    let tail = match (what.as_str(), detail.as_str()) {
+    let tail = match (what.as_str(), &*detail) {
         (what, "") => what.to_owned(),
         ("", detail) => detail.to_owned(),
         (what, detail) => format!("{what} ({detail})"),
     };
     format!("{time}Z {}: {tail}\n", plain(who))
+}
+
+fn paint(word: &str, style: Style) -> Cow<'_, str> {
+    match State::ALL.into_iter().find(|state| state.name() == word) {
+        Some(state) => style.paint(color_of(state), word),
+        None => word.into(),
+    }
 }

@@ -10,6 +10,7 @@ pub use reload::reload;
 pub use status::{health, outcomes, service, system};
 pub use table::list;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::base::human_duration;
@@ -43,17 +44,20 @@ const DIM: &str = "2";
 
 impl Style {
     /// The text in a colour, where there are colours.
-    fn paint(self, color: &str, text: &str) -> String {
+    fn paint<'t>(self, color: &str, text: &'t str) -> Cow<'t, str> {
         match self.color {
-            true => format!("\x1b[{color}m{text}\x1b[0m"),
-            false => text.to_owned(),
+            true => format!("\x1b[{color}m{text}\x1b[0m").into(),
+            false => text.into(),
         }
     }
 }
 
 /// The text with its control characters written out: what a service or a stranger's socket says must
 /// not steer the terminal.
-pub fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(char::is_control) {
+        return text.into();
+    }
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
         match c.is_control() {
@@ -61,7 +65,7 @@ pub fn plain(text: &str) -> String {
             false => plain.push(c),
         }
     }
-    plain
+    plain.into()
 }
 
 fn color_of(state: State) -> &'static str {

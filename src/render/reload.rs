@@ -42,6 +42,6 @@ pub fn reload(applied: bool, plan: &ReloadPlan, style: Style) -> String {
 fn because(keys: &[String]) -> String {
     match keys {
         [] => "it was on its way out".into(),
-        keys => plain(&keys.join(", ")),
+        keys => plain(&keys.join(", ")).into_owned(),
     }
 }

@@ -1,5 +1,7 @@
 //! The words of `status`, `health`, and of what became of services.
 
+use std::borrow::Cow;
+
 use super::{GREEN, RED, Style, bytes, color_of, health_name, plain, seconds, yes_or_no};
 use crate::control::message::{Health, Outcome, ServiceDetail, State, SystemStatus};
 
@@ -121,7 +123,7 @@ fn command_line(words: &[String]) -> String {
 /// What became of services, a line each.
 pub fn outcomes(outcomes: &[Outcome], style: Style) -> String {
     let names = outcomes.iter().map(|outcome| plain(&outcome.name));
-    let names: Vec<String> = names.collect();
+    let names: Vec<_> = names.collect();
     let width = names.iter().map(|name| name.chars().count()).max();
     let width = width.unwrap_or(0);
     let mut text = String::new();
@@ -145,17 +147,17 @@ pub fn health(healthy: bool, reasons: &[String], style: Style) -> String {
     text
 }
 
-fn mark(ok: bool, style: Style) -> String {
+fn mark(ok: bool, style: Style) -> Cow<'static, str> {
     match ok {
         true => style.paint(GREEN, "✓"),
         false => style.paint(RED, "✗"),
     }
 }
 
-fn state_and_detail(state: State, detail: &str, style: Style) -> String {
+fn state_and_detail(state: State, detail: &str, style: Style) -> Cow<'static, str> {
     let state = style.paint(color_of(state), state.name());
     match detail {
         "" => state,
-        detail => format!("{state} ({})", plain(detail)),
+        detail => format!("{state} ({})", plain(detail)).into(),
     }
 }

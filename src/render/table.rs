@@ -1,5 +1,7 @@
 //! The table of `list`, fitted to the terminal.
 
+use std::borrow::Cow;
+
 use super::{GREEN, RED, Style, YELLOW, bytes, color_of, health_name, plain, seconds, yes_or_no};
 use crate::control::message::{Health, ServiceStatus};
 
@@ -22,36 +24,37 @@ const DETAIL_ROOM: usize = 16;
 
 const GAP: usize = 2;
 
-type Row = [String; 10];
+/// Written between columns, as often as it takes.
+const BLANKS: &str = "                                ";
+
+type Row<'s> = [Cow<'s, str>; 10];
 
 /// The table of `list`.
 pub fn list(services: &[ServiceStatus], style: Style) -> String {
-    let headings = HEADINGS.map(str::to_owned);
-    let rows: Vec<Row> = services.iter().map(row).collect();
+    let headings: Row<'_> = HEADINGS.map(Cow::from);
+    let rows: Vec<Row<'_>> = services.iter().map(row).collect();
     let widths: Vec<usize> = (0..HEADINGS.len())
         .map(|column| {
             let cells = rows.iter().chain([&headings]).map(|row| &row[column]);
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+            cells.map(|cell| columns_of(cell)).max().unwrap_or(0)
         })
         .collect();
     let columns = fitting(&rows, &widths, style.width);
-    let mut text = line(&headings, &columns, &widths, style, None);
+    let mut text = String::new();
+    line(&mut text, &headings, &columns, &widths, style, None);
     for (row, service) in rows.iter().zip(services) {
-        text.push_str(&line(row, &columns, &widths, style, Some(service)));
+        line(&mut text, row, &columns, &widths, style, Some(service));
     }
     text
 }
 
 /// The columns there is room for.
-fn fitting(rows: &[Row], widths: &[usize], width: Option<usize>) -> Vec<usize> {
+fn fitting(rows: &[Row<'_>], widths: &[usize], width: Option<usize>) -> Vec<usize> {
     let mut columns: Vec<usize> = (0..HEADINGS.len()).collect();
     let Some(width) = width else {
         return columns;
     };
-    let says_nothing = |column: &usize| {
-        rows.iter()
-            .all(|row| NOTHING.contains(&row[*column].as_str()))
-    };
+    let says_nothing = |column: &usize| rows.iter().all(|row| NOTHING.contains(&&*row[*column]));
     let (empty, full): (Vec<usize>, Vec<usize>) =
         DISPENSABLE.iter().copied().partition(says_nothing);
     for victim in empty.into_iter().chain(full) {
@@ -71,28 +74,43 @@ fn fitting(rows: &[Row], widths: &[usize], width: Option<usize>) -> Vec<usize> {
 }
 
 fn line(
-    row: &Row,
+    text: &mut String,
+    row: &Row<'_>,
     columns: &[usize],
     widths: &[usize],
     style: Style,
     service: Option<&ServiceStatus>,
-) -> String {
-    let mut text = String::new();
+) {
     let mut used = 0;
     for &column in columns {
         let room = style.width.map(|width| width.saturating_sub(used));
         let cell = shortened(&row[column], room);
-        let blank = widths[column].saturating_sub(cell.chars().count()) + GAP;
+        let blank = widths[column].saturating_sub(columns_of(&cell)) + GAP;
         used += widths[column] + GAP;
         match service.and_then(|service| color(service, column)) {
             Some(color) => text.push_str(&style.paint(color, &cell)),
             None => text.push_str(&cell),
         }
-        text.extend(std::iter::repeat_n(' ', blank));
+        pad(text, blank);
     }
     text.truncate(text.trim_end().len());
     text.push('\n');
-    text
+}
+
+fn pad(text: &mut String, mut count: usize) {
+    while count > 0 {
+        let some = count.min(BLANKS.len());
+        text.push_str(&BLANKS[..some]);
+        count -= some;
+    }
+}
+
+/// How wide the text is.
+fn columns_of(text: &str) -> usize {
+    match text.is_ascii() {
+        true => text.len(),
+        false => text.chars().count(),
+    }
 }
 
 fn color(service: &ServiceStatus, column: usize) -> Option<&'static str> {
@@ -105,27 +123,25 @@ fn color(service: &ServiceStatus, column: usize) -> Option<&'static str> {
     }
 }
 
-fn shortened(text: &str, room: Option<usize>) -> String {
+fn shortened(text: &str, room: Option<usize>) -> Cow<'_, str> {
     match room {
-        Some(0) => String::new(),
-        Some(room) if text.chars().count() > room => {
-            text.chars().take(room - 1).chain(['…']).collect()
-        }
-        _ => text.to_owned(),
+        Some(0) => "".into(),
+        Some(room) if columns_of(text) > room => text.chars().take(room - 1).chain(['…']).collect(),
+        _ => text.into(),
     }
 }
 
-fn row(service: &ServiceStatus) -> Row {
-    let dash = || "-".to_owned();
+fn row(service: &ServiceStatus) -> Row<'_> {
+    let or_dash = |known: Option<String>| known.map_or(Cow::from("-"), Cow::from);
     [
         plain(&service.name),
-        service.state.to_string(),
-        service.pid.map_or_else(dash, |pid| pid.to_string()),
-        service.uptime_seconds.map_or_else(dash, seconds),
+        service.state.name().into(),
+        or_dash(service.pid.map(|pid| pid.to_string())),
+        or_dash(service.uptime_seconds.map(seconds)),
         health_name(service.health).into(),
-        service.restarts.to_string(),
-        cpu_share(service).map_or_else(dash, |share| format!("{share:.1}%")),
-        service.memory_bytes.map_or_else(dash, bytes),
+        service.restarts.to_string().into(),
+        or_dash(cpu_share(service).map(|share| format!("{share:.1}%"))),
+        or_dash(service.memory_bytes.map(bytes)),
         yes_or_no(service.required).into(),
         plain(&service.detail),
     ]
