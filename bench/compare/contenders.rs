@@ -75,6 +75,7 @@ impl Contender {
 pub fn all(go_overlay: &Path, tools: &Tools) -> Vec<Contender> {
     let mut all = vec![
         floor("floor: posix_spawn", "plain"),
+        floor("floor: two pipes each", "pipes"),
         floor("floor: a terminal each", "terminals"),
     ];
     all.push(ours("go-overlay, pipes", go_overlay, false));
