@@ -65,7 +65,7 @@ impl Reactor {
                 "the service is not in the configuration any more".into(),
             ));
         };
-        let mut plan = launch::plan(&config, role)?;
+        let mut plan = launch::plan(&self.inherited, &config, role)?;
         let channels = if self.supervisor.is_main_program(service) {
             plan.program.session = Session::ForegroundGroup;
             // The main program writes to the same place: what the services said so far comes first.

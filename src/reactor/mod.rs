@@ -32,6 +32,7 @@ use crate::base::{ClientId, JobId, Moment, ServiceId, Signal, human_duration};
 use crate::output::prefix::Prefixer;
 use crate::supervisor::Supervisor;
 use crate::supervisor::event::{Event, Word};
+use crate::sys::environment::Environment;
 use crate::sys::output_end::OutputEnd;
 use crate::sys::signals::SignalFd;
 use crate::sys::timer::TimerFd;
@@ -116,6 +117,8 @@ pub struct Reactor {
     untidy: bool,
     /// When that is so because of clients: not between two of a row.
     tidy_at: Option<Moment>,
+    /// The daemon's own environment, which never changes.
+    inherited: Environment,
     /// The last look at what processes use.
     usage: usage::Look,
     exit: Option<u8>,
@@ -171,6 +174,7 @@ impl Reactor {
             untidy: true,
             tidy_at: None,
             usage: usage::Look::default(),
+            inherited: Environment::inherited(),
             exit: None,
         };
         reactor.open_sinks();

@@ -43,7 +43,8 @@ impl Reactor {
         let Some(config) = self.supervisor.config(service) else {
             return;
         };
-        match self.probes.begin(job, &config, self.poll.registry(), now) {
+        let (inherited, registry) = (&self.inherited, self.poll.registry());
+        match self.probes.begin(job, &config, inherited, registry, now) {
             Begun::Going(pid) => {
                 if let Some(pid) = pid {
                     self.children.add(job, pid);

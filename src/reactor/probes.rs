@@ -18,6 +18,7 @@ use crate::base::{ExitStatus, JobId, Moment, Pid, human_duration};
 use crate::config::model::{Health, Probe, Service};
 use crate::probe::http::{self, Answer};
 use crate::supervisor::event::Role;
+use crate::sys::environment::Environment;
 use crate::sys::spawn::{self, Stdio};
 use crate::sys::{launch, pipe};
 
@@ -87,6 +88,7 @@ impl Probes {
         &mut self,
         job: JobId,
         service: &Service,
+        inherited: &Environment,
         registry: &Registry,
         now: Moment,
     ) -> Begun {
@@ -102,7 +104,7 @@ impl Probes {
         let token = Source::Probe(slot).token();
         let begun = match &health.probe {
             Probe::Exec(_) => {
-                command(service, registry, token).map(|(kind, pid)| (kind, Some(pid)))
+                command(inherited, service, registry, token).map(|(kind, pid)| (kind, Some(pid)))
             }
             Probe::Http { addresses, .. } | Probe::Tcp { addresses } => {
                 let rest = addresses.iter().copied().collect();
@@ -263,8 +265,14 @@ fn connect_unix(path: &Path, registry: &Registry, token: Token) -> Result<Kind, 
     }
 }
 
-fn command(service: &Service, registry: &Registry, token: Token) -> Result<(Kind, Pid), String> {
-    let mut plan = launch::plan(service, Role::Check).map_err(|failure| failure.message)?;
+fn command(
+    inherited: &Environment,
+    service: &Service,
+    registry: &Registry,
+    token: Token,
+) -> Result<(Kind, Pid), String> {
+    let mut plan =
+        launch::plan(inherited, service, Role::Check).map_err(|failure| failure.message)?;
     let (ours, theirs) = pipe::pipe().map_err(|error| format!("cannot make a pipe: {error}"))?;
     let fd = theirs.as_raw_fd();
     plan.program.stdio = Stdio::Pipes { out: fd, err: fd };

@@ -1,18 +1,18 @@
-//! A child's environment, made anew at each start, and where its commands are found.
+//! A child's environment, made anew at each start.
 
-use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::OpenOptions;
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::rc::Rc;
+
+use memchr::memchr;
 
 use crate::config::model::{EnvValue, Service, User};
+use crate::sys::commands::{DEFAULT_PATH, reason};
 use crate::sys::env_file;
-
-/// Where commands are looked for when nobody says.
-pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a service manager said to the daemon; its children would take it for theirs.
 const NOT_INHERITED: [&str; 10] = [
@@ -34,50 +34,117 @@ const MAX_ENV_FILE: u64 = 1024 * 1024;
 /// The largest value from a file, in bytes: the kernel takes no string above 128 KiB.
 const MAX_VALUE: u64 = 128 * 1024;
 
-/// Names and values, sorted by name.
-pub type Environment = BTreeMap<OsString, OsString>;
+/// Names and values, sorted by name, each as execve(2) takes it. A copy shares them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment(Vec<Rc<CStr>>);
 
-/// The exit code a shell would give (127 not found, 126 not executable), and why.
-pub type Refusal = (u8, String);
+impl Environment {
+    /// The daemon's own, without what was meant for the daemon alone.
+    pub fn inherited() -> Environment {
+        Environment::without_private(std::env::vars_os())
+    }
+
+    fn without_private(variables: impl Iterator<Item = (OsString, OsString)>) -> Environment {
+        let mut environment = Environment::default();
+        for (name, value) in
+            variables.filter(|(name, _)| !NOT_INHERITED.iter().any(|not| name == not))
+        {
+            // It cannot fail: what came by execve(2) ends at its first NUL byte.
+            let _ = environment.set(&name, &value);
+        }
+        environment
+    }
+
+    /// The value of a variable.
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        let entry = &self.0[self.place(name.as_bytes()).ok()?];
+        entry
+            .to_bytes()
+            .get(name.len() + 1..)
+            .map(OsStr::from_bytes)
+    }
+
+    /// Sets a variable, whether there is one of its name or not.
+    ///
+    /// # Errors
+    /// In words, where no program could be given it.
+    pub fn set(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Result<(), String> {
+        let (name, value) = (name.as_ref().as_bytes(), value.as_ref().as_bytes());
+        let entry = c_string([name, b"=", value].concat())?.into();
+        match self.place(name) {
+            Ok(at) => self.0[at] = entry,
+            Err(at) => self.0.insert(at, entry),
+        }
+        Ok(())
+    }
+
+    fn set_unless_there(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match self.place(name.as_bytes()) {
+            Ok(_) => Ok(()),
+            Err(_) => self.set(name, value),
+        }
+    }
+
+    /// Where a variable is, or where it would be.
+    fn place(&self, name: &[u8]) -> Result<usize, usize> {
+        self.0.binary_search_by(|entry| name_of(entry).cmp(name))
+    }
+
+    /// Each variable as `NAME=value`.
+    pub fn into_entries(self) -> Vec<Rc<CStr>> {
+        self.0
+    }
+}
+
+/// Up to the first `=` that is not the first byte (as std::env::vars_os reads it).
+fn name_of(entry: &CStr) -> &[u8] {
+    let bytes = entry.to_bytes();
+    let end = memchr(b'=', bytes.get(1..).unwrap_or_default());
+    end.map_or(bytes, |end| &bytes[..=end])
+}
+
+/// A string as the kernel takes it.
+///
+/// # Errors
+/// In words, where it has a NUL byte in it.
+pub fn c_string(bytes: Vec<u8>) -> Result<CString, String> {
+    CString::new(bytes).map_err(|error| {
+        let text = String::from_utf8_lossy(&error.into_vec()).replace('\0', "\\0");
+        let shown: String = text.chars().take(60).collect();
+        format!("cannot pass {shown:?} on: it has a NUL byte in it")
+    })
+}
 
 /// The environment of one of a service's programs, run as `user`: the daemon's own, the user's, that of
 /// each `env_file`, and `env`, each replacing what came before.
 ///
 /// # Errors
-/// In words, when a file cannot be read or a line of it is wrong.
-pub fn of(service: &Service, user: Option<&User>) -> Result<Environment, String> {
-    onto(std::env::vars_os(), service, user)
-}
-
-fn onto(
-    inherited: impl Iterator<Item = (OsString, OsString)>,
+/// In words, when a file cannot be read, a line of it is wrong, or a value cannot be passed on.
+pub fn of(
+    inherited: &Environment,
     service: &Service,
     user: Option<&User>,
 ) -> Result<Environment, String> {
-    let mut environment: Environment = inherited
-        .filter(|(key, _)| !NOT_INHERITED.iter().any(|name| key == name))
-        .collect();
+    let mut environment = inherited.clone();
     if let Some(user) = user {
         // A number without a name is still better than the daemon's name.
         let name = user.name.clone().unwrap_or_else(|| user.uid.to_string());
-        environment.insert("HOME".into(), user.home.clone().into());
-        environment.insert("SHELL".into(), user.shell.clone().into());
-        environment.insert("USER".into(), name.clone().into());
-        environment.insert("LOGNAME".into(), name.into());
+        environment.set("HOME", &user.home)?;
+        environment.set("SHELL", &user.shell)?;
+        environment.set("USER", &name)?;
+        environment.set("LOGNAME", &name)?;
     }
     for file in &service.env_file {
-        environment.extend(assignments(file)?);
+        for (name, value) in assignments(file)? {
+            environment.set(name, value)?;
+        }
     }
-    for (key, value) in &service.env {
-        environment.insert(key.into(), value_of(key, value)?);
+    for (name, value) in &service.env {
+        environment.set(name, value_of(name, value)?)?;
     }
-    environment
-        .entry("PATH".into())
-        .or_insert_with(|| DEFAULT_PATH.into());
+    environment.set_unless_there("PATH", DEFAULT_PATH)?;
     if service.tty {
-        environment
-            .entry("TERM".into())
-            .or_insert_with(|| "xterm".into());
+        environment.set_unless_there("TERM", "xterm")?;
     }
     Ok(environment)
 }
@@ -131,99 +198,6 @@ fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     }
 }
 
-/// The kernel's word for an error, without its number.
-pub fn reason(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
-        None => error.to_string(),
-    }
-}
-
-/// The file that a command stands for: with a slash the one of that path, seen from `cwd`; otherwise the
-/// first executable of that name in the folders of `path`.
-///
-/// # Errors
-/// 127 where there is none, 126 where there is one that nobody may execute.
-pub fn find_command(command: &str, path: &OsStr, cwd: Option<&Path>) -> Result<PathBuf, Refusal> {
-    // Absolute, since it is executed after the change to a `cwd` that may be relative itself.
-    let seen_from_cwd = |file: &Path| {
-        let file = cwd.map_or_else(|| file.to_owned(), |cwd| cwd.join(file));
-        std::path::absolute(&file).unwrap_or(file)
-    };
-    if command.contains('/') {
-        let file = seen_from_cwd(Path::new(command));
-        let shown = file.display();
-        return match usable(&file) {
-            Usable::Yes => Ok(file),
-            Usable::Missing => Err((127, format!("cannot find {shown}: there is no such file"))),
-            Usable::NotExecutable => Err((126, format!("cannot execute {shown}: {}", not(&file)))),
-        };
-    }
-    let mut refused = None;
-    for folder in std::env::split_paths(path) {
-        let file = seen_from_cwd(&folder.join(command));
-        match usable(&file) {
-            Usable::Yes => return Ok(file),
-            Usable::NotExecutable => refused = refused.or(Some(file)),
-            Usable::Missing => {}
-        }
-    }
-    Err(match refused {
-        Some(file) => (
-            126,
-            format!("cannot execute {}: {}", file.display(), not(&file)),
-        ),
-        None => {
-            let path = path.to_string_lossy();
-            let advice = "install it or give its whole path";
-            (
-                127,
-                format!("cannot find {command} in PATH ({path}): {advice}"),
-            )
-        }
-    })
-}
-
-fn not(file: &Path) -> String {
-    match std::fs::metadata(file) {
-        Err(error) => reason(&error),
-        Ok(metadata) if metadata.is_dir() => "it is a directory".into(),
-        Ok(metadata) if !metadata.is_file() => "it is not a regular file".into(),
-        Ok(_) => format!("it is not executable; chmod +x {}", file.display()),
-    }
-}
-
-/// What stands behind a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Usable {
-    /// A file that somebody may execute.
-    Yes,
-    /// A file that nobody may execute, or no file.
-    NotExecutable,
-    /// Nothing.
-    Missing,
-}
-
-/// Whether a path can be executed by somebody: the service's user need not be the daemon's.
-pub fn usable(file: &Path) -> Usable {
-    match std::fs::metadata(file) {
-        Ok(metadata) if metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 => {
-            Usable::Yes
-        }
-        Ok(_) => Usable::NotExecutable,
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Usable::NotExecutable,
-        Err(_) => Usable::Missing,
-    }
-}
-
-/// `KEY=value`, as execve(2) takes it.
-pub fn joined(environment: &Environment) -> Vec<Vec<u8>> {
-    environment
-        .iter()
-        .map(|(key, value)| [key.as_bytes(), b"=", value.as_bytes()].concat())
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -234,13 +208,12 @@ mod tests {
         let inherited = inherited
             .iter()
             .map(|(key, value)| (key.into(), value.into()));
-        onto(inherited, service, service.user.as_ref())
+        let inherited = Environment::without_private(inherited);
+        of(&inherited, service, service.user.as_ref())
     }
 
     fn get<'e>(environment: &'e Environment, key: &str) -> Option<&'e str> {
-        environment
-            .get(OsStr::new(key))
-            .map(|value| value.to_str().unwrap())
+        environment.get(key).map(|value| value.to_str().unwrap())
     }
 
     fn alice() -> User {
@@ -288,6 +261,29 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_is_changed_alone_and_names_are_whole() {
+        let base = Environment::without_private(
+            [("A", "1"), ("AB", "2"), ("=C:", "x=y"), ("A", "3")]
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into())),
+        );
+        let mut copy = base.clone();
+        copy.set("A", "4").unwrap();
+        copy.set("B", "").unwrap();
+        let all = |environment: Environment| -> Vec<String> {
+            let entries = environment.into_entries();
+            entries
+                .iter()
+                .map(|entry| entry.to_str().unwrap().to_owned())
+                .collect()
+        };
+        assert_eq!((get(&copy, "A"), get(&copy, "AB")), (Some("4"), Some("2")));
+        assert_eq!((get(&copy, "B"), get(&copy, "C")), (Some(""), None));
+        assert_eq!(all(copy), ["=C:=x=y", "A=4", "AB=2", "B="]);
+        assert_eq!(all(base), ["=C:=x=y", "A=3", "AB=2"]);
+    }
+
+    #[test]
     fn a_terminal_is_named_and_the_service_manager_is_not() {
         let inherited = [("NOTIFY_SOCKET", "/run/n"), ("LISTEN_FDS", "1")];
         let with_tty = made(&inherited, &Service::default()).unwrap();
@@ -332,33 +328,5 @@ mod tests {
         };
         let missing = "cannot set KEY from /no/such: No such file or directory";
         assert_eq!(made(&[], &secret), Err(missing.into()));
-    }
-
-    #[test]
-    fn commands_are_found_as_a_shell_finds_them() {
-        let folder = tempfile::tempdir().unwrap();
-        let (plain, program) = (folder.path().join("plain"), folder.path().join("program"));
-        std::fs::write(&plain, "").unwrap();
-        std::fs::write(&program, "").unwrap();
-        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
-        let path = OsString::from(format!("/no/such:{}", folder.path().display()));
-        let find = |command: &str, cwd| find_command(command, &path, cwd);
-        assert_eq!(find("program", None), Ok(program.clone()));
-        assert_eq!(
-            find("./program", Some(folder.path())).map(|found| found.exists()),
-            Ok(true)
-        );
-        assert_eq!(
-            find_command("program", OsStr::new(""), Some(folder.path())),
-            Ok(program)
-        );
-        assert_eq!(find("plain", None).map_err(|(code, _)| code), Err(126));
-        assert_eq!(
-            find("/", None),
-            Err((126, "cannot execute /: it is a directory".into()))
-        );
-        assert_eq!(find("none", None).map_err(|(code, _)| code), Err(127));
-        let missing = "cannot find /no/such: there is no such file";
-        assert_eq!(find("/no/such", None), Err((127, missing.into())));
     }
 }

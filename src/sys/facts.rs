@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use crate::config::{Account, Facts, FileKind, Lookup};
-use crate::sys::environment::{DEFAULT_PATH, Usable, find_command, usable};
+use crate::sys::commands::{DEFAULT_PATH, Usable, find_command, usable};
 use crate::sys::hosts;
 use crate::sys::users::{self, Group};
 

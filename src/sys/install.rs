@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::sys::environment::DEFAULT_PATH;
+use crate::sys::commands::DEFAULT_PATH;
 
 const NAME: &str = "go-overlay";
 const DEFAULT_DIR: &str = "/usr/local/bin";

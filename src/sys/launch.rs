@@ -5,10 +5,12 @@ use std::ffi::{CString, OsStr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
+use std::rc::Rc;
 
 use crate::config::model::{Health, Probe, Script, Service, User};
 use crate::supervisor::event::{Role, SpawnFailure};
-use crate::sys::environment::{self, DEFAULT_PATH, Refusal, find_command, reason};
+use crate::sys::commands::{DEFAULT_PATH, Refusal, find_command, reason};
+use crate::sys::environment::{self, Environment};
 use crate::sys::script::{self, Invocation, Runner};
 use crate::sys::spawn::{Ids, Program, Session, Stdio};
 
@@ -26,26 +28,24 @@ impl Plan {
     pub fn set_env(&mut self, name: &str, value: &str) {
         let envp = &mut self.program.envp;
         let start = format!("{name}=");
-        envp.retain(|entry| !entry.as_bytes().starts_with(start.as_bytes()));
-        envp.extend(CString::new(start + value));
+        envp.retain(|entry| !entry.to_bytes().starts_with(start.as_bytes()));
+        envp.extend(CString::new(start + value).map(Rc::from));
     }
 }
 
-/// What to execute for one of a service's programs.
+/// What to execute for one of a service's programs; `inherited` is the daemon's own environment.
 ///
 /// # Errors
 /// Why it cannot be executed, where that can be seen before the attempt, and the exit code it stands for.
-pub fn plan(service: &Service, role: Role) -> Result<Plan, SpawnFailure> {
+pub fn plan(inherited: &Environment, service: &Service, role: Role) -> Result<Plan, SpawnFailure> {
     let failure = |(exit_code, message): Refusal| SpawnFailure { message, exit_code };
     let (user, script) = match role {
         Role::Main | Role::Check => (service.user.as_ref(), None),
         Role::PreScript => (script_user(service), service.pre_script.as_ref()),
         Role::PostScript => (script_user(service), service.post_script.as_ref()),
     };
-    let environment = environment::of(service, user).map_err(|why| failure((1, why)))?;
-    let search = environment
-        .get(OsStr::new("PATH"))
-        .map_or(OsStr::new(DEFAULT_PATH), |path| path.as_os_str());
+    let environment = environment::of(inherited, service, user).map_err(|why| failure((1, why)))?;
+    let search = environment.get("PATH").unwrap_or(OsStr::new(DEFAULT_PATH));
     check_working_dir(service).map_err(failure)?;
     let invocation = match script {
         None => match (role, &service.health) {
@@ -64,9 +64,8 @@ pub fn plan(service: &Service, role: Role) -> Result<Plan, SpawnFailure> {
         Some(Script::Path(path)) => script::file(path, search, &Runner::of(user)),
         Some(Script::Inline(text)) => script::inline(text, search),
     };
-    let envp = environment::joined(&environment);
     invocation
-        .and_then(|invocation| build(service, user, invocation, envp))
+        .and_then(|invocation| build(service, user, invocation, environment))
         .map_err(failure)
 }
 
@@ -111,14 +110,15 @@ fn build(
     service: &Service,
     user: Option<&User>,
     invocation: Invocation,
-    envp: Vec<Vec<u8>>,
+    environment: Environment,
 ) -> Result<Plan, Refusal> {
-    let strings = |list: Vec<Vec<u8>>| list.into_iter().map(c_string).collect::<Result<_, _>>();
+    let c_string = |bytes: Vec<u8>| environment::c_string(bytes).map_err(|why| (1, why));
     let folder = |path: &Path| c_string(path.as_os_str().as_bytes().to_vec());
+    let argv = invocation.argv.into_iter().map(c_string);
     let program = Program {
         path: c_string(invocation.path.into_os_string().into_vec())?,
-        argv: strings(invocation.argv)?,
-        envp: strings(envp)?,
+        argv: argv.collect::<Result<_, _>>()?,
+        envp: environment.into_entries(),
         cwd: service.working_dir.as_deref().map(folder).transpose()?,
         ids: user.map(|user| Ids {
             uid: user.uid,
@@ -138,17 +138,6 @@ fn build(
     Ok(Plan {
         program,
         _text: invocation.text,
-    })
-}
-
-fn c_string(bytes: Vec<u8>) -> Result<CString, Refusal> {
-    CString::new(bytes).map_err(|error| {
-        let text = String::from_utf8_lossy(&error.into_vec()).replace('\0', "\\0");
-        let shown: String = text.chars().take(60).collect();
-        (
-            1,
-            format!("cannot pass {shown:?} on: it has a NUL byte in it"),
-        )
     })
 }
 
@@ -197,7 +186,7 @@ mod tests {
 
         /// The exit code and what was written, or why there was no start.
         fn run(&self, service: &Service, role: Role) -> Result<(i32, String), SpawnFailure> {
-            let plan = plan(service, role)?;
+            let plan = plan(&Environment::inherited(), service, role)?;
             let pid = spawn(&plan.program).map_err(|error| SpawnFailure {
                 message: error.message(&plan.program.path),
                 exit_code: error.exit_code(),

@@ -1,6 +1,7 @@
 //! One kernel object a file; every `unsafe` of the program.
 
 pub mod clock;
+pub mod commands;
 pub mod descriptors;
 pub mod env_file;
 pub mod environment;

@@ -14,7 +14,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
 use crate::config::model::User;
-use crate::sys::environment::{Refusal, find_command, reason};
+use crate::sys::commands::{Refusal, find_command, reason};
 use crate::sys::shebang::{self, Beginning, Shebang};
 
 /// What to execute for a script.

@@ -13,6 +13,7 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr;
+use std::rc::Rc;
 
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow};
@@ -30,7 +31,7 @@ pub struct Program {
     /// Its arguments, the name first.
     pub argv: Vec<CString>,
     /// Its environment, `KEY=value`.
-    pub envp: Vec<CString>,
+    pub envp: Vec<Rc<CStr>>,
     /// None: the daemon's own.
     pub cwd: Option<CString>,
     /// None: the daemon's own.
@@ -317,10 +318,10 @@ fn leads_terminal() -> bool {
     unsafe { libc::tcgetpgrp(0) >= 0 && libc::tcgetsid(0) == libc::getsid(0) }
 }
 
-fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+fn pointers<S: AsRef<CStr>>(strings: &[S]) -> Vec<*const libc::c_char> {
     strings
         .iter()
-        .map(|string| string.as_ptr())
+        .map(|string| string.as_ref().as_ptr())
         .chain([ptr::null()])
         .collect()
 }

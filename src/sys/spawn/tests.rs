@@ -25,7 +25,7 @@ fn shell(script: &str) -> Program {
     Program {
         path: c("/bin/sh"),
         argv: vec![c("sh"), c("-c"), c(script)],
-        envp: vec![c("PATH=/usr/bin:/bin")],
+        envp: vec![c("PATH=/usr/bin:/bin").into()],
         cwd: None,
         ids: None,
         umask: None,
@@ -90,7 +90,7 @@ fn stranger() -> Ids {
 fn hands_over_arguments_environment_and_exit_code() {
     let mut program = shell("echo \"$0 $1 $WORD\"; env | wc -l; exit 7");
     program.argv.extend([c("zero"), c("a b")]);
-    program.envp.push(c("WORD=x=y"));
+    program.envp.push(c("WORD=x=y").into());
     let (text, code) = output_of(program);
     // PWD is the shell's own.
     assert_eq!((text.as_str(), code), ("zero a b x=y\n3", 7));

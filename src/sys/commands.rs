@@ -1,0 +1,134 @@
+//! Where commands are found, and why they are not.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Where commands are looked for when nobody says.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The exit code a shell would give (127 not found, 126 not executable), and why.
+pub type Refusal = (u8, String);
+
+/// The kernel's word for an error, without its number.
+pub fn reason(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
+    }
+}
+
+/// The file that a command stands for: with a slash the one of that path, seen from `cwd`; otherwise the
+/// first executable of that name in the folders of `path`.
+///
+/// # Errors
+/// 127 where there is none, 126 where there is one that nobody may execute.
+pub fn find_command(command: &str, path: &OsStr, cwd: Option<&Path>) -> Result<PathBuf, Refusal> {
+    // Absolute, since it is executed after the change to a `cwd` that may be relative itself.
+    let seen_from_cwd = |file: &Path| {
+        let file = cwd.map_or_else(|| file.to_owned(), |cwd| cwd.join(file));
+        std::path::absolute(&file).unwrap_or(file)
+    };
+    if command.contains('/') {
+        let file = seen_from_cwd(Path::new(command));
+        let shown = file.display();
+        return match usable(&file) {
+            Usable::Yes => Ok(file),
+            Usable::Missing => Err((127, format!("cannot find {shown}: there is no such file"))),
+            Usable::NotExecutable => Err((126, format!("cannot execute {shown}: {}", not(&file)))),
+        };
+    }
+    let mut refused = None;
+    for folder in std::env::split_paths(path) {
+        let file = seen_from_cwd(&folder.join(command));
+        match usable(&file) {
+            Usable::Yes => return Ok(file),
+            Usable::NotExecutable => refused = refused.or(Some(file)),
+            Usable::Missing => {}
+        }
+    }
+    Err(match refused {
+        Some(file) => (
+            126,
+            format!("cannot execute {}: {}", file.display(), not(&file)),
+        ),
+        None => {
+            let path = path.to_string_lossy();
+            let advice = "install it or give its whole path";
+            (
+                127,
+                format!("cannot find {command} in PATH ({path}): {advice}"),
+            )
+        }
+    })
+}
+
+fn not(file: &Path) -> String {
+    match std::fs::metadata(file) {
+        Err(error) => reason(&error),
+        Ok(metadata) if metadata.is_dir() => "it is a directory".into(),
+        Ok(metadata) if !metadata.is_file() => "it is not a regular file".into(),
+        Ok(_) => format!("it is not executable; chmod +x {}", file.display()),
+    }
+}
+
+/// What stands behind a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usable {
+    /// A file that somebody may execute.
+    Yes,
+    /// A file that nobody may execute, or no file.
+    NotExecutable,
+    /// Nothing.
+    Missing,
+}
+
+/// Whether a path can be executed by somebody: the service's user need not be the daemon's.
+pub fn usable(file: &Path) -> Usable {
+    match std::fs::metadata(file) {
+        Ok(metadata) if metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 => {
+            Usable::Yes
+        }
+        Ok(_) => Usable::NotExecutable,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Usable::NotExecutable,
+        Err(_) => Usable::Missing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::ffi::OsString;
+
+    use super::*;
+
+    #[test]
+    fn commands_are_found_as_a_shell_finds_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let (plain, program) = (folder.path().join("plain"), folder.path().join("program"));
+        std::fs::write(&plain, "").unwrap();
+        std::fs::write(&program, "").unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let path = OsString::from(format!("/no/such:{}", folder.path().display()));
+        let find = |command: &str, cwd| find_command(command, &path, cwd);
+        assert_eq!(find("program", None), Ok(program.clone()));
+        assert_eq!(
+            find("./program", Some(folder.path())).map(|found| found.exists()),
+            Ok(true)
+        );
+        assert_eq!(
+            find_command("program", OsStr::new(""), Some(folder.path())),
+            Ok(program)
+        );
+        assert_eq!(find("plain", None).map_err(|(code, _)| code), Err(126));
+        assert_eq!(
+            find("/", None),
+            Err((126, "cannot execute /: it is a directory".into()))
+        );
+        assert_eq!(find("none", None).map_err(|(code, _)| code), Err(127));
+        let missing = "cannot find /no/such: there is no such file";
+        assert_eq!(find("/no/such", None), Err((127, missing.into())));
+    }
+}
