@@ -9,10 +9,10 @@ use crate::control::message::{EventKind, EventRecord};
 use crate::output::format::Stamp;
 use crate::sys::clock;
 
-/// What is kept of the past, in bytes of JSON.
+/// What is kept of the past, in bytes of memory.
 const KEPT_BYTES: usize = 64 * 1024;
 
-/// The last events, each as the line that a client gets.
+/// The last events. They become lines when somebody reads them, which is seldom.
 #[derive(Default)]
 pub(super) struct Journal {
     lines: VecDeque<Line>,
@@ -24,8 +24,8 @@ pub(super) struct Journal {
 }
 
 struct Line {
-    service: Option<String>,
-    text: Box<[u8]>,
+    stamp: Stamp,
+    happened: Happened,
 }
 
 /// A client that reads events.
@@ -49,18 +49,15 @@ pub(super) struct Happened {
 
 impl Journal {
     pub fn add(&mut self, happened: Happened) {
-        let text = frame::encode(&record(&happened));
-        self.bytes += text.len();
+        let line = Line::now(happened);
+        self.bytes += line.size();
         self.next += 1;
         self.news = true;
-        self.lines.push_back(Line {
-            service: happened.service,
-            text: text.into(),
-        });
+        self.lines.push_back(line);
         while self.bytes > KEPT_BYTES
             && let Some(line) = self.lines.pop_front()
         {
-            self.bytes -= line.text.len();
+            self.bytes -= line.size();
         }
     }
 
@@ -100,13 +97,14 @@ impl Journal {
         let missed = self.first().saturating_sub(reader.next);
         if missed > 0 {
             reader.next = self.first();
-            out.extend(frame::encode(&record(&Happened {
+            let missed = Line::now(Happened {
                 service: None,
                 event: EventKind::Missed,
                 from: None,
                 to: None,
                 detail: format!("{missed} events were missed"),
-            })));
+            });
+            out.extend(missed.encoded());
         }
         let seen = usize::try_from(reader.next - self.first()).unwrap_or(usize::MAX);
         for line in self.lines.iter().skip(seen) {
@@ -114,7 +112,7 @@ impl Journal {
                 return true;
             }
             if reader.wants(line) {
-                out.extend_from_slice(&line.text);
+                out.extend(line.encoded());
             }
             reader.next += 1;
         }
@@ -132,24 +130,39 @@ impl Reader {
     fn wants(&self, line: &Line) -> bool {
         self.services.is_empty()
             || line
+                .happened
                 .service
                 .as_ref()
                 .is_some_and(|name| self.services.contains(name))
     }
 }
 
-fn record(happened: &Happened) -> EventRecord {
-    let stamp = Stamp {
-        wall: clock::wall(),
-        elapsed: Moment::default().0,
-    };
-    EventRecord {
-        time: stamp.rfc3339().to_string(),
-        event: happened.event,
-        service: happened.service.clone(),
-        from: happened.from.map(str::to_owned),
-        to: happened.to.map(str::to_owned),
-        detail: happened.detail.clone(),
+impl Line {
+    fn now(happened: Happened) -> Line {
+        let stamp = Stamp {
+            wall: clock::wall(),
+            elapsed: Moment::default().0,
+        };
+        Line { stamp, happened }
+    }
+
+    /// What it takes to keep it.
+    fn size(&self) -> usize {
+        let name = self.happened.service.as_ref().map_or(0, String::len);
+        size_of::<Line>() + name + self.happened.detail.len()
+    }
+
+    /// The line that a client gets.
+    fn encoded(&self) -> Vec<u8> {
+        let happened = &self.happened;
+        frame::encode(&EventRecord {
+            time: self.stamp.rfc3339().to_string(),
+            event: happened.event,
+            service: happened.service.clone(),
+            from: happened.from.map(str::to_owned),
+            to: happened.to.map(str::to_owned),
+            detail: happened.detail.clone(),
+        })
     }
 }
 
