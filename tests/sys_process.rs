@@ -36,7 +36,7 @@ fn shell(script: &str) -> Program {
     Program {
         path: c("/bin/sh"),
         argv: vec![c("sh"), c("-c"), c(script)],
-        envp: vec![c("PATH=/usr/bin:/bin")],
+        envp: vec![c("PATH=/usr/bin:/bin").into()],
         cwd: None,
         ids: None,
         umask: None,
