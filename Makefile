@@ -15,7 +15,7 @@ MAX_SIZE = 2000000
 # The tests that are quick and need nothing installed.
 QUICK_TESTS = --lib --test architecture --test supervisor
 
-.PHONY: help build install uninstall run test torture bench compare sim planted fuzz check setup lint verify clean
+.PHONY: help build install uninstall run test torture faults bench compare sim planted fuzz check setup lint verify clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -46,6 +46,15 @@ SEED ?=
 torture: build ## Torture the daemon as PID 1, a minute a kind (SECONDS=, SEED=)
 	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" GO_OVERLAY_TORTURE_SECONDS="$(SECONDS)" GO_OVERLAY_TORTURE_SEED="$(SEED)" \
 		$(CARGO) test --locked --test torture -- --nocapture
+
+# What runs under valgrind is linked dynamically, so that its allocator is seen.
+VALGRIND_BUILD = $(or $(CARGO_TARGET_DIR),target)/valgrind
+
+faults: setup build ## Make each system call fail with each of its errors, and run it under valgrind
+	RUSTFLAGS="-C target-feature=-crt-static --cfg valgrind" $(CARGO) build --locked --target-dir "$(VALGRIND_BUILD)"
+	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" GO_OVERLAY_FAULTS=all \
+		GO_OVERLAY_VALGRIND_PROGRAM="$(abspath $(VALGRIND_BUILD))/$(HOST)/debug/go-overlay" \
+		$(CARGO) test --locked --test faults -- --include-ignored --nocapture
 
 bench: build ## Measure the pure parts, and the log path and restarts beside their floors
 	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" $(CARGO) bench --locked --bench micro --bench log --bench restart

@@ -189,21 +189,26 @@ fn supervise(
     let prefixer = prefixer(&loaded.config, options);
     // Containers that fail together may all be pid 1, but did not start in the same nanosecond.
     let seed = now.0 ^ (u64::from(std::process::id()) << 32);
+    let listener = match &bound {
+        Some(bound) => Some(
+            bound
+                .listener
+                .try_clone()
+                .map_err(|error| cannot("listen on the control socket", error))?,
+        ),
+        None => None,
+    };
     let setup = Setup {
         supervisor: Supervisor::new(loaded.config, main_program, now).with_seed(seed),
         signals,
-        listener: bound
-            .as_ref()
-            .and_then(|bound| bound.listener.try_clone().ok()),
+        listener,
         prefixer,
         config_path: loaded.path.map(|path| path.display().to_string()),
         debug: options.debug,
         messages,
     };
     let reactor = Reactor::new(setup).map_err(|error| cannot("start the loop", error))?;
-    reactor
-        .run()
-        .map_err(|error| cannot("wait for events", error))
+    Ok(reactor.run())
 }
 
 /// A daemon that lives already is never displaced; any other trouble with the socket costs the

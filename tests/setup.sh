@@ -24,6 +24,7 @@ NEEDED=(
     "python3|python3"
     "perl|perl"
     "strace|strace"
+    "valgrind|valgrind"
     "busybox|busybox-static"
     "ps|procps"
     "unshare|util-linux"

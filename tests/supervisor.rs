@@ -162,6 +162,15 @@ fn a_shutdown_stops_in_reverse_order_and_ends_with_0() {
 }
 
 #[test]
+fn a_daemon_that_cannot_do_its_work_ends_everything_in_order_with_1() {
+    let mut world = World::new(vec![service("db"), after("web", &["db"])]).boot();
+    let reason = "cannot wait for events: Bad file descriptor".to_owned();
+    world.tell(Event::Unable { reason });
+    assert!(world.at("web STOPPING->STOPPED") < world.at("SIGTERM db"));
+    assert_eq!(world.exit, Some(1));
+}
+
+#[test]
 fn a_deaf_service_is_killed_after_its_grace_and_not_before() {
     let mut world = World::new(vec![service("db"), after("web", &["db"])]).boot();
     world.obedient = false;

@@ -15,6 +15,10 @@ use crate::sys::reap::{self, Reaped};
 /// the kernel, or be a zombie whose own parent left the group and does not reap it.
 const LINGER: Duration = Duration::from_millis(500);
 
+/// Whoever has not ended this long after SIGKILL gets it again: the kernel may have refused it, and nothing else
+/// ends that process.
+const KILL_AGAIN: Duration = Duration::from_secs(1);
+
 pub(super) struct Children {
     jobs: BTreeMap<Pid, JobId>,
     pids: BTreeMap<JobId, Pid>,
@@ -23,6 +27,8 @@ pub(super) struct Children {
     /// Who is to be the main process of a job when the present one ends (`MAINPID=`).
     announced: BTreeMap<JobId, Pid>,
     lingering: Vec<Lingering>,
+    /// Jobs that were sent SIGKILL and live, and when they get it again.
+    killed: BTreeMap<JobId, (Scope, Moment)>,
     oom_kills: OomKills,
     /// Children that nobody here had started: orphans that were adopted, and reaped.
     pub adopted_reaped: u64,
@@ -46,6 +52,8 @@ pub(super) struct Round {
     pub ended: Vec<Event>,
     /// No child is left, ours or adopted.
     pub none_left: bool,
+    /// The kernel would not say.
+    pub refused: Option<std::io::Error>,
 }
 
 impl Children {
@@ -56,6 +64,7 @@ impl Children {
             groups: BTreeMap::new(),
             announced: BTreeMap::new(),
             lingering: Vec::new(),
+            killed: BTreeMap::new(),
             oom_kills: OomKills::new(),
             adopted_reaped: 0,
         }
@@ -67,7 +76,20 @@ impl Children {
     }
 
     /// Sends a signal; somebody who is gone is an ordinary thing.
-    pub fn kill(&self, job: JobId, signal: Signal, scope: Scope) -> std::io::Result<bool> {
+    pub fn kill(
+        &mut self,
+        job: JobId,
+        signal: Signal,
+        scope: Scope,
+        now: Moment,
+    ) -> std::io::Result<bool> {
+        if signal == Signal::KILL && self.pids.contains_key(&job) {
+            self.killed.insert(job, (scope, now.after(KILL_AGAIN)));
+        }
+        self.send(job, signal, scope)
+    }
+
+    fn send(&self, job: JobId, signal: Signal, scope: Scope) -> std::io::Result<bool> {
         let Some(&pid) = self.pids.get(&job) else {
             return Ok(false);
         };
@@ -108,20 +130,50 @@ impl Children {
         loop {
             match reap::reap_next() {
                 Ok(Reaped::Child { pid, status }) => self.on_child(pid, status, now, &mut round),
-                Ok(Reaped::NoChildren) => {
+                Ok(Reaped::NoChildren) if self.jobs.is_empty() => {
                     round.none_left = true;
                     break;
                 }
-                Ok(Reaped::NoneReady) | Err(_) => break,
+                Ok(Reaped::NoChildren) => {
+                    // Nobody else reaps them: this is not true.
+                    round.refused = Some(std::io::Error::from_raw_os_error(libc::ECHILD));
+                    break;
+                }
+                Ok(Reaped::NoneReady) => break,
+                Err(error) => {
+                    round.refused = Some(error);
+                    break;
+                }
             }
         }
         self.release_lingering(now, &mut round);
+        self.kill_again(now);
         round
     }
 
-    /// When the first group that lingers is given up.
+    /// When the first group that lingers is given up, or somebody gets SIGKILL again.
     pub fn deadline(&self) -> Option<Moment> {
-        self.lingering.iter().map(|lingering| lingering.until).min()
+        let lingering = self.lingering.iter().map(|lingering| lingering.until);
+        lingering
+            .chain(self.killed.values().map(|(_, at)| *at))
+            .min()
+    }
+
+    /// Who was not seen to end.
+    pub fn left(&self) -> impl Iterator<Item = (JobId, Pid)> {
+        self.pids.iter().map(|(job, pid)| (*job, *pid))
+    }
+
+    fn kill_again(&mut self, now: Moment) {
+        let due = self.killed.iter().filter(|(_, (_, at))| *at <= now);
+        for (job, scope) in due
+            .map(|(job, (scope, _))| (*job, *scope))
+            .collect::<Vec<_>>()
+        {
+            self.killed.insert(job, (scope, now.after(KILL_AGAIN)));
+            // That it cannot be sent was said the first time.
+            let _ = self.send(job, Signal::KILL, scope);
+        }
     }
 
     fn on_child(&mut self, pid: Pid, status: ExitStatus, now: Moment, round: &mut Round) {
@@ -129,6 +181,7 @@ impl Children {
             self.adopted_reaped += 1;
             return;
         };
+        self.killed.remove(&job);
         if let Some((successor, group)) = self.successor(job) {
             self.jobs.insert(successor, job);
             self.pids.insert(job, successor);

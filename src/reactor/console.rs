@@ -30,6 +30,9 @@ pub(super) struct Console {
     stalled: bool,
     /// The reader is gone for good; whatever comes is thrown away.
     broken: bool,
+    /// What could not be written last, and whether that was told.
+    refused: Option<io::Error>,
+    said_refused: bool,
 }
 
 impl Console {
@@ -40,7 +43,16 @@ impl Console {
             queue: Queue::new(),
             stalled: false,
             broken: false,
+            refused: None,
+            said_refused: false,
         }
+    }
+
+    /// That lines are lost, once for all that are lost in a row.
+    pub fn complaint(&mut self) -> Option<String> {
+        let error = self.refused.take()?;
+        let told = std::mem::replace(&mut self.said_refused, true);
+        (!told).then(|| format!("cannot write to standard output: {error}; lines are lost"))
     }
 
     /// Adds one of the daemon's own messages, if there is room.
@@ -87,12 +99,18 @@ impl Console {
                 return false;
             }
             match self.end.write(self.queue.front()) {
-                Ok(count) => self.queue.consume(count),
+                Ok(count) => {
+                    self.queue.consume(count);
+                    self.said_refused = false;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_gone(&error) => self.broken = true,
                 // A full disk costs the lines that do not fit, not those that come later.
-                Err(_) => self.queue.clear(),
+                Err(error) => {
+                    self.queue.clear();
+                    self.refused = Some(error);
+                }
             }
         }
         false

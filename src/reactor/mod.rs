@@ -18,6 +18,7 @@ mod serve;
 mod signs;
 mod streams;
 mod token;
+mod trouble;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -46,6 +47,7 @@ use probes::Probes;
 use signs::Signs;
 use streams::{Outside, Streams};
 use token::Source;
+use trouble::Trouble;
 
 /// Events taken from the kernel at a time; more wait for the next turn.
 const EVENTS: usize = 256;
@@ -86,6 +88,7 @@ pub struct Reactor {
     pace: Pace,
     supervisor: Supervisor,
     signals: SignalFd,
+    trouble: Trouble,
     supervisor_timer: TimerFd,
     housekeeping_timer: TimerFd,
     /// When the housekeeping timer goes off; it may be early, never late.
@@ -149,6 +152,7 @@ impl Reactor {
             poll,
             supervisor: setup.supervisor,
             signals: setup.signals,
+            trouble: Trouble::default(),
             supervisor_timer,
             housekeeping_timer,
             housekeeping_at: None,
@@ -182,10 +186,7 @@ impl Reactor {
     }
 
     /// Runs until the supervisor says Exit; gives back the exit code.
-    ///
-    /// # Errors
-    /// When epoll itself fails, which the kernel does not do to a correct caller.
-    pub fn run(mut self) -> io::Result<u8> {
+    pub fn run(mut self) -> u8 {
         let mut events = Events::with_capacity(EVENTS);
         self.tell(Event::Boot, self.pace.now());
         loop {
@@ -193,7 +194,7 @@ impl Reactor {
             self.show(now);
             if let Some(code) = self.exit {
                 self.finish(now);
-                return Ok(code);
+                return code;
             }
             if self.clients.some_left() {
                 self.tidy_at.get_or_insert(now.after(TIDY_AFTER));
@@ -202,14 +203,13 @@ impl Reactor {
             let more_to_read =
                 self.streams.has_work(&mut self.stdout.queue) || self.signs.has_work();
             let timeout = (more_to_read || self.accept_again || !self.answered.is_empty())
-                .then_some(Duration::ZERO);
+                .then_some(Duration::ZERO)
+                .or(self.trouble.patience());
             if timeout.is_none() && std::mem::take(&mut self.untidy) {
                 memory::give_back();
             }
-            match self.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-                _ => {}
-            }
+            let waited = self.poll.poll(&mut events, timeout);
+            self.after_wait(waited, !events.is_empty(), clock::now());
             self.wake();
             self.turn(&events, self.pace.now());
         }
@@ -241,6 +241,9 @@ impl Reactor {
                 Source::Stream(slot) => self.streams.on_ready(slot),
                 Source::Sign(slot) => self.signs.on_ready(slot),
             }
+        }
+        if self.trouble.take_again() {
+            (signals, supervisor_timer) = (true, true);
         }
         if signals {
             self.on_signals(now);
@@ -289,7 +292,12 @@ impl Reactor {
     }
 
     fn on_signals(&mut self, now: Moment) {
-        while let Ok(Some(signal)) = self.signals.read() {
+        loop {
+            let signal = match self.signals.read() {
+                Ok(Some(signal)) => signal,
+                Ok(None) => break self.reads_signals(),
+                Err(error) => break self.cannot_read_signals(&error, now),
+            };
             match signal {
                 Signal::CHLD => {}
                 Signal::TERM | Signal::INT | Signal::QUIT | Signal::RTMIN_3 => {
@@ -314,6 +322,10 @@ impl Reactor {
 
     fn reap(&mut self, now: Moment) {
         let round = self.children.reap(now);
+        match &round.refused {
+            Some(error) => self.cannot_reap(error, now),
+            None => self.reaps(),
+        }
         if !round.died.is_empty() {
             // Last words before the obituary.
             for service in self.services_of(&round.died) {
@@ -374,7 +386,7 @@ impl Reactor {
         }
         self.untidy |= self.tidy_at.take_if(|at| *at <= now).is_some();
         for verdict in self.probes.expire(now) {
-            self.end_command(verdict.0);
+            self.end_command(verdict.0, now);
             self.tell_verdict(Some(verdict), now);
         }
     }
@@ -385,6 +397,9 @@ impl Reactor {
             self.stderr.message(&message);
         }
         self.stdout.flush(self.poll.registry());
+        if let Some(complaint) = self.stdout.complaint() {
+            self.stderr.message(&complaint);
+        }
         self.stderr.flush(self.poll.registry());
     }
 
@@ -393,9 +408,8 @@ impl Reactor {
     fn arm(&mut self, now: Moment) {
         let deadline = self.supervisor.poll_timeout().map(|deadline| deadline.at);
         let at = deadline.map(|at| self.pace.to_kernel(at));
-        if let Err(error) = self.supervisor_timer.arm(at) {
-            self.messages.push(format!("cannot arm the timer: {error}"));
-        }
+        let armed = self.supervisor_timer.arm(at);
+        self.after_arming(armed);
         let quiet = if self.stdout.queue.accepts() {
             self.streams.deadline()
         } else {
@@ -416,12 +430,10 @@ impl Reactor {
         let Some(next) = next else {
             return self.rest(now);
         };
-        if self.housekeeping_at.is_none_or(|at| next < at || at <= now)
-            && self
-                .housekeeping_timer
-                .arm(Some(self.pace.to_kernel(next)))
-                .is_ok()
-        {
+        if self.housekeeping_at.is_none_or(|at| next < at || at <= now) {
+            let at = self.pace.to_kernel(next);
+            let armed = self.housekeeping_timer.arm(Some(at));
+            self.after_arming(armed);
             self.housekeeping_at = Some(next);
         }
     }

@@ -24,17 +24,17 @@ impl Reactor {
                     let answer = self.spawn(job, service, role, now);
                     self.supervisor.handle(answer, now);
                 }
-                Action::Kill { job, signal, scope } => self.kill(job, signal, scope),
+                Action::Kill { job, signal, scope } => self.kill(job, signal, scope, now),
                 Action::Check { job, service } => self.begin_check(job, service, now),
                 Action::EndCheck { job } => {
                     self.probes.end(job);
-                    self.end_command(job);
+                    self.end_command(job, now);
                 }
                 Action::Forget { service } => self.streams.forget(service),
                 Action::SignalStrays(signal) => self.signal_strays(signal, now),
                 Action::Reply { client, response } => self.reply(client, &response, now),
                 Action::Notice(notice) => self.notice(notice),
-                Action::Exit(code) => self.exit = Some(code),
+                Action::Exit(code) => self.leave(code),
             }
         }
     }
@@ -61,8 +61,21 @@ impl Reactor {
     }
 
     /// A check that is over leaves nothing behind.
-    pub(super) fn end_command(&mut self, job: JobId) {
-        self.kill(job, Signal::KILL, Scope::Group);
+    pub(super) fn end_command(&mut self, job: JobId, now: Moment) {
+        self.kill(job, Signal::KILL, Scope::Group, now);
+    }
+
+    /// The end, without those whom nothing ended.
+    fn leave(&mut self, code: u8) {
+        for (job, pid) in self.children.left() {
+            let name = self.job_services.get(&job).map(|id| self.name_of(*id));
+            self.messages.push(format!(
+                "cannot end {}: process {} may outlive this daemon",
+                name.as_deref().unwrap_or("a check"),
+                pid.0
+            ));
+        }
+        self.exit = Some(code);
     }
 
     /// Tells what services say of themselves.
@@ -99,8 +112,8 @@ impl Reactor {
         }
     }
 
-    fn kill(&mut self, job: JobId, signal: Signal, scope: Scope) {
-        if let Err(error) = self.children.kill(job, signal, scope) {
+    fn kill(&mut self, job: JobId, signal: Signal, scope: Scope, now: Moment) {
+        if let Err(error) = self.children.kill(job, signal, scope, now) {
             self.messages.push(format!("cannot send {signal}: {error}"));
         }
     }

@@ -28,6 +28,10 @@ impl Reactor {
                     // looked for again.
                     let none_waits = error.kind() == io::ErrorKind::WouldBlock;
                     self.accept_at = (!none_waits).then(|| now.after(ACCEPT_RETRY));
+                    match none_waits {
+                        true => self.accepts(),
+                        false => self.cannot_accept(&error),
+                    }
                     return;
                 }
             };

@@ -97,6 +97,7 @@ struct Stream {
 
 /// Where a service's output goes.
 struct Outlet {
+    name: String,
     sink: Sink,
     log_file: Option<Box<LogFile>>,
     settings: Box<FileSettings>,
@@ -186,6 +187,7 @@ impl Streams {
     ) {
         let settings = Box::new(FileSettings::of(config));
         let outlet = Outlet {
+            name: config.name.clone(),
             sink,
             log_file: log_file.map(Box::new),
             settings,
@@ -338,6 +340,16 @@ impl Streams {
         }
     }
 
+    /// The kernel may have had something to tell: every stream is looked at.
+    pub fn look_at_all(&mut self) {
+        for (key, stream) in &mut self.slab {
+            if !stream.is_ready {
+                stream.is_ready = true;
+                self.ready.push_back(key);
+            }
+        }
+    }
+
     /// Whether [`Streams::pump`] has something to do.
     pub fn has_work(&self, queue: &mut Queue) -> bool {
         let waits_for_room = !self.held.is_empty() || !self.owing.is_empty();
@@ -459,7 +471,7 @@ impl Streams {
         let waits = !last_words && self.waits(self.slab[key].service);
         let mut spent = 0;
         while spent < budget && (!waits || outside.queue.accepts()) {
-            let (count, portion) = self.gather(key, last_words);
+            let (count, portion) = self.gather(key, last_words, outside.messages);
             spent += count;
             if count > 0 {
                 self.take(key, count, stamp, outside);
@@ -484,7 +496,12 @@ impl Streams {
     /// look at it. Gives back how many bytes there were, and how the last read went.
     ///
     /// EIO is how a PTY master tells that the last slave was closed (tty(4) does not; the kernel does).
-    fn gather(&mut self, key: usize, last_words: bool) -> (usize, Portion) {
+    fn gather(
+        &mut self,
+        key: usize,
+        last_words: bool,
+        messages: &mut Vec<String>,
+    ) -> (usize, Portion) {
         self.buffer.resize(READ_BYTES, 0);
         let stream = &mut self.slab[key];
         // Fewer bytes than there was room for: nothing is left, and the kernel tells of what comes (epoll(7)).
@@ -512,7 +529,17 @@ impl Streams {
                     return (filled, Portion::Empty);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return (filled, Portion::End),
+                Err(error) => {
+                    let ends_so = stream.is_pty && error.raw_os_error() == Some(libc::EIO);
+                    if !ends_so {
+                        let place = self.outlets.get(&stream.service);
+                        let name = place.map_or("", |outlet| outlet.name.as_str());
+                        messages.push(format!(
+                            "{name}: cannot read its output: {error}; the rest of it is lost"
+                        ));
+                    }
+                    return (filled, Portion::End);
+                }
             }
         }
         (filled, Portion::More)

@@ -63,6 +63,11 @@ pub enum Event {
     },
     /// A signal asked for a shutdown.
     ShutdownSignal(Signal),
+    /// The daemon cannot do its work any more: everything is to be ended, with exit code 1.
+    Unable {
+        /// What it cannot do, and why.
+        reason: String,
+    },
     /// A signal to be passed to the main program.
     ForwardSignal(Signal),
     /// Another configuration, checked as the first one was.

@@ -133,6 +133,9 @@ impl Supervisor {
             Event::ShutdownSignal(signal) => self.on_shutdown_signal(signal, now),
             Event::ForwardSignal(signal) => self.forward(signal),
             Event::Reload(config) => self.reload(*config, now),
+            Event::Unable { reason } => {
+                self.begin_shutdown(reason, shutdown::ExitCode::Fixed(1), None, now);
+            }
         }
         self.settle(now);
     }

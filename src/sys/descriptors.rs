@@ -1,7 +1,7 @@
 //! The descriptors the daemon was started with.
 
 use std::fs::{File, OpenOptions};
-use std::os::fd::{IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 
 /// Marks everything from 3 on close-on-exec, so that nothing the daemon inherited leaks into children
 /// (close_range(2); one by one on kernels before 5.11).
@@ -36,8 +36,10 @@ pub fn mark_inherited_close_on_exec() {
 pub fn ensure_standard_descriptors() {
     for fd in 0..=2 {
         // SAFETY: asking for the flags of a number.
-        let closed = unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0;
-        if closed {
+        let refused = unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0;
+        // Any other error is one of asking.
+        let closed = || std::io::Error::last_os_error().raw_os_error() == Some(libc::EBADF);
+        if refused && closed() {
             // The lowest free number is the one that is missing. It stays open for the daemon's life, and
             // in a main program that inherits it. Without a /dev, a folder takes the number: whatever is
             // written to it is refused, and nobody mistakes it for anything else.
@@ -45,6 +47,10 @@ pub fn ensure_standard_descriptors() {
             let Ok(null) = null.or_else(|_| File::open("/")) else {
                 continue;
             };
+            if null.as_raw_fd() > 2 {
+                // None was missing.
+                continue;
+            }
             let null = null.into_raw_fd();
             // SAFETY: clearing a flag of a descriptor that was opened here.
             unsafe { libc::fcntl(null, libc::F_SETFD, 0) };

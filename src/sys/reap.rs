@@ -27,6 +27,7 @@ pub enum Reaped {
 pub fn reap_next() -> io::Result<Reaped> {
     loop {
         let mut status = 0;
+        // It does not wait, so that no signal can cut it short: any error is the caller's to see.
         // SAFETY: the status is a valid place to write to.
         let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) };
         match pid {
@@ -43,7 +44,6 @@ pub fn reap_next() -> io::Result<Reaped> {
                 error if error.raw_os_error() == Some(libc::ECHILD) => {
                     return Ok(Reaped::NoChildren);
                 }
-                error if error.kind() == io::ErrorKind::Interrupted => {}
                 error => return Err(error),
             },
         }

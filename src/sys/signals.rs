@@ -3,8 +3,11 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::base::Signal;
 
@@ -83,10 +86,50 @@ impl SignalFd {
     }
 }
 
+impl SignalFd {
+    /// Waits for a signal, so long at most; for a daemon that cannot wait in its usual way.
+    pub fn wait(&self, at_most: Duration) {
+        let timeout = PollTimeout::try_from(at_most).unwrap_or(PollTimeout::ZERO);
+        if poll(
+            &mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)],
+            timeout,
+        )
+        .is_err()
+        {
+            std::thread::sleep(at_most);
+        }
+    }
+}
+
 impl AsRawFd for SignalFd {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
+}
+
+/// Blocks every signal; gives back what was blocked before.
+///
+/// # Errors
+/// None that a correct caller can provoke. The library's own call for this (pthread_sigmask(3)) tells of
+/// errors in a way that its wrapper takes for success, with a mask that nobody has written.
+pub fn block_all() -> io::Result<libc::sigset_t> {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigfillset initialises the new set, and the call the old one when it succeeds.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        match libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) {
+            0 => Ok(before.assume_init()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// Blocks these signals and no others. Where that is refused all stay blocked, which a daemon that reads its
+/// signals does not notice.
+pub fn set_mask(mask: &libc::sigset_t) {
+    // SAFETY: the set is initialised; no old one is asked for.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, mask, std::ptr::null_mut()) };
 }
 
 /// The numbers of the signals that children have to reset to their default.

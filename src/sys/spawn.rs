@@ -16,7 +16,6 @@ use std::ptr;
 use std::rc::Rc;
 
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, SigmaskHow};
 
 use crate::base::Pid;
 use crate::config::model::{Limit, Resource};
@@ -265,13 +264,15 @@ pub fn spawn(program: &Program) -> Result<Pid, SpawnError> {
 }
 
 /// No handler may run in a child that shares our memory.
-fn with_signals_blocked<T>(work: impl FnOnce() -> T) -> T {
-    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
+fn with_signals_blocked(
+    work: impl FnOnce() -> Result<libc::pid_t, SpawnError>,
+) -> Result<libc::pid_t, SpawnError> {
+    let before = signals::block_all().map_err(|error| SpawnError {
+        stage: Stage::Fork,
+        errno: error.raw_os_error().unwrap_or(libc::EINVAL),
+    })?;
     let result = work();
-    if let Ok(before) = before {
-        // Setting a mask that was in force cannot fail.
-        let _ = before.thread_set_mask();
-    }
+    signals::set_mask(&before);
     result
 }
 

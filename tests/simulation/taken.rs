@@ -53,7 +53,7 @@ impl Model {
                     down.signalled = true;
                 }
             }
-            Event::Boot | Event::ChildrenGone | Event::ForwardSignal(_) => {}
+            Event::Boot | Event::ChildrenGone | Event::ForwardSignal(_) | Event::Unable { .. } => {}
         }
     }
 

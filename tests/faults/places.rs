@@ -1,0 +1,272 @@
+//! The system calls of the daemon, on what they are made, and the errors that their manual pages list.
+//!
+//! Left out are EFAULT (a pointer that is wrong), and of path names those that differ in the name alone
+//! (ELOOP, ENAMETOOLONG, ENOTDIR …): one of them stands for all, since nothing here tells them apart.
+//! EAGAIN of a signalfd or a listener that was told to be readable is none either: it says that there is no
+//! signal, and nobody who connects. A socket that has no room for good is a client that does not read. And what the
+//! program's start-up code asks before `main` is not the daemon's: Rust's sigaction(2) and mmap(2), whose failures
+//! end any program. brk(2) tells its failure by the break that it gives back, and not by an error, which is all that
+//! strace can give: glibc takes the error for memory. A child's write(2) to its `oom_score_adj` cannot be told from
+//! those of the daemon; its openat(2) fails the same step.
+
+use std::fmt;
+
+/// What a call is made on, where one call serves several ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    /// On whatever it is made on.
+    Anything,
+    /// On a path, or on what /proc/PID/fd calls by this name.
+    Path(&'static str),
+    /// On the daemon's standard output.
+    Stdout,
+    /// On its standard error.
+    Stderr,
+    /// On the pipes of the service without a terminal.
+    ServicePipe,
+    /// On `services.toml`.
+    Config,
+    /// On the log file of a service.
+    LogFile,
+    /// On the folder of the control socket.
+    ControlFolder,
+}
+
+/// Who makes the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The daemon.
+    Daemon,
+    /// Its child, between clone(2) and the program that it executes.
+    Child,
+}
+
+/// When the call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Moment {
+    /// The first one of the daemon's life (of each child: its first one).
+    Starting,
+    /// The first one after everything is up (of each new child: its first one).
+    Once,
+    /// The first six after everything is up.
+    SixTimes,
+    /// Every one after everything is up, to the end.
+    ForGood,
+}
+
+/// All of them, as the table has them.
+pub const MOMENTS: [Moment; 4] = [
+    Moment::Starting,
+    Moment::Once,
+    Moment::SixTimes,
+    Moment::ForGood,
+];
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Moment::Starting => "at the start",
+            Moment::Once => "once",
+            Moment::SixTimes => "six times",
+            Moment::ForGood => "for good",
+        })
+    }
+}
+
+/// One call that can fail.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub call: &'static str,
+    pub on: On,
+    pub who: Who,
+    pub moments: &'static [Moment],
+    /// Of section 2 of the manual: where the errors are listed.
+    pub manual: &'static str,
+    pub errors: &'static [&'static str],
+}
+
+impl Place {
+    /// As the table calls it.
+    pub fn name(&self) -> String {
+        let on = match self.on {
+            On::Anything => String::new(),
+            On::Path(path) => format!(" {}", path.trim_start_matches("anon_inode:")),
+            On::Stdout => " standard output".into(),
+            On::Stderr => " standard error".into(),
+            On::ServicePipe => " a service's pipe".into(),
+            On::Config => " services.toml".into(),
+            On::LogFile => " log_file".into(),
+            On::ControlFolder => " the socket's folder".into(),
+        };
+        match self.who {
+            Who::Daemon => format!("{}{on}", self.call),
+            Who::Child => format!("child: {}{on}", self.call),
+        }
+    }
+}
+
+/// Calls that have no error to give, or none that a program could act upon: they are not in the table.
+pub const CANNOT_FAIL: [&str; 19] = [
+    "arch_prctl",
+    "brk",
+    "mmap",
+    "rt_sigaction",
+    "execve",
+    "exit_group",
+    "getegid",
+    "geteuid",
+    "getpgid",
+    "getpgrp",
+    "getpid",
+    "restart_syscall",
+    "rseq",
+    "rt_sigreturn",
+    "set_robust_list",
+    "set_tid_address",
+    "munmap",
+    "sched_getaffinity",
+    "umask",
+];
+
+const START: &[Moment] = &[Moment::Starting];
+const AFTER: &[Moment] = &[Moment::Once, Moment::SixTimes, Moment::ForGood];
+const BOTH: &[Moment] = &MOMENTS;
+const PASSING: &[Moment] = &[Moment::Starting, Moment::Once, Moment::SixTimes];
+const CHILD: &[Moment] = &[Moment::Starting, Moment::Once];
+const END: &[Moment] = &[Moment::ForGood];
+
+const READ: &[&str] = &["EAGAIN", "EBADF", "EINTR", "EINVAL", "EIO", "EISDIR"];
+const WRITE: &[&str] = &[
+    "EAGAIN",
+    "EBADF",
+    "EDESTADDRREQ",
+    "EDQUOT",
+    "EFBIG",
+    "EINTR",
+    "EINVAL",
+    "EIO",
+    "ENOSPC",
+    "EPERM",
+    "EPIPE",
+];
+const OPEN: &[&str] = &[
+    "EACCES", "EINTR", "EINVAL", "ELOOP", "EMFILE", "ENFILE", "ENODEV", "ENOENT", "ENOMEM",
+    "ENOSPC", "ENXIO", "EPERM", "EROFS",
+];
+const STAT: &[&str] = &["EACCES", "EINVAL", "ELOOP", "ENOENT", "ENOMEM"];
+const IOCTL: &[&str] = &["EBADF", "EINVAL", "ENOTTY", "EPERM"];
+
+const fn place(
+    call: &'static str,
+    on: On,
+    moments: &'static [Moment],
+    manual: &'static str,
+    errors: &'static [&'static str],
+) -> Place {
+    Place {
+        call,
+        on,
+        who: Who::Daemon,
+        moments,
+        manual,
+        errors,
+    }
+}
+
+const fn child(call: &'static str, on: On, errors: &'static [&'static str]) -> Place {
+    Place {
+        call,
+        on,
+        who: Who::Child,
+        moments: CHILD,
+        manual: manual_of(call),
+        errors,
+    }
+}
+
+/// The page that describes a child's call, where the call has no page of its own.
+const fn manual_of(call: &'static str) -> &'static str {
+    match call.as_bytes() {
+        b"openat" => "open",
+        b"dup3" => "dup",
+        b"setpriority" => "getpriority",
+        _ => call,
+    }
+}
+
+use On::{Anything, Config, ControlFolder, LogFile, Path, ServicePipe, Stderr, Stdout};
+
+/// Every one.
+#[rustfmt::skip]
+pub const PLACES: &[Place] = &[
+    place("epoll_create1", Anything, START, "epoll_create1", &["EINVAL", "EMFILE", "ENFILE", "ENOMEM"]),
+    place("epoll_ctl", Anything, BOTH, "epoll_ctl", &["EBADF", "EEXIST", "EINVAL", "ENOENT", "ENOMEM", "ENOSPC", "EPERM"]),
+    place("epoll_wait", Anything, BOTH, "epoll_wait", &["EBADF", "EINTR", "EINVAL"]),
+    place("signalfd4", Anything, START, "signalfd", &["EBADF", "EINVAL", "EMFILE", "ENFILE", "ENODEV", "ENOMEM"]),
+    place("read", Path("anon_inode:[signalfd]"), AFTER, "read", &["EBADF", "EINTR", "EINVAL", "EIO", "EISDIR"]),
+    place("timerfd_create", Anything, START, "timerfd_create", &["EINVAL", "EMFILE", "ENFILE", "ENODEV", "ENOMEM", "EPERM"]),
+    place("timerfd_settime", Anything, BOTH, "timerfd_create", &["EBADF", "ECANCELED", "EINVAL"]),
+    place("read", Path("anon_inode:[timerfd]"), AFTER, "read, timerfd_create", &["EAGAIN", "EBADF", "ECANCELED", "EINTR", "EINVAL", "EIO"]),
+
+    place("openat", Config, BOTH, "open", OPEN),
+    place("read", Config, BOTH, "read", READ),
+    place("statx", Config, BOTH, "statx", STAT),
+    place("openat", Path("/etc/passwd"), BOTH, "open", &["EACCES", "EMFILE", "ENOENT"]),
+    place("close_range", Anything, START, "close_range", &["EINVAL", "EMFILE", "ENOMEM", "ENOSYS"]),
+    place("fcntl", Anything, BOTH, "fcntl", &["EAGAIN", "EBADF", "EBUSY", "EINVAL", "EMFILE", "EPERM"]),
+    place("prlimit64", Anything, START, "getrlimit", &["EINVAL", "EPERM", "ESRCH"]),
+    place("prctl", Anything, START, "prctl", &["EINVAL", "EPERM"]),
+    place("rt_sigprocmask", Anything, BOTH, "sigprocmask", &["EINVAL"]),
+    place("sigaltstack", Anything, START, "sigaltstack", &["EINVAL", "ENOMEM", "EPERM"]),
+    place("getrandom", Anything, START, "getrandom", &["EAGAIN", "EINTR", "EINVAL", "ENOSYS"]),
+    place("poll", Anything, START, "poll", &["EAGAIN", "EINTR", "EINVAL", "ENOMEM"]),
+    place("readlink", Anything, START, "readlink", &["EACCES", "EINVAL", "EIO", "ENOENT"]),
+
+    place("mkdir", Anything, START, "mkdir", &["EACCES", "EDQUOT", "EEXIST", "EMLINK", "ENOENT", "ENOMEM", "ENOSPC", "EPERM", "EROFS"]),
+    place("openat", ControlFolder, START, "open", OPEN),
+    place("statx", ControlFolder, START, "statx", STAT),
+    place("flock", Anything, START, "flock", &["EBADF", "EINTR", "EINVAL", "ENOLCK", "EAGAIN"]),
+    place("socket", Anything, BOTH, "socket", &["EACCES", "EAFNOSUPPORT", "EINVAL", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EPROTONOSUPPORT"]),
+    place("bind", Anything, START, "bind", &["EACCES", "EADDRINUSE", "EADDRNOTAVAIL", "EINVAL", "ENOENT", "ENOMEM", "EROFS"]),
+    place("listen", Anything, START, "listen", &["EADDRINUSE", "EBADF", "ENOTSOCK", "EOPNOTSUPP"]),
+    place("accept4", Anything, BOTH, "accept", &["EBADF", "ECONNABORTED", "EINTR", "EINVAL", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EPERM", "EPROTO", "ETIMEDOUT"]),
+    place("connect", Anything, BOTH, "connect", &["EACCES", "EADDRINUSE", "EADDRNOTAVAIL", "EAGAIN", "ECONNREFUSED", "EINTR", "ENETUNREACH", "EPROTOTYPE", "ETIMEDOUT"]),
+    place("getsockopt", Anything, AFTER, "getsockopt", &["EBADF", "EINVAL", "ENOPROTOOPT", "ENOTSOCK"]),
+    place("getpeername", Anything, AFTER, "getpeername", &["EINVAL", "ENOBUFS", "ENOTCONN"]),
+    place("recvfrom", Anything, AFTER, "recv", &["EAGAIN", "EBADF", "ECONNREFUSED", "EINTR", "EINVAL", "ENOMEM", "ENOTCONN"]),
+    place("sendto", Anything, AFTER, "send", &["EACCES", "EAGAIN", "ECONNRESET", "EINTR", "EMSGSIZE", "ENOBUFS", "ENOMEM", "ENOTCONN", "EPIPE"]),
+    place("unlink", Anything, END, "unlink", &["EACCES", "EBUSY", "EIO", "ENOENT", "ENOMEM", "EPERM", "EROFS"]),
+
+    place("openat", Path("/dev/ptmx"), BOTH, "open", OPEN),
+    place("ioctl", Path("/dev/ptmx"), BOTH, "ioctl, ioctl_tty", IOCTL),
+    place("read", Path("/dev/ptmx"), AFTER, "read", READ),
+    place("pipe2", Anything, BOTH, "pipe", &["EINVAL", "EMFILE", "ENFILE"]),
+    place("read", ServicePipe, AFTER, "read", READ),
+    place("clone", Anything, BOTH, "clone", &["EAGAIN", "EINVAL", "ENOMEM", "ENOSPC", "EPERM", "EUSERS"]),
+    place("openat", Path("/dev/null"), START, "open", OPEN),
+    place("dup3", Anything, BOTH, "dup", &["EBADF", "EBUSY", "EINTR", "EINVAL", "EMFILE"]),
+    place("statx", Path("/bin/sh"), BOTH, "statx", STAT),
+    place("wait4", Anything, AFTER, "wait", &["EAGAIN", "ECHILD", "EINTR", "EINVAL", "ESRCH"]),
+    place("kill", Anything, AFTER, "kill", &["EINVAL", "EPERM", "ESRCH"]),
+
+    place("write", Stdout, AFTER, "write", WRITE),
+    place("write", Stderr, AFTER, "write", WRITE),
+    place("openat", LogFile, START, "open", OPEN),
+    place("statx", LogFile, BOTH, "statx", STAT),
+    place("write", LogFile, AFTER, "write", WRITE),
+    place("openat", Path("/proc"), AFTER, "open", &["EACCES", "EMFILE", "ENOENT", "ENOMEM"]),
+    place("getdents64", Anything, AFTER, "getdents", &["EBADF", "EINVAL", "ENOENT", "ENOTDIR"]),
+    place("newfstatat", Anything, AFTER, "stat", STAT),
+    place("close", Anything, PASSING, "close", &["EINTR", "EIO", "ENOSPC"]),
+    place("madvise", Anything, BOTH, "madvise", &["EACCES", "EAGAIN", "EBADF", "EINVAL", "EIO", "ENOMEM", "EPERM"]),
+    place("mprotect", Anything, START, "mprotect", &["EACCES", "EINVAL", "ENOMEM"]),
+
+    child("close_range", Anything, &["EINVAL", "EMFILE", "ENOMEM", "ENOSYS"]),
+    child("setsid", Anything, &["EPERM"]),
+    child("dup3", Anything, &["EBADF", "EBUSY", "EINTR", "EINVAL", "EMFILE"]),
+    child("openat", Path("/proc/self/oom_score_adj"), &["EACCES", "EMFILE", "ENFILE", "ENOENT"]),
+    child("setpriority", Anything, &["EACCES", "EINVAL", "EPERM", "ESRCH"]),
+    child("prctl", Anything, &["EINVAL", "EPERM"]),
+    child("chdir", Anything, &["EACCES", "EIO", "ELOOP", "ENOENT", "ENOMEM", "ENOTDIR"]),
+    child("execve", Anything, &["E2BIG", "EACCES", "EAGAIN", "EINVAL", "EIO", "EISDIR", "ELIBBAD", "EMFILE", "ENFILE", "ENOENT", "ENOEXEC", "ENOMEM", "EPERM", "ETXTBSY"]),
+];
