@@ -5,8 +5,8 @@ use go_overlay::base::ServiceId;
 use go_overlay::supervisor::Supervisor;
 use go_overlay::supervisor::event::Action;
 
-use crate::kernel::Kernel;
 use crate::model::{Facts, Model};
+use crate::watched::World;
 use crate::{of_actions, of_the_whole};
 
 /// What is broken, in words; or nothing.
@@ -15,12 +15,12 @@ pub type Broken = Result<(), String>;
 /// Everything there is to look at.
 pub struct View<'a> {
     pub model: &'a Model,
-    pub kernel: &'a Kernel,
+    pub world: &'a dyn World,
     pub supervisor: &'a Supervisor,
 }
 
-type OfAction = fn(&View<'_>, &Action) -> Broken;
-type OfWhole = fn(&View<'_>) -> Broken;
+pub type OfAction = fn(&View<'_>, &Action) -> Broken;
+pub type OfWhole = fn(&View<'_>) -> Broken;
 
 pub const OF_ACTIONS: [(u32, &str, OfAction); 14] = [
     (1, "start order", of_actions::start_order),

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use go_overlay::base::{ExitStatus, JobId, Moment, Pid, Signal};
 use go_overlay::config::model::{Ready, Service};
-use go_overlay::supervisor::event::{Event, Role, Scope, SpawnFailure, Word};
+use go_overlay::supervisor::Supervisor;
+use go_overlay::supervisor::event::{Action, Event, Role, SpawnFailure, Word};
 
 use crate::plan::{ONE_SHOT, Swarm};
 use crate::rng::Rng;
+use crate::watched::World;
 
 /// So few process ids that they come back soon.
 const PIDS: std::ops::RangeInclusive<i32> = 100..=150;
@@ -70,6 +72,39 @@ enum Happening {
     StrayEnds(u64),
 }
 
+impl World for Kernel {
+    fn perform(&mut self, action: &Action, supervisor: &Supervisor, now: Moment) -> Option<Event> {
+        match action {
+            Action::Spawn { job, service, role } => {
+                let config = supervisor.config(*service)?;
+                Some(self.spawn(*job, &config, *role, now))
+            }
+            Action::Kill { job, signal, .. } => {
+                self.kill(*job, *signal, now);
+                None
+            }
+            Action::Check { job, service } => {
+                let config = supervisor.config(*service)?;
+                let timeout = config.health.as_ref().map(|health| health.timeout);
+                self.check(*job, timeout.unwrap_or_default(), now)
+            }
+            Action::EndCheck { job } => {
+                self.end_check(*job);
+                None
+            }
+            Action::SignalStrays(signal) => self.signal_strays(*signal, now),
+            Action::Reply { .. } | Action::Forget { .. } | Action::Notice(_) | Action::Exit(_) => {
+                None
+            }
+        }
+    }
+
+    fn lives(&self, job: JobId) -> bool {
+        let process = self.processes.get(&job);
+        process.is_some_and(|process| process.zombie.is_none() && !process.stuck)
+    }
+}
+
 impl Kernel {
     pub fn new(seed: u64, swarm: Swarm) -> Kernel {
         Kernel {
@@ -91,12 +126,6 @@ impl Kernel {
         self.agenda.keys().next().map(|(at, _)| *at)
     }
 
-    /// Whether it lives, and could have been ended.
-    pub fn lives(&self, job: JobId) -> bool {
-        let process = self.processes.get(&job);
-        process.is_some_and(|process| process.zombie.is_none() && !process.stuck)
-    }
-
     fn plan(&mut self, at: Moment, happening: Happening) {
         self.planned += 1;
         self.agenda.insert((at, self.planned), happening);
@@ -115,7 +144,7 @@ impl Kernel {
         }
     }
 
-    pub fn spawn(&mut self, job: JobId, config: &Service, role: Role, now: Moment) -> Event {
+    fn spawn(&mut self, job: JobId, config: &Service, role: Role, now: Moment) -> Event {
         if self.rng.chance(self.swarm.spawn_fails) {
             let exit_code = *self.rng.pick(&[127, 126, 1]);
             let message = format!("cannot execute {}: {exit_code}", config.command);
@@ -195,6 +224,11 @@ impl Kernel {
             if !self.rng.chance(self.swarm.never_ready) {
                 let at = now.after(self.rng.millis(&[0, 10, 500]));
                 self.plan(at, Happening::Says(job, Word::Ready));
+                // A choice of its own, so that it changes no other.
+                if Rng::new(self.planned).chance(self.swarm.words) {
+                    let why = Word::NeverReady("its descriptor was closed".into());
+                    self.plan(at.after(Duration::from_secs(1)), Happening::Says(job, why));
+                }
             } else if self.rng.chance(500) {
                 let at = now.after(self.rng.between(100, 90_000));
                 let word = match self.rng.chance(500) {
@@ -230,7 +264,7 @@ impl Kernel {
         }
     }
 
-    pub fn kill(&mut self, job: JobId, signal: Signal, _scope: Scope, now: Moment) {
+    fn kill(&mut self, job: JobId, signal: Signal, now: Moment) {
         let Some(process) = self.processes.get_mut(&job) else {
             return;
         };
@@ -289,7 +323,7 @@ impl Kernel {
     }
 
     /// The answer, where it is known at once.
-    pub fn check(&mut self, job: JobId, timeout: Duration, now: Moment) -> Option<Event> {
+    fn check(&mut self, job: JobId, timeout: Duration, now: Moment) -> Option<Event> {
         let hangs = self.rng.chance(self.swarm.check_hangs);
         let fails = self.rng.chance(self.swarm.check_fails);
         let result = match (hangs, fails) {
@@ -309,14 +343,14 @@ impl Kernel {
         None
     }
 
-    pub fn end_check(&mut self, job: JobId) {
+    fn end_check(&mut self, job: JobId) {
         if !self.rng.chance(self.swarm.stale) {
             self.checks.remove(&job);
         }
     }
 
     /// Nobody left is said at once.
-    pub fn signal_strays(&mut self, signal: Signal, now: Moment) -> Option<Event> {
+    fn signal_strays(&mut self, signal: Signal, now: Moment) -> Option<Event> {
         self.swept = true;
         for at in 0..self.strays.len() {
             let Stray {
@@ -512,7 +546,7 @@ impl Kernel {
         process.leaves_a_child = false;
         let (killed, one_shot) = (process.killed, process.one_shot || process.said_stopping);
         let is_main = process.role == Role::Main;
-        self.kill(job, Signal::CONT, Scope::Group, now);
+        self.kill(job, Signal::CONT, now);
         let soon = now.after(Duration::from_millis(10));
         if killed {
             self.end_by(job, Signal::KILL, soon);

@@ -287,7 +287,7 @@ pub fn nobody_alive(view: &View<'_>, action: &Action) -> Broken {
         .model
         .jobs
         .iter()
-        .find(|(job, _)| view.kernel.lives(**job));
+        .find(|(job, _)| view.world.lives(**job));
     match alive {
         None => Ok(()),
         Some((_, job)) => Err(format!(
