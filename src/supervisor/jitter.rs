@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 /// The splitmix64 sequence of a seed.
+#[derive(Debug)]
 pub(super) struct Jitter(u64);
 
 impl Jitter {

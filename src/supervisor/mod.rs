@@ -45,6 +45,7 @@ pub struct Deadline {
 }
 
 /// All decisions of the daemon.
+#[derive(Debug)]
 pub struct Supervisor {
     /// Every service of the file, and the main program where there is one.
     services: Slab<Service>,

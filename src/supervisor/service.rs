@@ -11,6 +11,7 @@ use crate::control::message::State;
 use super::health::Check;
 
 /// A slab entry.
+#[derive(Debug)]
 pub(super) struct Service {
     /// Its own; a stale one has the same slot and another generation.
     pub id: ServiceId,
@@ -61,6 +62,7 @@ pub(super) struct Watchdog {
 }
 
 /// One dependency, by slot.
+#[derive(Debug)]
 pub(super) struct Edge {
     pub on: ServiceId,
     pub condition: Condition,

@@ -5,6 +5,7 @@
 
 mod clients;
 mod coverage;
+mod digest;
 mod invariants;
 mod kernel;
 mod model;

@@ -12,6 +12,7 @@ use go_overlay::supervisor::event::Role;
 
 use crate::reference::{Standing, Window};
 
+#[derive(Debug)]
 pub struct Model {
     pub now: Moment,
     pub timeouts: Timeouts,
@@ -33,7 +34,7 @@ pub struct Model {
 }
 
 /// What is known of the input that is being handled.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Turn {
     pub kind: Kind,
     pub actions: usize,
