@@ -15,7 +15,7 @@ MAX_SIZE = 2000000
 # The tests that are quick and need nothing installed.
 QUICK_TESTS = --lib --test architecture --test supervisor
 
-.PHONY: help build install uninstall run test torture faults bench compare sim planted fuzz check setup lint verify clean
+.PHONY: help build install uninstall run test torture faults bench compare sim worlds planted fuzz check setup lint verify clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -70,6 +70,12 @@ STEPS ?= 150
 sim: ## Simulate the supervisor (SEED=, SEEDS=, STEPS=); a failure tells how to play it again
 	SEED=$(SEED) SEEDS=$(SEEDS) STEPS=$(STEPS) $(CARGO) test --locked --profile simulation --test simulation \
 		whatever_happens -- --nocapture
+
+# States of each small world that are looked at.
+STATES ?= 60000
+
+worlds: ## Search small worlds for a state that breaks an invariant (STATES=, WORLD=)
+	STATES=$(STATES) $(CARGO) test --locked --profile simulation --test simulation every_order -- --nocapture
 
 planted: ## Show that the simulation finds each fault of tests/planted
 	@tests/planted/run.sh

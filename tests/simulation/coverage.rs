@@ -207,7 +207,7 @@ impl Coverage {
                 let targets = model.requests.get(client).map(|open| open.targets.clone());
                 self.meet(model, ClientWentAway, targets.unwrap_or_default());
             }
-            Event::Boot | Event::ChildrenGone | Event::ForwardSignal(_) => {}
+            Event::Boot | Event::ChildrenGone | Event::ForwardSignal(_) | Event::Unable { .. } => {}
         }
     }
 

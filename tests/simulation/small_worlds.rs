@@ -36,6 +36,8 @@ struct Small {
     files: Vec<Vec<Service>>,
     /// Programs may be missing.
     refusals: bool,
+    /// The daemon may find itself unable to go on.
+    fails: bool,
 }
 
 /// One thing that happens.
@@ -307,6 +309,10 @@ impl<'s> Place<'s> {
         if model.down.as_ref().is_none_or(|down| !down.insisted) {
             events.push(Event::ShutdownSignal(Signal::TERM));
         }
+        if self.small.fails && model.down.is_none() {
+            let reason = "cannot wait for events".to_owned();
+            events.push(Event::Unable { reason });
+        }
         let passes = match self.deadline() {
             Some(at) if at <= self.now => What::TimerIsSeen,
             Some(_) => What::DeadlineComes,
@@ -485,6 +491,7 @@ fn worlds() -> Vec<Small> {
         requests: each_of("a"),
         files: Vec::new(),
         refusals: true,
+        fails: false,
     };
     let scripts = Service {
         pre_script: Some(Script::Inline("#!/bin/sh".into())),
@@ -528,7 +535,10 @@ fn worlds() -> Vec<Small> {
     let b_after_a = || after("a", Condition::Started, service("b", No));
     let third = after("a", Condition::Started, service("c", No));
     vec![
-        alone("one, restarted never", service("a", No)),
+        Small {
+            fails: true,
+            ..alone("one, restarted never", service("a", No))
+        },
         alone("one, restarted on failure", service("a", OnFailure)),
         alone("one, restarted always", service("a", Always)),
         alone("one with scripts", scripts),
@@ -591,6 +601,7 @@ fn worlds() -> Vec<Small> {
                 timeout_ms: Some(10_000),
             }],
             services: vec![service("a", OnFailure), b_after_a()],
+            fails: true,
             ..alone("two, one waited for", service("a", No))
         },
         Small {

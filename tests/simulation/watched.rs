@@ -109,6 +109,7 @@ impl Watched {
             Event::Request { .. } => Kind::Asked,
             Event::Reload(_) => Kind::Reload,
             Event::ShutdownSignal(_) => Kind::Signal,
+            Event::Unable { .. } => Kind::End(Some(1)),
             _ => Kind::Other,
         };
         self.model.begin_turn(kind, now);
