@@ -368,7 +368,7 @@ struct Node {
     depth: usize,
 }
 
-fn path<'n>(nodes: &'n [Node], mut at: Option<usize>) -> Vec<&'n Step> {
+fn path(nodes: &[Node], mut at: Option<usize>) -> Vec<&Step> {
     let mut path = Vec::new();
     while let Some(index) = at {
         path.push(&nodes[index].step);
