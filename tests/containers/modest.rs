@@ -97,7 +97,7 @@ fn a_pause_of_a_minute_is_followed_by_no_false_alarm() {
     let services = shell(
         "checked",
         "echo checked up; sleep infinity",
-        "health = { exec = [\"sleep\", \"0.25\"], interval = \"10ms\", timeout = \"400ms\", retries = 1 }",
+        "health = { exec = [\"sleep\", \"1\"], interval = \"10ms\", timeout = \"4s\", retries = 1 }",
     ) + &service(
         "fed",
         "perl",
