@@ -92,15 +92,19 @@ fn who_follows_stays_over_a_restart_and_an_end_of_the_service() {
     let config = shell("web", "echo run $$; exec sleep infinity", "") + &sleeper("other", "");
     let daemon = Launch::on(&stage).config(config).start();
     let follower = follow(&daemon, &["web"]);
-    for _ in 0..3 {
+    // Each run says its word before it is ended.
+    let sees_the_run = || {
         let run = format!("[web] run {}", daemon.pid_of("web"));
         follower.out.wait_for(&run, PATIENCE);
+    };
+    for _ in 0..3 {
+        sees_the_run();
         daemon.cli_ok(&["restart", "web"]);
     }
+    sees_the_run();
     daemon.cli_ok(&["stop", "web"]);
     daemon.cli_ok(&["start", "web"]);
-    let run = format!("[web] run {}", daemon.pid_of("web"));
-    follower.out.wait_for(&run, PATIENCE);
+    sees_the_run();
     assert_eq!(follower.out.all().len(), 5);
 }
 
