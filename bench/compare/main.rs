@@ -74,10 +74,11 @@ fn number(name: &str, default: usize) -> usize {
 
 fn target_folder() -> PathBuf {
     let own = std::env::current_exe().unwrap();
-    own.ancestors()
-        .find(|folder| folder.join("CACHEDIR.TAG").exists())
-        .unwrap()
-        .to_owned()
+    // The outermost: the folder of a target may be marked too.
+    let marked = own
+        .ancestors()
+        .filter(|folder| folder.join("CACHEDIR.TAG").exists());
+    marked.last().unwrap().to_owned()
 }
 
 /// The binary that GO_OVERLAY_PROGRAM names, or the release binary that was built.
