@@ -198,30 +198,33 @@ fn restarts(run: &mut Run) {
     }
 }
 
-/// Asks for all services, beside the start of a program that does nothing.
+/// Asks for all services, beside the start of a program that does nothing. One supervisor at a time is there, and is
+/// asked after a pause, and at once again.
 fn lists(run: &mut Run, folder: &Path) {
     let mut all = run.contenders();
     all.retain(|one| one.list.is_some());
     let service = run.service.clone();
-    let running: Vec<Option<Running>> = all
-        .iter()
-        .map(|one| Running::start(one, &service, 100))
-        .collect();
     let empty = compile(folder, "empty.rs", &[]);
     let nothing = contenders::floor_of("floor: an empty static program");
     let least = contenders::floor_of("floor: the least program");
-    let what = "list of 100 services, ms";
-    for _ in 0..run.rounds * 3 {
-        run.results
-            .time(what, &nothing, measure::run(vec![Command::new(&empty)]));
-        run.results
-            .time(what, &least, measure::run(vec![Command::new(&service)]));
-        for (one, keeps) in all.iter().zip(&running) {
-            match (&one.list, keeps) {
-                (Some(list), Some(keeps)) => {
-                    run.results.time(what, one, measure::run(list(&keeps.site)))
+    let (what, again) = ("list of 100 services, ms", "the same again at once, ms");
+    for _ in 0..run.rounds {
+        for one in &all {
+            let running = Running::start(one, &service, 100);
+            let (Some(list), Some(keeps)) = (&one.list, running) else {
+                run.results.failed(what, one);
+                continue;
+            };
+            for _ in 0..3 {
+                std::thread::sleep(std::time::Duration::from_millis(1100));
+                for (floor, program) in [(&nothing, &empty), (&least, &service)] {
+                    let took = measure::run(vec![Command::new(program)]);
+                    run.results.time(what, floor, took);
+                    run.results.time(again, floor, took);
                 }
-                _ => run.results.failed(what, one),
+                for what in [what, again] {
+                    run.results.time(what, one, measure::run(list(&keeps.site)));
+                }
             }
         }
     }
@@ -268,10 +271,10 @@ fn inits(run: &mut Run) {
     }
 }
 
-/// How the cost of a service grows with their number, for go-overlay alone.
+/// How the cost of a service grows with their number, for go-overlay, and for the floors, which is the kernel's part.
 fn growth(run: &mut Run) {
     let mut all = run.contenders();
-    all.retain(|one| one.kind == Kind::Ours);
+    all.retain(|one| one.kind != Kind::Peer);
     for _ in 0..run.rounds.div_ceil(2) {
         for one in &all {
             for count in [300, 3000] {
@@ -292,16 +295,17 @@ fn growth(run: &mut Run) {
                     one,
                     each(running.memory() * 1024.0),
                 );
-                let list = one.list.as_ref().unwrap();
-                let mut times: Vec<f64> = (0..5)
-                    .map(|_| micros(measure::run(list(&running.site))))
-                    .collect();
-                times.sort_by(f64::total_cmp);
-                run.results.note(
-                    &format!("growth: list at {count}, µs a service"),
-                    one,
-                    times[2],
-                );
+                if let Some(list) = &one.list {
+                    let mut times: Vec<f64> = (0..5)
+                        .map(|_| micros(measure::run(list(&running.site))))
+                        .collect();
+                    times.sort_by(f64::total_cmp);
+                    run.results.note(
+                        &format!("growth: list at {count}, µs a service"),
+                        one,
+                        times[2],
+                    );
+                }
                 if let Some(took) = running.stop() {
                     run.results.note(
                         &format!("growth: stop at {count}, µs a service"),
