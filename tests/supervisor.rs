@@ -186,6 +186,38 @@ fn a_deaf_service_is_killed_after_its_grace_and_not_before() {
 }
 
 #[test]
+fn whoever_has_not_ended_after_a_moment_may_be_stopped_and_gets_sigcont_once() {
+    let mut world = World::new(vec![service("slow"), service("quick")]).boot();
+    world.obedient = false;
+    world.tell(Event::ShutdownSignal(Signal::TERM));
+    world.end("quick", ExitStatus::Signaled(Signal::TERM));
+    world.pass(Duration::from_millis(9));
+    world.never("SIGCONT");
+    world.pass(Duration::from_millis(1));
+    world.at("SIGCONT slow");
+    world.never("SIGCONT quick");
+    world.pass(seconds(9));
+    let sent = world.log.iter().filter(|line| line.starts_with("SIGCONT"));
+    assert_eq!(sent.count(), 1);
+    world.never("SIGKILL");
+}
+
+#[test]
+fn a_grace_shorter_than_a_moment_is_kept() {
+    let hurried = Service {
+        stop_timeout: Some(Duration::from_millis(5)),
+        ..service("web")
+    };
+    let mut world = World::new(vec![hurried]).boot();
+    world.obedient = false;
+    world.tell(Event::ShutdownSignal(Signal::TERM));
+    world.pass(Duration::from_millis(5));
+    world.never("SIGCONT");
+    world.at("web STOPPING->STOPPED killed after 5ms");
+    assert_eq!(world.exit, Some(0));
+}
+
+#[test]
 fn the_global_bound_kills_whatever_is_left() {
     let mut config = Config {
         services: vec![service("db"), after("web", &["db"])],

@@ -331,7 +331,11 @@ impl Supervisor {
         let by_phase = match &service.phase {
             Phase::Pending { since } => self.pending_deadline(id, *since, now),
             // Once that process is gone only its post-script is waited for, which has a bound of its own.
-            Phase::Stopping { job, kill_at, .. } => kill_at.filter(|_| self.jobs.contains_key(job)),
+            Phase::Stopping {
+                job, escalation, ..
+            } => escalation
+                .deadline()
+                .filter(|_| self.jobs.contains_key(job)),
             Phase::Starting {
                 step: Step::Readying { until, .. },
                 ..

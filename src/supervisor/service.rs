@@ -83,8 +83,7 @@ pub(super) enum Phase {
         job: JobId,
         pid: Option<Pid>,
         asked_at: Moment,
-        kill_at: Option<Moment>,
-        killed: Option<Duration>,
+        escalation: Escalation,
         after: AfterStop,
     },
     /// It ended as it should, or was never started.
@@ -109,6 +108,42 @@ pub(super) enum Step {
     Executing,
     /// Its program runs and is not ready.
     Readying { pid: Pid, until: Moment },
+}
+
+/// How far the daemon went to end a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Escalation {
+    /// It was sent its stop signal. At the first moment it gets SIGCONT too, at the second SIGKILL.
+    Asked {
+        continue_at: Moment,
+        kill_at: Moment,
+    },
+    /// Whoever of it was stopped hears the stop signal now.
+    Continued { kill_at: Moment },
+    /// It was sent SIGKILL, after this time.
+    Killed { waited: Duration },
+}
+
+impl Escalation {
+    /// When more has to be done.
+    pub fn deadline(self) -> Option<Moment> {
+        match self {
+            Escalation::Asked {
+                continue_at,
+                kill_at,
+            } => Some(continue_at.min(kill_at)),
+            Escalation::Continued { kill_at } => Some(kill_at),
+            Escalation::Killed { .. } => None,
+        }
+    }
+
+    /// How long it was given before SIGKILL; None where that was not needed.
+    pub fn killed(self) -> Option<Duration> {
+        match self {
+            Escalation::Asked { .. } | Escalation::Continued { .. } => None,
+            Escalation::Killed { waited } => Some(waited),
+        }
+    }
 }
 
 /// What follows when a service that was told to end has ended.

@@ -2,7 +2,7 @@
 //! state.
 
 use super::Supervisor;
-use super::service::{AfterStop, Phase, Post, Step, StopReason};
+use super::service::{AfterStop, Escalation, Phase, Post, Step, StopReason};
 use super::start::Verdict;
 use crate::base::{Moment, Pid, ServiceId, human_duration};
 use crate::config::model::Condition;
@@ -182,7 +182,7 @@ impl Supervisor {
             },
             Phase::Running { .. } => self.how_it_runs(id),
             Phase::Stopping {
-                killed: Some(waited),
+                escalation: Escalation::Killed { waited },
                 ..
             } => killed_after(*waited),
             Phase::Stopping {

@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use super::Supervisor;
-use super::service::{AfterStop, Phase, Post, Step, StopReason};
+use super::service::{AfterStop, Escalation, Phase, Post, Step, StopReason};
 use crate::base::{JobId, Moment, ServiceId, Signal};
+
+/// SIGCONT follows the stop signal, as in systemd: a stopped process has to be able to hear it. Nearly nobody is
+/// stopped, so it follows only where a moment was not enough to end.
+const CONTINUE_AFTER: Duration = Duration::from_millis(10);
 
 impl Supervisor {
     /// How long the service has between its stop signal and SIGKILL.
@@ -46,8 +50,7 @@ impl Supervisor {
                 job,
                 pid,
                 asked_at,
-                kill_at,
-                killed,
+                escalation,
                 ..
             } => {
                 self.set_phase(
@@ -56,8 +59,7 @@ impl Supervisor {
                         job,
                         pid,
                         asked_at,
-                        kill_at,
-                        killed,
+                        escalation,
                         after,
                     },
                     now,
@@ -81,7 +83,6 @@ impl Supervisor {
         passed_on.unwrap_or(self.service(id).config.stop_signal)
     }
 
-    /// SIGCONT follows the stop signal, as in systemd: a stopped process has to be able to hear it.
     fn send_stop(
         &mut self,
         id: ServiceId,
@@ -92,16 +93,17 @@ impl Supervisor {
         now: Moment,
     ) {
         self.kill_group(job, signal);
-        self.kill_group(job, Signal::CONT);
-        let kill_at = Some(now.after(self.grace(id)));
+        let escalation = Escalation::Asked {
+            continue_at: now.after(CONTINUE_AFTER),
+            kill_at: now.after(self.grace(id)),
+        };
         self.set_phase(
             id,
             Phase::Stopping {
                 job,
                 pid,
                 asked_at: now,
-                kill_at,
-                killed: None,
+                escalation,
                 after,
             },
             now,
@@ -112,8 +114,7 @@ impl Supervisor {
         let Phase::Stopping {
             job,
             asked_at,
-            kill_at,
-            killed,
+            escalation,
             ref after,
             ..
         } = self.service(id).phase
@@ -124,12 +125,31 @@ impl Supervisor {
         if !self.jobs.contains_key(&job) {
             // The post-script is a process of the service too: it is not stopped while that is there.
             if self.service(id).post.job().is_none() {
-                self.finish_stop(id, killed, after, now);
+                self.finish_stop(id, escalation.killed(), after, now);
             }
             return;
         }
-        if kill_at.is_some_and(|at| at <= now) {
-            self.kill_service(id, now.since(asked_at), now);
+        match escalation {
+            Escalation::Asked { kill_at, .. } | Escalation::Continued { kill_at }
+                if kill_at <= now =>
+            {
+                self.kill_service(id, now.since(asked_at), now);
+            }
+            Escalation::Asked {
+                continue_at,
+                kill_at,
+            } if continue_at <= now => {
+                self.kill_group(job, Signal::CONT);
+                self.escalate(id, Escalation::Continued { kill_at });
+            }
+            Escalation::Asked { .. } | Escalation::Continued { .. } | Escalation::Killed { .. } => {
+            }
+        }
+    }
+
+    fn escalate(&mut self, id: ServiceId, to: Escalation) {
+        if let Phase::Stopping { escalation, .. } = &mut self.service_mut(id).phase {
+            *escalation = to;
         }
     }
 
@@ -171,8 +191,7 @@ impl Supervisor {
                 job,
                 pid,
                 asked_at,
-                kill_at: None,
-                killed: Some(waited),
+                escalation: Escalation::Killed { waited },
                 after,
             },
             now,

@@ -67,8 +67,13 @@ pub struct Job {
     pub pid: Option<Pid>,
     /// When it was told to end, and how long it has for that.
     pub told: Option<(Moment, Duration)>,
+    /// It was sent SIGCONT after that.
+    pub continued: bool,
     pub killed: bool,
 }
+
+/// Whoever has not ended so long after its stop signal gets SIGCONT; post-scripts do not.
+pub const CONTINUE_AFTER: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub struct Edge {

@@ -1,11 +1,11 @@
 //! What must hold of each action, before the reference takes it in.
 
-use go_overlay::base::{ClientId, Moment, ServiceId, Signal};
+use go_overlay::base::{ClientId, JobId, Moment, ServiceId, Signal};
 use go_overlay::control::message::State;
 use go_overlay::supervisor::event::{Action, Notice, Role, Scope};
 
 use crate::invariants::{Broken, View, check, facts};
-use crate::model::{Facts, Kind, Model, Wanted};
+use crate::model::{CONTINUE_AFTER, Facts, Kind, Model, Wanted};
 use crate::reference::Window;
 
 pub fn start_order(view: &View<'_>, action: &Action) -> Broken {
@@ -194,14 +194,37 @@ pub fn no_start_when_down(view: &View<'_>, action: &Action) -> Broken {
 pub fn whole_grace(view: &View<'_>, action: &Action) -> Broken {
     let Action::Kill {
         job,
-        signal: Signal::KILL,
+        signal,
         scope: Scope::Group,
     } = action
     else {
         return Ok(());
     };
+    match *signal {
+        Signal::CONT => continued_once(view, *job),
+        Signal::KILL => killed_in_time(view, *job),
+        _ => Ok(()),
+    }
+}
+
+fn continued_once(view: &View<'_>, job: JobId) -> Broken {
     let model = view.model;
-    let Some(found) = model.jobs.get(job) else {
+    let Some(found) = model.jobs.get(&job) else {
+        return Ok(());
+    };
+    let (name, role) = (model.name(found.service), found.role);
+    check(!found.continued, || {
+        format!("{role:?} of {name} gets SIGCONT twice")
+    })?;
+    let due = found.told.map(|(at, _)| at.after(CONTINUE_AFTER));
+    check(due.is_some_and(|due| due <= model.now), || {
+        format!("{role:?} of {name} gets SIGCONT, and it is due at {due:?}")
+    })
+}
+
+fn killed_in_time(view: &View<'_>, job: JobId) -> Broken {
+    let model = view.model;
+    let Some(found) = model.jobs.get(&job) else {
         return Ok(());
     };
     let killing = model.down.as_ref().and_then(|down| down.killing_at);

@@ -208,6 +208,7 @@ impl Model {
                 role,
                 pid: None,
                 told: None,
+                continued: false,
                 killed: false,
             },
         );
@@ -236,7 +237,7 @@ impl Model {
         match scope {
             Scope::Process => {}
             Scope::Group if signal == Signal::KILL => job.killed = true,
-            Scope::Group if signal == Signal::CONT => {}
+            Scope::Group if signal == Signal::CONT => job.continued = true,
             Scope::Group => {
                 job.told.get_or_insert((now, grace));
             }

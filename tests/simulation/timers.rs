@@ -6,7 +6,7 @@ use go_overlay::base::{Moment, ServiceId, Signal};
 use go_overlay::control::message::State;
 use go_overlay::supervisor::event::Role;
 
-use crate::model::{Facts, Model};
+use crate::model::{CONTINUE_AFTER, Facts, Model};
 use crate::reference::Verdict;
 
 /// Strays have so long between SIGTERM and SIGKILL.
@@ -59,6 +59,9 @@ impl Model {
         for job in self.jobs.values().filter(|job| !job.killed) {
             if let Some((at, grace)) = job.told {
                 timers.must(at.after(grace), "a grace");
+                if !job.continued && job.role != Role::PostScript {
+                    timers.must(at.after(CONTINUE_AFTER.min(grace)), "SIGCONT");
+                }
             }
         }
         for open in self.requests.values() {
