@@ -122,8 +122,8 @@ pub struct Reactor {
     tidy_at: Option<Moment>,
     /// The daemon's own environment, which never changes.
     inherited: Environment,
-    /// The last look at what processes use.
-    usage: usage::Look,
+    /// What processes use.
+    usage: usage::Watch,
     exit: Option<u8>,
 }
 
@@ -177,7 +177,7 @@ impl Reactor {
             sweeping: false,
             untidy: true,
             tidy_at: None,
-            usage: usage::Look::default(),
+            usage: usage::Watch::default(),
             inherited: Environment::inherited(),
             exit: None,
         };
@@ -384,6 +384,7 @@ impl Reactor {
         if self.children.deadline().is_some_and(|at| at <= now) {
             self.reap(now);
         }
+        self.keep_watch(now);
         self.untidy |= self.tidy_at.take_if(|at| *at <= now).is_some();
         for verdict in self.probes.expire(now) {
             self.end_command(verdict.0, now);
@@ -422,6 +423,7 @@ impl Reactor {
             children,
             self.probes.deadline(),
             self.accept_at,
+            self.usage.deadline(),
             self.tidy_at,
         ]
         .into_iter()

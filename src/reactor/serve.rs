@@ -133,13 +133,23 @@ impl Reactor {
         let mut rows = self.supervisor.list(now);
         let pids = self.supervisor.pids();
         let known: Vec<_> = pids.iter().copied().flatten().collect();
-        let mut usages = self.usage.at(&known, now).iter().copied();
+        let mut usages = self.usage.ask(&known, now).iter().copied();
         for (row, pid) in rows.iter_mut().zip(pids) {
             let sample = pid.and_then(|_| usages.next().flatten());
             row.cpu_seconds = sample.map(|usage| usage.cpu.as_secs_f64());
             row.memory_bytes = sample.map(|usage| usage.memory_bytes);
         }
+        // Who watches needs again what this took.
+        self.tidy_at = self.usage.until();
         rows
+    }
+
+    /// The next look at what processes use, while somebody watches.
+    pub(super) fn keep_watch(&mut self, now: Moment) {
+        if self.usage.deadline().is_some_and(|at| at <= now) {
+            let pids: Vec<_> = self.supervisor.pids().into_iter().flatten().collect();
+            self.usage.keep_up(&pids, now);
+        }
     }
 
     fn detail_with_usage(&self, name: &str, now: Moment) -> Response {

@@ -1,11 +1,12 @@
 //! CPU time and memory of process trees, from one look through /proc (proc(5)); taken only when somebody
-//! asks. Whoever asks again within a second gets the same.
+//! asks, and for a few seconds after that, so that who asks again is answered at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
 
+use super::clock;
 use crate::base::{Moment, Pid};
 
 /// What a process tree uses.
@@ -26,27 +27,84 @@ struct Process {
     pages: u64,
 }
 
-/// For so long a look is good enough: five microseconds a process of the machine are not nothing.
-const FRESH: Duration = Duration::from_secs(1);
+/// While somebody watches, a look is taken so often.
+const PERIOD: Duration = Duration::from_secs(1);
 
-/// What was seen when somebody last asked.
+/// A look takes at most this part of the time: one through thousands of processes comes less often.
+const SHARE: u32 = 50;
+
+/// Whoever asked is taken to be watching for so long: who asks again then is answered without a look.
+const WATCHING: Duration = Duration::from_secs(5);
+
+/// What was seen last, and who may want to see it again.
 #[derive(Debug, Default)]
-pub struct Look {
-    taken: Option<Moment>,
+pub struct Watch {
+    last: Option<Look>,
+    /// When the last one who asked is taken to have gone.
+    until: Option<Moment>,
+}
+
+#[derive(Debug)]
+struct Look {
+    taken: Moment,
+    /// When it is old enough for another.
+    next: Moment,
     roots: Vec<Pid>,
     seen: Vec<Option<Usage>>,
 }
 
 impl Look {
-    /// As [`sample`]; at most a second old, and never of other processes.
-    pub fn at(&mut self, roots: &[Pid], now: Moment) -> &[Option<Usage>] {
-        let is_fresh = self.taken.is_some_and(|taken| now.since(taken) < FRESH);
-        if !is_fresh || self.roots != roots {
-            self.seen = sample(roots);
-            self.roots = roots.to_vec();
-            self.taken = Some(now);
+    fn take(roots: &[Pid], now: Moment) -> Look {
+        let began = clock::now();
+        let seen = sample(roots);
+        let cost = clock::now().since(began);
+        Look {
+            taken: now,
+            next: now.after(PERIOD.max(cost * SHARE)),
+            roots: roots.to_vec(),
+            seen,
         }
-        &self.seen
+    }
+
+    /// It may be late by as much as it is to be old.
+    fn is_good(&self, roots: &[Pid], now: Moment) -> bool {
+        now.since(self.next) < self.next.since(self.taken) && self.roots == roots
+    }
+}
+
+impl Watch {
+    /// As [`sample`], seen a second or two ago at most where a look is not dear, and never of other processes. Looks
+    /// go on for a while, at the moments of [`Watch::deadline`].
+    pub fn ask(&mut self, roots: &[Pid], now: Moment) -> &[Option<Usage>] {
+        self.until = Some(now.after(WATCHING));
+        if !self
+            .last
+            .as_ref()
+            .is_some_and(|look| look.is_good(roots, now))
+        {
+            self.last = Some(Look::take(roots, now));
+        }
+        self.last.as_ref().map_or(&[], |look| &look.seen)
+    }
+
+    /// When [`Watch::keep_up`] has something to do; None while nobody watches.
+    pub fn deadline(&self) -> Option<Moment> {
+        let next = self.last.as_ref().map(|look| look.next);
+        self.until.map(|until| next.unwrap_or(until).min(until))
+    }
+
+    /// Takes the next look while somebody watches, and forgets the last one after that.
+    pub fn keep_up(&mut self, roots: &[Pid], now: Moment) {
+        if self.until.is_some_and(|until| until <= now) {
+            *self = Watch::default();
+        } else if self.deadline().is_some_and(|at| at <= now) {
+            self.last = Some(Look::take(roots, now));
+        }
+    }
+
+    /// When the last one who asked is taken to have gone.
+    pub fn until(&self) -> Option<Moment> {
+        self.until
     }
 }
 
@@ -213,6 +271,36 @@ mod tests {
         assert_eq!(forest.total(20), Some((5, 1)));
         assert_eq!(forest.total(30), Some((77, 2)));
         assert_eq!(forest.total(99), None);
+    }
+
+    /// When the last look was taken.
+    fn taken(watch: &Watch) -> Moment {
+        watch.last.as_ref().unwrap().taken
+    }
+
+    #[test]
+    fn who_asks_again_is_answered_without_a_look_and_looks_end_when_nobody_does() {
+        let own = [Pid(i32::try_from(std::process::id()).unwrap())];
+        let mut watch = Watch::default();
+        assert_eq!(watch.deadline(), None);
+        let first = clock::now();
+        assert!(watch.ask(&own, first)[0].is_some());
+        let next = watch.deadline().unwrap();
+        assert!(next >= first.after(PERIOD), "{next:?}");
+        // Late, but before the look that was due.
+        let again = next.after(Duration::from_millis(1));
+        watch.ask(&own, again);
+        assert_eq!(taken(&watch), first);
+        watch.keep_up(&own, again);
+        assert_eq!(taken(&watch), again);
+        // Another process is never taken for the one that was looked at.
+        let other = [Pid(i32::MAX)];
+        assert_eq!(watch.ask(&other, again), [None]);
+        let gone = again.after(WATCHING);
+        watch.keep_up(&own, gone);
+        assert_eq!(watch.deadline(), None);
+        assert!(watch.ask(&own, gone)[0].is_some());
+        assert_eq!(taken(&watch), gone);
     }
 
     #[test]
