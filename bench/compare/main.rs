@@ -207,7 +207,10 @@ fn lists(run: &mut Run, folder: &Path) {
     let empty = compile(folder, "empty.rs", &[]);
     let nothing = contenders::floor_of("floor: an empty static program");
     let least = contenders::floor_of("floor: the least program");
-    let (first, what) = ("the first list of 100 services, ms", "list of 100 services, ms");
+    let (first, what) = (
+        "the first list of 100 services, ms",
+        "list of 100 services, ms",
+    );
     for _ in 0..run.rounds {
         for one in &all {
             let running = Running::start(one, &service, 100);
