@@ -8,6 +8,8 @@
 // They are reaped by number, all in one place.
 #![allow(clippy::zombie_processes)]
 
+mod fifo;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
@@ -15,9 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, mkfifo};
+use nix::unistd::Pid;
 
 /// The largest ratio of the medians that is good enough.
 const TARGET: f64 = 1.5;
@@ -122,13 +123,7 @@ fn contender(
     let folder = folder.join(name.replace([' ', ','], "-"));
     fs::create_dir(&folder).unwrap();
     let path = folder.join("fifo");
-    mkfifo(&path, Mode::S_IRWXU).unwrap();
-    // Opened for both, so that it has a writer at any time.
-    let fifo = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&path)
-        .unwrap();
+    let fifo = fifo::make(&path);
     let keeper = keeper(&folder, &path);
     Contender {
         name,

@@ -8,8 +8,11 @@
 
 mod chart;
 mod contenders;
+#[path = "../fifo.rs"]
+mod fifo;
 mod floors;
 mod measure;
+mod peers;
 mod results;
 mod site;
 

@@ -178,14 +178,16 @@ fn is_alive(pid: i32) -> bool {
     stat(pid).is_some_and(|fields| fields[0] != "Z" && fields[0] != "X")
 }
 
+/// A file of /proc for each thread of a process.
+fn of_threads(pid: i32, file: &'static str) -> impl Iterator<Item = String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    let tasks = tasks.into_iter().flatten().flatten();
+    tasks.filter_map(move |task| fs::read_to_string(task.path().join(file)).ok())
+}
+
 fn descendants(root: i32) -> Vec<i32> {
     let children = |pid: i32| -> Vec<i32> {
-        let tasks = fs::read_dir(format!("/proc/{pid}/task"))
-            .into_iter()
-            .flatten()
-            .flatten();
-        tasks
-            .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+        of_threads(pid, "children")
             .flat_map(|text| {
                 text.split_whitespace()
                     .filter_map(|pid| pid.parse().ok())
@@ -211,12 +213,7 @@ fn proportional_set_size(pid: i32) -> u64 {
 }
 
 fn processor_time(pid: i32) -> Duration {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    tasks
-        .filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok())
+    of_threads(pid, "schedstat")
         .filter_map(|text| text.split_whitespace().next()?.parse().ok())
         .map(Duration::from_nanos)
         .sum()

@@ -1,14 +1,14 @@
 //! Where one contender runs: a folder of its own, and the FIFO on which its services announce themselves.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
+
+use crate::fifo;
 
 /// Longer than anything measured; a contender that takes longer is said to have failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,13 +28,7 @@ impl Site {
         let temporary = tempfile::tempdir().unwrap();
         let folder = temporary.path().to_owned();
         let path = folder.join("fifo");
-        mkfifo(&path, Mode::S_IRWXU).unwrap();
-        // Opened for both, so that it has a writer at any time.
-        let fifo = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .unwrap();
+        let fifo = fifo::make(&path);
         Site {
             folder,
             count,

@@ -12,9 +12,20 @@ use go_overlay::supervisor::event::{Event, Role, Word};
 use crate::model::Model;
 use What::*;
 
-/// What may happen to a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum What {
+/// An enum, and all of it.
+macro_rules! kinds {
+    ($($kind:ident),+ $(,)?) => {
+        /// What may happen to a service.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum What {
+            $($kind),+
+        }
+
+        const ALL: &[What] = &[$($kind),+];
+    };
+}
+
+kinds! {
     PreScriptSpawned,
     MainSpawned,
     PostScriptSpawned,
@@ -47,40 +58,6 @@ pub enum What {
     ShutdownAsked,
     ClientWentAway,
 }
-
-const ALL: [What; 31] = [
-    PreScriptSpawned,
-    MainSpawned,
-    PostScriptSpawned,
-    PreScriptNotSpawned,
-    MainNotSpawned,
-    PostScriptNotSpawned,
-    PreScriptEnded,
-    MainEnded,
-    PostScriptEnded,
-    CheckPassed,
-    CheckFailed,
-    SaysReady,
-    SaysNeverReady,
-    SaysStatus,
-    SaysStopping,
-    SaysAlive,
-    SaysTrouble,
-    SaysAliveWithin,
-    SaysMainPid,
-    TimeIsUp,
-    StartAsked,
-    StopAsked,
-    RestartAsked,
-    SignalAsked,
-    WaitAsked,
-    FileKeepsIt,
-    FileChangesIt,
-    FileDropsIt,
-    ShutdownSignalled,
-    ShutdownAsked,
-    ClientWentAway,
-];
 
 /// What cannot be, and why.
 const IMPOSSIBLE: [(&[What], &[State], &str); 8] = [
@@ -273,7 +250,7 @@ impl Coverage {
     /// What is neither met nor explained, and what is met though it cannot be; then the number that was met.
     pub fn gaps(&self) -> Result<usize, String> {
         let mut text = String::new();
-        for what in ALL {
+        for &what in ALL {
             for state in State::ALL {
                 let why = IMPOSSIBLE
                     .iter()

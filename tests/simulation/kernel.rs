@@ -298,19 +298,14 @@ impl Kernel {
         if self.rng.chance(500) {
             return self.end_by(job, signal, at);
         }
-        let (status, forced) = (ExitStatus::Exited(0), true);
-        self.plan(
-            at,
-            Happening::Ends {
-                job,
-                status,
-                forced,
-            },
-        );
+        self.end_forced(job, ExitStatus::Exited(0), at);
     }
 
     fn end_by(&mut self, job: JobId, signal: Signal, at: Moment) {
-        let status = ExitStatus::Signaled(signal);
+        self.end_forced(job, ExitStatus::Signaled(signal), at);
+    }
+
+    fn end_forced(&mut self, job: JobId, status: ExitStatus, at: Moment) {
         let forced = true;
         self.plan(
             at,
