@@ -4,12 +4,16 @@
 //! through [`Facts`]. Never opens a file itself, never starts anything.
 
 pub mod change;
+mod depends_on;
 mod diagnostic;
 mod endpoint;
+mod environment;
 mod graph;
 mod health;
+mod limits;
 mod log;
 pub mod model;
+mod program;
 mod read;
 mod ready;
 mod restart;

@@ -1,0 +1,200 @@
+//! What a service executes: its program with its arguments, its scripts, and the folder they run in.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::diagnostic::Finding;
+use super::model::{EnvValue, Script};
+use super::scalar::Table;
+use super::{Facts, FileKind, Lookup};
+
+pub(super) fn command(
+    fields: &mut Table<'_, '_>,
+    header: Range<usize>,
+    env: &[(String, EnvValue)],
+    cwd: Option<&Path>,
+    facts: &dyn Facts,
+) -> String {
+    if fields.get("command").is_none() {
+        let finding = Finding::error(
+            header,
+            "this service has no command",
+            "`command` is missing",
+        );
+        fields.report(finding.help("add a line such as command = \"/usr/sbin/nginx\""));
+    }
+    let Some((command, span)) = fields.string("command") else {
+        return String::new();
+    };
+    if command.is_empty() {
+        fields.report(Finding::error(
+            span,
+            "`command` is empty",
+            "expected a program",
+        ));
+        return command;
+    }
+    let path = env.iter().find_map(|(key, value)| match value {
+        EnvValue::Text(text) if key == "PATH" => Some(text.as_str()),
+        _ => None,
+    });
+    match facts.command(&command, path, cwd) {
+        Lookup::Found => {}
+        Lookup::NotExecutable(path) => {
+            fields.report(
+                Finding::error(
+                    span,
+                    format!("`{path}` cannot be executed"),
+                    "not an executable file",
+                )
+                .help(format!("chmod +x {path}")),
+            );
+        }
+        Lookup::Missing(searched) => {
+            let finding = Finding::error(
+                span,
+                format!("there is no program `{command}`"),
+                "not found",
+            );
+            let split = command
+                .split_once(char::is_whitespace)
+                .filter(|(first, _)| facts.command(first, path, cwd) == Lookup::Found);
+            fields.report(match (split, searched) {
+                (Some((first, rest)), _) => {
+                    let words: Vec<String> = rest
+                        .split_whitespace()
+                        .map(|word| format!("\"{word}\""))
+                        .collect();
+                    finding.help(format!(
+                        "no shell splits it; write command = \"{first}\" and args = [{}]",
+                        words.join(", ")
+                    ))
+                }
+                (None, Some(path)) => finding.help(format!(
+                    "looked for it in {path}; install it, or give its whole path"
+                )),
+                (None, None) => finding.help("install it, or correct the path"),
+            });
+        }
+    }
+    command
+}
+
+/// The founding document writes `["-g", "'daemon off;'"]`, where no shell takes the quotes away.
+pub(super) fn arguments(fields: &mut Table<'_, '_>) -> Vec<String> {
+    let raw = fields.boolean("raw_args").unwrap_or(false);
+    let mut arguments = Vec::new();
+    for (argument, span) in fields.strings("args").unwrap_or_default() {
+        let inner = |quote: char| {
+            argument
+                .strip_prefix(quote)?
+                .strip_suffix(quote)
+                .filter(|inner| !inner.contains(quote))
+        };
+        match inner('\'').or_else(|| inner('"')).filter(|_| !raw) {
+            Some(clean) => {
+                let finding = Finding::warning(
+                    span,
+                    "this argument is wrapped in quotes, which no shell takes away",
+                    "taken without them",
+                );
+                fields.report(finding.help(format!(
+                    "write {clean:?}, or set raw_args = true to pass the quotes on"
+                )));
+                arguments.push(clean.to_owned());
+            }
+            None => arguments.push(argument),
+        }
+    }
+    arguments
+}
+
+pub(super) fn post_script(fields: &mut Table<'_, '_>, facts: &dyn Facts) -> Option<Script> {
+    if let (Some(first), Some(second)) = (
+        fields.span_of_key("pos_script"),
+        fields.span_of_key("post_script"),
+    ) {
+        fields.report(
+            Finding::error(
+                second,
+                "`post_script` and `pos_script` are the same key",
+                "given twice",
+            )
+            .also(first, "first here"),
+        );
+    }
+    script(fields, "pos_script", facts).or_else(|| script(fields, "post_script", facts))
+}
+
+pub(super) fn script(fields: &mut Table<'_, '_>, key: &str, facts: &dyn Facts) -> Option<Script> {
+    let (text, span) = fields.string(key)?;
+    let interpreter = if text.starts_with("#!") || text.contains('\n') {
+        let line = text.lines().next().unwrap_or_default();
+        Some(
+            line.strip_prefix("#!")
+                .unwrap_or("/bin/sh")
+                .trim()
+                .to_owned(),
+        )
+    } else {
+        match facts.file(Path::new(&text)) {
+            FileKind::File => facts.interpreter(Path::new(&text)),
+            FileKind::Directory => {
+                fields.report(Finding::error(
+                    span.clone(),
+                    format!("`{text}` is a directory"),
+                    "expected a script",
+                ));
+                None
+            }
+            FileKind::Missing => {
+                let finding = Finding::error(
+                    span.clone(),
+                    format!("there is no script `{text}`"),
+                    "not found",
+                );
+                fields.report(finding.help("give the whole path of a file, or the text itself: one that begins with #! or has several lines"));
+                None
+            }
+        }
+    };
+    let program = interpreter
+        .as_deref()
+        .and_then(|line| line.split_whitespace().next());
+    if let Some(program) = program
+        && facts.command(program, None, None) != Lookup::Found
+    {
+        fields.report(Finding::error(
+            span,
+            format!("the script's interpreter `{program}` is not to be had"),
+            "cannot be executed",
+        ));
+    }
+    match text.starts_with("#!") || text.contains('\n') {
+        true => Some(Script::Inline(text)),
+        false => Some(Script::Path(text.into())),
+    }
+}
+
+pub(super) fn existing(
+    fields: &mut Table<'_, '_>,
+    key: &str,
+    wanted: FileKind,
+    facts: &dyn Facts,
+) -> Option<PathBuf> {
+    let (text, span) = fields.string(key)?;
+    let found = facts.file(Path::new(&text));
+    if found != wanted {
+        let kind = if wanted == FileKind::Directory {
+            "directory"
+        } else {
+            "file"
+        };
+        fields.report(Finding::error(
+            span,
+            format!("`{key}`: there is no {kind} `{text}`"),
+            "not found",
+        ));
+    }
+    Some(text.into())
+}
