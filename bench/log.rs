@@ -61,7 +61,7 @@ fn main() -> ExitCode {
             setting("PTY_MIB", 64) << 20,
             0.9,
         ),
-        ("pipe", Route::Pipe, setting("PIPE_MIB", 512) << 20, 0.5),
+        ("pipe", Route::Pipe, setting("PIPE_MIB", 512) << 20, 0.6),
     ] {
         let (mut floors, mut ours) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
