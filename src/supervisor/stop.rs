@@ -7,8 +7,9 @@ use super::service::{AfterStop, Escalation, Phase, Post, Step, StopReason};
 use crate::base::{JobId, Moment, ServiceId, Signal};
 
 /// SIGCONT follows the stop signal, as in systemd: a stopped process has to be able to hear it. Nearly nobody is
-/// stopped, so it follows only where a moment was not enough to end.
-const CONTINUE_AFTER: Duration = Duration::from_millis(10);
+/// stopped, so it follows only where a moment was not enough to end: longer than thousands of services take together,
+/// for each signal more is a system call that delays the end of all.
+const CONTINUE_AFTER: Duration = Duration::from_millis(100);
 
 impl Supervisor {
     /// How long the service has between its stop signal and SIGKILL.
