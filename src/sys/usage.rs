@@ -1,10 +1,14 @@
-//! CPU time and memory of process trees, from one look through /proc (proc(5)); taken only when somebody
-//! asks, and for a few seconds after that, so that who asks again is answered at once.
+//! CPU time and memory of process trees, from one look at the processes there are; taken only when somebody asks, and for a few seconds after that, so that who asks again is answered at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd;
 
 use super::clock;
 use crate::base::{Moment, Pid};
@@ -16,15 +20,6 @@ pub struct Usage {
     pub cpu: Duration,
     /// Resident memory; a page that several processes share is counted once for each.
     pub memory_bytes: u64,
-}
-
-/// One line of /proc/PID/stat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Process {
-    parent: i32,
-    session: i32,
-    ticks: u64,
-    pages: u64,
 }
 
 /// While somebody watches, a look is taken so often.
@@ -114,105 +109,156 @@ pub fn sample(roots: &[Pid]) -> Vec<Option<Usage>> {
     if roots.is_empty() {
         return Vec::new();
     }
-    let forest = Forest::of(processes());
-    let (hertz, page) = (ticks_a_second(), page_bytes());
-    let usage = |total: (u64, u64)| Usage {
-        cpu: Duration::from_millis(total.0.saturating_mul(1000) / hertz),
-        memory_bytes: total.1.saturating_mul(page),
+    let Ok(proc) = File::open(PROC) else {
+        return vec![None; roots.len()];
+    };
+    let forest = Forest::of(relatives(roots, &proc));
+    let page = page_bytes();
+    let usage = |members: Vec<i32>| {
+        let pages = members.iter().map(|pid| resident_pages(*pid, &proc));
+        Usage {
+            cpu: members.iter().map(|pid| cpu_time(*pid)).sum(),
+            memory_bytes: pages.fold(0, u64::saturating_add).saturating_mul(page),
+        }
     };
     roots
         .iter()
-        .map(|root| forest.total(root.0).map(usage))
+        .map(|root| forest.members(root.0).map(usage))
         .collect()
 }
 
-/// All processes, and who belongs to whom.
+const PROC: &str = "/proc";
+
+/// Where a process comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Origin {
+    /// None where the session tells enough.
+    parent: Option<i32>,
+    session: i32,
+}
+
+/// All processes that may belong to one that is asked about, and who belongs to whom.
 struct Forest {
-    processes: BTreeMap<i32, Process>,
+    known: BTreeSet<i32>,
     /// A process's children and the members of its session.
     belonging: BTreeMap<i32, Vec<i32>>,
 }
 
 impl Forest {
-    fn of(processes: BTreeMap<i32, Process>) -> Forest {
+    fn of(processes: Vec<(i32, Origin)>) -> Forest {
         let mut belonging: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
-        for (pid, process) in &processes {
-            belonging.entry(process.parent).or_default().push(*pid);
-            if process.session != process.parent {
-                belonging.entry(process.session).or_default().push(*pid);
+        for (pid, origin) in &processes {
+            // A leader's session is itself.
+            let session = Some(origin.session).filter(|session| session != pid);
+            for owner in [origin.parent, session].into_iter().flatten() {
+                belonging.entry(owner).or_default().push(*pid);
             }
         }
         Forest {
-            processes,
+            known: processes.into_iter().map(|(pid, _)| pid).collect(),
             belonging,
         }
     }
 
-    /// Ticks and pages. The lines were not read at one moment, so that parents may seem to go in a
-    /// circle: each process is counted once.
-    fn total(&self, root: i32) -> Option<(u64, u64)> {
-        self.processes.get(&root)?;
-        let mut seen = BTreeSet::from([root]);
-        let mut left = vec![root];
-        let (mut ticks, mut pages) = (0u64, 0u64);
-        while let Some(pid) = left.pop() {
-            if let Some(process) = self.processes.get(&pid) {
-                ticks = ticks.saturating_add(process.ticks);
-                pages = pages.saturating_add(process.pages);
-            }
+    /// The process and all who belong to it. They were not looked at in one moment, so that parents may seem to go
+    /// in a circle: each is there once.
+    fn members(&self, root: i32) -> Option<Vec<i32>> {
+        self.known.get(&root)?;
+        let mut members = vec![root];
+        let mut seen = BTreeSet::new();
+        let mut next = 0;
+        while let Some(pid) = members.get(next).copied() {
+            next += 1;
             let belonging = self.belonging.get(&pid).into_iter().flatten();
-            left.extend(belonging.filter(|pid| seen.insert(**pid)));
+            members.extend(belonging.filter(|pid| **pid != root && seen.insert(**pid)));
         }
-        Some((ticks, pages))
+        Some(members)
     }
 }
 
-fn processes() -> BTreeMap<i32, Process> {
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return BTreeMap::new();
+/// Every process that may belong to one of the roots. Whoever is in a session that a root leads belongs to that one,
+/// which getsid(2) tells many times faster than /proc; only of the others the parent has to be read.
+fn relatives(roots: &[Pid], proc: &File) -> Vec<(i32, Origin)> {
+    let sessions: Vec<(i32, i32)> = everybody()
+        .filter_map(|pid| Some((pid, session(pid)?)))
+        .collect();
+    let roots: BTreeSet<i32> = roots.iter().map(|root| root.0).collect();
+    let (leading, within): (Vec<_>, Vec<_>) = sessions
+        .iter()
+        .filter(|(pid, _)| roots.contains(pid))
+        .partition(|(pid, session)| pid == session);
+    // A root that leads no session has its children in that of somebody else.
+    let shared: BTreeSet<i32> = within.iter().map(|(_, session)| *session).collect();
+    let led: BTreeSet<i32> = leading.iter().map(|(pid, _)| *pid).collect();
+    let origin = |(pid, session): (i32, i32)| {
+        let parent = match shared.contains(&session) {
+            false if session == OUTSIDE => return None,
+            false if led.contains(&session) => None,
+            _ => Some(parent(pid, proc)?),
+        };
+        Some((pid, Origin { parent, session }))
     };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter_map(|pid| Some((pid, look_at(pid)?)))
-        .collect()
+    sessions.into_iter().filter_map(origin).collect()
 }
 
-/// More than the line is long: 52 numbers and a name of 64 bytes at most.
-const STAT_BYTES: usize = 2048;
+/// The session of the kernel's threads, and of whoever came from another PID namespace (pid_namespaces(7)): nobody
+/// who was started here gets into it later.
+const OUTSIDE: i32 = 0;
 
-fn look_at(pid: i32) -> Option<Process> {
+fn session(pid: i32) -> Option<i32> {
+    let session = unistd::getsid(Some(unistd::Pid::from_raw(pid))).ok()?;
+    Some(session.as_raw())
+}
+
+fn everybody() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir(PROC).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// More than a line of /proc/PID/stat is long: 52 numbers and a name of 64 bytes at most.
+const LINE_BYTES: usize = 2048;
+
+/// One number out of a file of a process.
+fn read_number(proc: &File, file: &str, find: fn(&str) -> Option<&str>) -> Option<i64> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let file = openat(proc, file, flags, Mode::empty()).ok()?;
     // One read is all of it; a file of /proc has no size to ask for.
-    let mut line = [0; STAT_BYTES];
-    let length = File::open(format!("/proc/{pid}/stat"))
-        .and_then(|mut file| file.read(&mut line))
-        .ok()?;
-    parse(line.get(..length)?)
+    let mut line = [0; LINE_BYTES];
+    let length = File::from(file).read(&mut line).ok()?;
+    let line = String::from_utf8_lossy(line.get(..length)?);
+    find(&line)?.parse().ok()
 }
 
-fn parse(stat: &[u8]) -> Option<Process> {
-    // The name in brackets may hold anything, brackets and spaces too; nothing after it does.
-    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(stat.get(name_end + 1..)?).ok()?;
-    // proc(5) counts from 1, with the state, the first one here, as 3.
-    let mut numbers = rest.split_ascii_whitespace();
-    let parent = numbers.nth(4 - 3)?.parse().ok()?;
-    let session = numbers.nth(6 - 4 - 1)?.parse().ok()?;
-    let user: u64 = numbers.nth(14 - 6 - 1)?.parse().ok()?;
-    let system: u64 = numbers.next()?.parse().ok()?;
-    let pages: i64 = numbers.nth(24 - 15 - 1)?.parse().ok()?;
-    Some(Process {
-        parent,
-        session,
-        ticks: user.saturating_add(system),
-        pages: u64::try_from(pages).unwrap_or(0),
-    })
+fn parent(pid: i32, proc: &File) -> Option<i32> {
+    let parent = read_number(proc, &format!("{pid}/stat"), parent_in)?;
+    i32::try_from(parent).ok()
 }
 
-fn ticks_a_second() -> u64 {
-    // SAFETY: asks for a constant by number.
-    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    u64::try_from(ticks).unwrap_or(100).max(1)
+/// proc_pid_stat(5): the fourth word. The second one, a name in brackets, may hold anything, brackets and spaces too;
+/// nothing after it does.
+fn parent_in(stat: &str) -> Option<&str> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(1)
+}
+
+/// proc_pid_statm(5): the second word.
+fn resident_in(statm: &str) -> Option<&str> {
+    statm.split_ascii_whitespace().nth(1)
+}
+
+/// 0 for a process that is gone.
+fn resident_pages(pid: i32, proc: &File) -> u64 {
+    let pages = read_number(proc, &format!("{pid}/statm"), resident_in);
+    pages
+        .and_then(|pages| u64::try_from(pages).ok())
+        .unwrap_or(0)
+}
+
+/// Of all its threads, those that have ended too. 0 for a process that is gone. The clock's number is made as
+/// clock_getcpuclockid(3) makes it, which asks the kernel whether it is right: so does whoever reads it.
+fn cpu_time(pid: i32) -> Duration {
+    let clock = ClockId::from_raw((!pid << 3) | 2);
+    clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
 }
 
 fn page_bytes() -> u64 {
@@ -230,47 +276,41 @@ mod tests {
 
     use super::*;
 
-    fn process(parent: i32, session: i32, ticks: u64) -> Process {
-        Process {
-            parent,
-            session,
-            ticks,
-            pages: 1,
-        }
-    }
-
     #[test]
-    fn a_line_is_read_whatever_the_name_is() {
-        let line =
-            "42 (a) b (c)) S 7 42 6 0 -1 4194304 90 0 0 0 11 22 0 0 20 0 1 0 55 1024 33 99 1";
-        let expected = Process {
-            parent: 7,
-            session: 6,
-            ticks: 33,
-            pages: 33,
-        };
-        assert_eq!(parse(line.as_bytes()), Some(expected));
-        for broken in ["", "42", "42 (a", "42 (a) S 7 42", "42 (a) S x 42 6 0"] {
-            assert_eq!(parse(broken.as_bytes()), None, "{broken:?}");
+    fn a_parent_is_found_whatever_the_name_is() {
+        let line = "42 (a) b (c)) S 7 42 6 0 -1 4194304 90 0 0 0 11 22 0 0 20 0 1 0 55 1024 33";
+        assert_eq!(parent_in(line), Some("7"));
+        for broken in ["", "42", "42 (a", "42 (a)", "42 (a) S"] {
+            assert_eq!(parent_in(broken), None, "{broken:?}");
         }
     }
 
     #[test]
     fn trees_and_sessions_are_added_up_and_circles_end() {
-        let forest = Forest::of(BTreeMap::from([
-            (10, process(1, 10, 1)),
-            (11, process(10, 10, 10)),
-            (12, process(11, 12, 100)),
-            // Its parent is gone; its session tells whose it is.
-            (13, process(1, 10, 1000)),
-            (20, process(1, 20, 5)),
-            (30, process(31, 30, 7)),
-            (31, process(30, 31, 70)),
-        ]));
-        assert_eq!(forest.total(10), Some((1111, 4)));
-        assert_eq!(forest.total(20), Some((5, 1)));
-        assert_eq!(forest.total(30), Some((77, 2)));
-        assert_eq!(forest.total(99), None);
+        let origin = |parent: i32, session| Origin {
+            parent: (parent > 0).then_some(parent),
+            session,
+        };
+        let forest = Forest::of(vec![
+            (10, origin(1, 10)),
+            (11, origin(10, 10)),
+            (12, origin(11, 12)),
+            // Its parent is not known; its session tells whose it is.
+            (13, origin(0, 10)),
+            (14, origin(13, 14)),
+            (20, origin(1, 20)),
+            (30, origin(31, 30)),
+            (31, origin(30, 31)),
+        ]);
+        let members = |root| {
+            let mut members = forest.members(root)?;
+            members.sort_unstable();
+            Some(members)
+        };
+        assert_eq!(members(10), Some(vec![10, 11, 12, 13, 14]));
+        assert_eq!(members(20), Some(vec![20]));
+        assert_eq!(members(30), Some(vec![30, 31]));
+        assert_eq!(members(99), None);
     }
 
     /// When the last look was taken.
@@ -303,28 +343,42 @@ mod tests {
         assert_eq!(taken(&watch), gone);
     }
 
-    #[test]
-    fn a_real_tree_uses_more_than_its_root() {
-        let script = "i=0; (while [ $i -lt 60000 ]; do i=$((i+1)); done; echo done; exec sleep 60) & \
-                      read stop; kill $!";
-        let mut child = Command::new("/bin/sh")
-            .args(["-c", script])
+    /// A shell whose child, in a session of its own or not, uses some CPU time and tells its process id.
+    fn with_busy_child(root: &[&str], child: &str) {
+        let busy = "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; echo $$; exec sleep 60";
+        let script = format!("{child} sh -c '{busy}' & read stop; kill $!");
+        let mut root = Command::new(root[0])
+            .args(&root[1..])
+            .args(["/bin/sh", "-c", &script])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut line = String::new();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut output = BufReader::new(root.stdout.take().unwrap());
         output.read_line(&mut line).unwrap();
-        let root = i32::try_from(child.id()).unwrap();
-        let alone = look_at(root).unwrap();
-        let sampled = sample(&[Pid(root), Pid(i32::MAX)]);
-        drop(child.stdin.take());
-        child.wait().unwrap();
+        let pid = i32::try_from(root.id()).unwrap();
+        let proc = File::open(PROC).unwrap();
+        let members = Forest::of(relatives(&[Pid(pid)], &proc))
+            .members(pid)
+            .unwrap();
+        let sampled = sample(&[Pid(pid), Pid(i32::MAX)]);
+        let alone = resident_pages(pid, &proc) * page_bytes();
+        drop(root.stdin.take());
+        root.wait().unwrap();
+        assert_eq!(members, [pid, line.trim().parse().unwrap()]);
         let usage = sampled[0].unwrap();
-        assert!(usage.memory_bytes > alone.pages * page_bytes(), "{usage:?}");
+        assert!(alone > 0 && usage.memory_bytes > alone, "{usage:?}");
         assert!(usage.cpu >= Duration::from_millis(10), "{usage:?}");
         assert_eq!(sampled[1], None);
+    }
+
+    #[test]
+    fn a_real_tree_uses_more_than_its_root() {
+        with_busy_child(&["env"], "");
+        with_busy_child(&["env"], "setsid");
+        with_busy_child(&["setsid"], "");
+        with_busy_child(&["setsid"], "setsid");
         assert!(sample(&[]).is_empty());
     }
 }
