@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::Reactor;
 use super::signs::Post;
-use super::streams::NewStream;
+use super::stream::NewStream;
 use crate::base::{JobId, Moment, Pid, ServiceId};
 use crate::config::model::{self, Ready, Stdin, TtySize};
 use crate::output::format::{Origin, StreamKind};

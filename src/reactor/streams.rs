@@ -6,32 +6,28 @@
 //! `log_overflow = "block"` are not read, and so wait.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::io;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use slab::Slab;
 
+use super::outlet::Outlet;
+use super::stream::{NewStream, Portion, READ_BYTES, Stream};
 use super::token::{Slot, Source};
 use crate::base::{JobId, Moment, ServiceId};
-use crate::config::model::{Log, Service, TtySize};
-use crate::output::awaited::Awaited;
-use crate::output::format::{Origin, Stamp, StreamKind};
+use crate::config::model::{Service, TtySize};
+use crate::output::format::Stamp;
 use crate::output::queue::{self, Queue};
 use crate::output::recent::{Mark, Recent};
-use crate::output::sink::{Sink, StreamText};
+use crate::output::sink::Sink;
 use crate::sys::log_file::LogFile;
-use crate::sys::{clock, pipe, pty};
+use crate::sys::{clock, pty};
 
 /// How long a partial line waits for its rest before it is shown as it is.
 const QUIET: Duration = Duration::from_millis(100);
-
-/// One read; a PTY gives 4 KiB at most, a pipe up to its 64 KiB.
-const READ_BYTES: usize = 64 * 1024;
 
 /// Bytes of one stream before the next one has its turn.
 const STREAM_BUDGET: usize = 64 * 1024;
@@ -47,13 +43,6 @@ const LAST_WORDS_BYTES: usize = 1024 * 1024;
 /// A service's streams at once: those of its process, and of earlier ones whose grandchildren hold
 /// them open.
 const MAX_STREAMS_OF_A_SERVICE: usize = 8;
-
-/// A PTY's reads end here; a shorter one has emptied it (`N_TTY_BUF_SIZE`).
-const PTY_BYTES: usize = 4096;
-
-/// So much at once in a pipe asks for a wider one: half of what the kernel gives at first. Most services never
-/// write that much, and need not pay for the room.
-const WIDE_BYTES: usize = 32 * 1024;
 
 pub(super) struct Streams {
     slab: Slab<Stream>,
@@ -78,76 +67,6 @@ pub(super) struct Streams {
     news: bool,
     began: Moment,
     buffer: Vec<u8>,
-}
-
-struct Stream {
-    service: ServiceId,
-    generation: u32,
-    file: File,
-    text: StreamText,
-    is_pty: bool,
-    /// A pipe that was found full enough to want more room, and has it.
-    is_wide: bool,
-    /// The terminal has the size of the daemon's own.
-    follows_size: bool,
-    is_ready: bool,
-    last_read: Moment,
-    awaited: Option<Box<Awaited>>,
-}
-
-/// Where a service's output goes.
-struct Outlet {
-    name: String,
-    sink: Sink,
-    log_file: Option<Box<LogFile>>,
-    settings: Box<FileSettings>,
-}
-
-/// What a log file is opened with.
-#[derive(PartialEq, Eq)]
-struct FileSettings {
-    path: Option<PathBuf>,
-    owner: Option<(u32, u32)>,
-    rotation: Option<(u64, u32, bool)>,
-}
-
-impl FileSettings {
-    fn of(config: &Service) -> FileSettings {
-        let Log {
-            max_size,
-            keep,
-            compress,
-            ..
-        } = config.log;
-        FileSettings {
-            path: config.log_file.clone(),
-            owner: config.user.as_ref().map(|user| (user.uid, user.gid)),
-            rotation: max_size.map(|size| (size, keep, compress)),
-        }
-    }
-}
-
-impl Outlet {
-    fn file_is_that_of(&self, config: &Service) -> bool {
-        *self.settings == FileSettings::of(config)
-    }
-}
-
-/// A stream that is to be watched.
-pub(super) struct NewStream {
-    pub service: ServiceId,
-    pub fd: OwnedFd,
-    pub origin: Origin,
-    pub follows_size: bool,
-    /// The text that its job is ready with; not empty.
-    pub awaits: Option<(JobId, String)>,
-}
-
-/// What a stream has after it was read.
-enum Portion {
-    More,
-    Empty,
-    End,
 }
 
 /// What a turn writes to.
@@ -185,20 +104,14 @@ impl Streams {
         sink: Sink,
         log_file: Option<LogFile>,
     ) {
-        let settings = Box::new(FileSettings::of(config));
-        let outlet = Outlet {
-            name: config.name.clone(),
-            sink,
-            log_file: log_file.map(Box::new),
-            settings,
-        };
+        let outlet = Outlet::new(config, sink, log_file);
         self.outlets.insert(service, Box::new(outlet));
     }
 
     /// Whether a service goes on with the log file it has.
     pub fn keeps_file(&self, service: ServiceId, config: &Service) -> bool {
         let outlet = self.outlets.get(&service);
-        outlet.is_some_and(|outlet| outlet.log_file.is_some() && outlet.file_is_that_of(config))
+        outlet.is_some_and(|outlet| outlet.keeps_file(config))
     }
 
     /// Other settings for a service's output, which goes on; a file that is the same stays open.
@@ -212,10 +125,7 @@ impl Streams {
         let Some(outlet) = self.outlets.get_mut(&service) else {
             return self.add_service(service, config, sink, log_file);
         };
-        outlet.sink.refit(sink);
-        if !outlet.file_is_that_of(config) {
-            outlet.log_file = log_file.map(Box::new);
-            *outlet.settings = FileSettings::of(config);
+        if outlet.fit(config, sink, log_file) {
             self.archiving.remove(&service);
         }
     }
@@ -301,20 +211,7 @@ impl Streams {
         )?;
         let keys = self.of_service.entry(new.service).or_default();
         keys.push(slot.index);
-        entry.insert(Stream {
-            service: new.service,
-            generation,
-            file: File::from(new.fd),
-            text: StreamText::new(new.origin),
-            is_pty: new.origin.stream == StreamKind::Tty,
-            is_wide: false,
-            follows_size: new.follows_size,
-            is_ready: false,
-            last_read: now,
-            awaited: new
-                .awaits
-                .map(|(job, text)| Box::new(Awaited::new(job, &text))),
-        });
+        entry.insert(Stream::new(new, generation, now));
         Ok(())
     }
 
@@ -471,7 +368,8 @@ impl Streams {
         let waits = !last_words && self.waits(self.slab[key].service);
         let mut spent = 0;
         while spent < budget && (!waits || outside.queue.accepts()) {
-            let (count, portion) = self.gather(key, last_words, outside.messages);
+            self.buffer.resize(READ_BYTES, 0);
+            let (count, portion) = self.slab[key].gather(&mut self.buffer, last_words);
             spent += count;
             if count > 0 {
                 self.take(key, count, stamp, outside);
@@ -483,8 +381,15 @@ impl Streams {
                     break;
                 }
                 Portion::End => {
-                    self.flush(key, Mark::End, outside);
-                    self.remove(key);
+                    self.end(key, outside);
+                    break;
+                }
+                Portion::Lost(error) => {
+                    let name = self.name_of(key);
+                    outside.messages.push(format!(
+                        "{name}: cannot read its output: {error}; the rest of it is lost"
+                    ));
+                    self.end(key, outside);
                     break;
                 }
             }
@@ -492,57 +397,14 @@ impl Streams {
         spent
     }
 
-    /// Fills the buffer, or empties the stream: a PTY gives little at a time, and its writer waits while we
-    /// look at it. Gives back how many bytes there were, and how the last read went.
-    ///
-    /// EIO is how a PTY master tells that the last slave was closed (tty(4) does not; the kernel does).
-    fn gather(
-        &mut self,
-        key: usize,
-        last_words: bool,
-        messages: &mut Vec<String>,
-    ) -> (usize, Portion) {
-        self.buffer.resize(READ_BYTES, 0);
-        let stream = &mut self.slab[key];
-        // Fewer bytes than there was room for: nothing is left, and the kernel tells of what comes (epoll(7)).
-        let full_read = |room: usize| match stream.is_pty {
-            true => room.min(PTY_BYTES) - 1,
-            false => room,
-        };
-        let mut filled = 0;
-        while READ_BYTES - filled >= PTY_BYTES {
-            let room = &mut self.buffer[filled..];
-            let full = full_read(room.len());
-            match stream.file.read(room) {
-                Ok(0) => return (filled, Portion::End),
-                Ok(count) => {
-                    filled += count;
-                    if count >= WIDE_BYTES && !stream.is_wide && !stream.is_pty {
-                        stream.is_wide = true;
-                        pipe::widen(&stream.file);
-                    }
-                    if count < full && !last_words {
-                        return (filled, Portion::Empty);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return (filled, Portion::Empty);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    let ends_so = stream.is_pty && error.raw_os_error() == Some(libc::EIO);
-                    if !ends_so {
-                        let place = self.outlets.get(&stream.service);
-                        let name = place.map_or("", |outlet| outlet.name.as_str());
-                        messages.push(format!(
-                            "{name}: cannot read its output: {error}; the rest of it is lost"
-                        ));
-                    }
-                    return (filled, Portion::End);
-                }
-            }
-        }
-        (filled, Portion::More)
+    fn name_of(&self, key: usize) -> &str {
+        let outlet = self.outlets.get(&self.slab[key].service);
+        outlet.map_or("", |outlet| &outlet.name)
+    }
+
+    fn end(&mut self, key: usize, outside: &mut Outside<'_>) {
+        self.flush(key, Mark::End, outside);
+        self.remove(key);
     }
 
     /// One moment for all the lines of a turn.
@@ -568,13 +430,9 @@ impl Streams {
             self.found.push(awaited.job);
             stream.awaited = None;
         }
-        let text = outlet
-            .sink
-            .take(&mut stream.text, bytes, stamp, outside.queue);
-        if write_file(&mut outlet.log_file, text, outside) {
+        if outlet.take(&mut stream.text, bytes, stamp, outside) {
             self.archiving.insert(stream.service);
         }
-        outlet.sink.written();
         if outlet.sink.owes_a_word() {
             self.owing.insert(stream.service);
         }
@@ -593,16 +451,9 @@ impl Streams {
         };
         if let Some(outlet) = self.outlets.get_mut(&stream.service) {
             self.news = true;
-            let text = outlet
-                .sink
-                .flush(&mut stream.text, mark, stamp, outside.queue);
-            if write_file(&mut outlet.log_file, text, outside) {
+            if outlet.flush(&mut stream.text, mark, stamp, outside) {
                 self.archiving.insert(stream.service);
             }
-            if let Some(file) = &mut outlet.log_file {
-                outside.messages.extend(file.pause_in_line());
-            }
-            outlet.sink.written();
         }
     }
 
@@ -619,19 +470,4 @@ impl Streams {
             }
         }
     }
-}
-
-/// Gives back whether the file has work of its own to do.
-fn write_file(
-    file: &mut Option<Box<LogFile>>,
-    text: Option<&[u8]>,
-    outside: &mut Outside<'_>,
-) -> bool {
-    let (Some(file), Some(text)) = (file, text) else {
-        return false;
-    };
-    if !text.is_empty() {
-        outside.messages.extend(file.write(text, outside.now));
-    }
-    file.has_work()
 }

@@ -1,0 +1,118 @@
+//! One stream of a service: a PTY master or a pipe, how it is read, and how it ends.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+
+use crate::base::{JobId, Moment, ServiceId};
+use crate::output::awaited::Awaited;
+use crate::output::format::{Origin, StreamKind};
+use crate::output::sink::StreamText;
+use crate::sys::pipe;
+
+/// One read; a PTY gives 4 KiB at most, a pipe up to its 64 KiB.
+pub(super) const READ_BYTES: usize = 64 * 1024;
+
+/// A PTY's reads end here; a shorter one has emptied it (`N_TTY_BUF_SIZE`).
+const PTY_BYTES: usize = 4096;
+
+/// So much at once in a pipe asks for a wider one: half of what the kernel gives at first. Most services never
+/// write that much, and need not pay for the room.
+const WIDE_BYTES: usize = 32 * 1024;
+
+/// A stream that is to be watched.
+pub(super) struct NewStream {
+    pub service: ServiceId,
+    pub fd: OwnedFd,
+    pub origin: Origin,
+    pub follows_size: bool,
+    /// The text that its job is ready with; not empty.
+    pub awaits: Option<(JobId, String)>,
+}
+
+pub(super) struct Stream {
+    pub service: ServiceId,
+    pub generation: u32,
+    pub file: File,
+    pub text: StreamText,
+    is_pty: bool,
+    /// A pipe that was found full enough to want more room, and has it.
+    is_wide: bool,
+    /// The terminal has the size of the daemon's own.
+    pub follows_size: bool,
+    pub is_ready: bool,
+    pub last_read: Moment,
+    pub awaited: Option<Box<Awaited>>,
+}
+
+/// What a stream has after it was read.
+pub(super) enum Portion {
+    More,
+    Empty,
+    End,
+    /// It cannot be read any more.
+    Lost(io::Error),
+}
+
+impl Stream {
+    pub fn new(new: NewStream, generation: u32, now: Moment) -> Stream {
+        Stream {
+            service: new.service,
+            generation,
+            file: File::from(new.fd),
+            text: StreamText::new(new.origin),
+            is_pty: new.origin.stream == StreamKind::Tty,
+            is_wide: false,
+            follows_size: new.follows_size,
+            is_ready: false,
+            last_read: now,
+            awaited: new
+                .awaits
+                .map(|(job, text)| Box::new(Awaited::new(job, &text))),
+        }
+    }
+
+    /// Fills the buffer, or empties the stream: a PTY gives little at a time, and its writer waits while we
+    /// look at it. `to_end`: until the kernel says that there is nothing. Gives back how many bytes there were, and
+    /// how the last read went.
+    pub fn gather(&mut self, buffer: &mut [u8], to_end: bool) -> (usize, Portion) {
+        let mut filled = 0;
+        while buffer.len() - filled >= PTY_BYTES {
+            let room = &mut buffer[filled..];
+            let full = self.full_read(room.len());
+            match self.file.read(room) {
+                Ok(0) => return (filled, Portion::End),
+                Ok(count) => {
+                    filled += count;
+                    if count >= WIDE_BYTES && !self.is_wide && !self.is_pty {
+                        self.is_wide = true;
+                        pipe::widen(&self.file);
+                    }
+                    if count < full && !to_end {
+                        return (filled, Portion::Empty);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return (filled, Portion::Empty);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if self.ends_with(&error) => return (filled, Portion::End),
+                Err(error) => return (filled, Portion::Lost(error)),
+            }
+        }
+        (filled, Portion::More)
+    }
+
+    /// Fewer bytes than that: nothing is left, and the kernel tells of what comes (epoll(7)).
+    fn full_read(&self, room: usize) -> usize {
+        match self.is_pty {
+            true => room.min(PTY_BYTES) - 1,
+            false => room,
+        }
+    }
+
+    /// EIO is how a PTY master tells that the last slave was closed (tty(4) does not; the kernel does).
+    fn ends_with(&self, error: &io::Error) -> bool {
+        self.is_pty && error.raw_os_error() == Some(libc::EIO)
+    }
+}
