@@ -324,6 +324,10 @@ pub struct ServiceStatus {
     pub enabled: bool,
     /// CPU seconds of its process tree; null where not known.
     pub cpu_seconds: Option<f64>,
+    /// Those seconds as a share of the time since its process was started, in percent of one processor; null where
+    /// not known, or not yet.
+    #[serde(default)]
+    pub cpu_percent: Option<f64>,
     /// Resident bytes of its process tree; null where not known.
     pub memory_bytes: Option<u64>,
 }

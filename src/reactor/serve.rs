@@ -12,7 +12,7 @@ use crate::base::{ClientId, Moment};
 use crate::control::message::{ErrorCode, Request, Response, ServiceDetail, ServiceStatus};
 use crate::supervisor::event::Event;
 use crate::sys::socket::{self, Peer};
-use crate::sys::usage;
+use crate::sys::usage::{self, Usage};
 
 impl Reactor {
     pub(super) fn accept(&mut self, now: Moment) {
@@ -136,8 +136,7 @@ impl Reactor {
         let mut usages = self.usage.ask(&known, now).iter().copied();
         for (row, pid) in rows.iter_mut().zip(pids) {
             let sample = pid.and_then(|_| usages.next().flatten());
-            row.cpu_seconds = sample.map(|usage| usage.cpu.as_secs_f64());
-            row.memory_bytes = sample.map(|usage| usage.memory_bytes);
+            show_usage(row, sample);
         }
         // Who watches needs again what this took.
         self.tidy_at = self.usage.until();
@@ -157,10 +156,7 @@ impl Reactor {
         if let Response::Service(detail) = &mut response {
             let ServiceDetail { status, .. } = detail.as_mut();
             let pids: Vec<_> = status.pid.map(crate::base::Pid).into_iter().collect();
-            if let Some(Some(usage)) = usage::sample(&pids).first() {
-                status.cpu_seconds = Some(usage.cpu.as_secs_f64());
-                status.memory_bytes = Some(usage.memory_bytes);
-            }
+            show_usage(status, usage::sample(&pids).first().copied().flatten());
             if let Ok(id) = self.supervisor.find_service(name) {
                 detail.dropped_lines = self.streams.dropped(id);
             }
@@ -176,6 +172,12 @@ impl Reactor {
             services: self.supervisor.system_status(now).total,
         }
     }
+}
+
+fn show_usage(status: &mut ServiceStatus, usage: Option<Usage>) {
+    status.cpu_seconds = usage.map(|usage| usage.cpu.as_secs_f64());
+    status.cpu_percent = usage.and_then(Usage::percent);
+    status.memory_bytes = usage.map(|usage| usage.memory_bytes);
 }
 
 fn not_allowed(peer: Peer) -> Response {

@@ -140,15 +140,9 @@ fn row(service: &ServiceStatus) -> Row<'_> {
         or_dash(service.uptime_seconds.map(seconds)),
         health_name(service.health).into(),
         service.restarts.to_string().into(),
-        or_dash(cpu_share(service).map(|share| format!("{share:.1}%"))),
+        or_dash(service.cpu_percent.map(|share| format!("{share:.1}%"))),
         or_dash(service.memory_bytes.map(bytes)),
         yes_or_no(service.required).into(),
         plain(&service.detail),
     ]
-}
-
-/// Over the service's present run, as ps(1) counts.
-fn cpu_share(service: &ServiceStatus) -> Option<f64> {
-    let (cpu, uptime) = (service.cpu_seconds?, service.uptime_seconds?);
-    (uptime > 0.0).then(|| cpu / uptime * 100.0)
 }

@@ -26,6 +26,7 @@ fn row(name: &str, state: State, detail: &str) -> ServiceStatus {
         required: false,
         enabled: true,
         cpu_seconds: None,
+        cpu_percent: None,
         memory_bytes: None,
     }
 }
@@ -38,6 +39,7 @@ fn services() -> Vec<ServiceStatus> {
             health: Health::Healthy,
             required: true,
             cpu_seconds: Some(92.3),
+            cpu_percent: Some(1.2),
             memory_bytes: Some(48_234_496),
             ..row("postgres", State::Running, "")
         },
@@ -51,6 +53,7 @@ fn services() -> Vec<ServiceStatus> {
             health: Health::Unhealthy,
             restarts: 12,
             cpu_seconds: Some(0.1),
+            cpu_percent: Some(2.9),
             memory_bytes: Some(1_900_000_000),
             ..row("web", State::Running, "")
         },
@@ -92,7 +95,7 @@ fn columns_that_say_nothing_go_first() {
         ServiceStatus {
             pid: Some(8),
             uptime_seconds: Some(61.0),
-            cpu_seconds: Some(1.0),
+            cpu_percent: Some(1.6),
             memory_bytes: Some(5_000_000),
             ..row("web", State::Running, "")
         },
@@ -221,7 +224,7 @@ proptest! {
     ) {
         let rows = [ServiceStatus {
             uptime_seconds: uptime,
-            cpu_seconds: cpu,
+            cpu_percent: cpu,
             memory_bytes: memory,
             ..row(&name, State::Running, &detail)
         }];

@@ -162,6 +162,7 @@ impl Supervisor {
             required: service.config.required,
             enabled: service.config.enabled,
             cpu_seconds: None,
+            cpu_percent: None,
             memory_bytes: None,
         }
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
-use nix::time::{ClockId, clock_gettime};
 use nix::unistd;
 
 use super::clock;
@@ -16,10 +15,23 @@ use crate::base::{Moment, Pid};
 /// What a process tree uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// User and system time of the processes that are alive.
+    /// User and system time of the processes that are alive, and of the children that those have waited for.
     pub cpu: Duration,
     /// Resident memory; a page that several processes share is counted once for each.
     pub memory_bytes: u64,
+    /// How long ago the first of them was started.
+    pub age: Duration,
+}
+
+/// Of a younger process no share is told: what the kernel counts in is a hundredth of a second.
+const YOUNG: Duration = Duration::from_millis(100);
+
+impl Usage {
+    /// The CPU time as a share of the time since the start, as ps(1) counts: percent of one processor, to a tenth.
+    pub fn percent(self) -> Option<f64> {
+        let share = self.cpu.as_secs_f64() / self.age.as_secs_f64();
+        (self.age >= YOUNG).then(|| (share * 1000.0).round() / 10.0)
+    }
 }
 
 /// While somebody watches, a look is taken so often.
@@ -113,17 +125,26 @@ pub fn sample(roots: &[Pid]) -> Vec<Option<Usage>> {
         return vec![None; roots.len()];
     };
     let forest = Forest::of(relatives(roots, &proc));
-    let page = page_bytes();
+    let (hertz, page) = (ticks_a_second(), page_bytes());
+    let time = |ticks: u64| Duration::from_millis(ticks.saturating_mul(1000) / hertz);
+    let since_boot = clock::since_boot();
     let usage = |members: Vec<i32>| {
-        let pages = members.iter().map(|pid| resident_pages(*pid, &proc));
-        Usage {
-            cpu: members.iter().map(|pid| cpu_time(*pid)).sum(),
-            memory_bytes: pages.fold(0, u64::saturating_add).saturating_mul(page),
+        let mut stats = members.iter().filter_map(|pid| look_at(*pid, &proc));
+        let root = stats.next()?;
+        let (mut ticks, mut pages) = (root.ticks, root.pages);
+        for stat in stats {
+            ticks = ticks.saturating_add(stat.ticks);
+            pages = pages.saturating_add(stat.pages);
         }
+        Some(Usage {
+            cpu: time(ticks),
+            memory_bytes: pages.saturating_mul(page),
+            age: since_boot.saturating_sub(time(root.started)),
+        })
     };
     roots
         .iter()
-        .map(|root| forest.members(root.0).map(usage))
+        .map(|root| forest.members(root.0).and_then(usage))
         .collect()
 }
 
@@ -194,7 +215,7 @@ fn relatives(roots: &[Pid], proc: &File) -> Vec<(i32, Origin)> {
         let parent = match shared.contains(&session) {
             false if session == OUTSIDE => return None,
             false if led.contains(&session) => None,
-            _ => Some(parent(pid, proc)?),
+            _ => Some(look_at(pid, proc)?.parent),
         };
         Some((pid, Origin { parent, session }))
     };
@@ -215,50 +236,55 @@ fn everybody() -> impl Iterator<Item = i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// More than a line of /proc/PID/stat is long: 52 numbers and a name of 64 bytes at most.
-const LINE_BYTES: usize = 2048;
+/// More than the line is long: 52 numbers and a name of 64 bytes at most.
+const STAT_BYTES: usize = 2048;
 
-/// One number out of a file of a process.
-fn read_number(proc: &File, file: &str, find: fn(&str) -> Option<&str>) -> Option<i64> {
+/// One line of /proc/PID/stat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stat {
+    parent: i32,
+    /// Its own and that of the children it has waited for.
+    ticks: u64,
+    /// When it was started, in ticks since the system was.
+    started: u64,
+    pages: u64,
+}
+
+/// None for a process that is gone.
+fn look_at(pid: i32, proc: &File) -> Option<Stat> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    let file = openat(proc, file, flags, Mode::empty()).ok()?;
+    let file = openat(proc, format!("{pid}/stat").as_str(), flags, Mode::empty()).ok()?;
     // One read is all of it; a file of /proc has no size to ask for.
-    let mut line = [0; LINE_BYTES];
+    let mut line = [0; STAT_BYTES];
     let length = File::from(file).read(&mut line).ok()?;
-    let line = String::from_utf8_lossy(line.get(..length)?);
-    find(&line)?.parse().ok()
+    parse(line.get(..length)?)
 }
 
-fn parent(pid: i32, proc: &File) -> Option<i32> {
-    let parent = read_number(proc, &format!("{pid}/stat"), parent_in)?;
-    i32::try_from(parent).ok()
+fn parse(stat: &[u8]) -> Option<Stat> {
+    // The name in brackets may hold anything, brackets and spaces too; nothing after it does.
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(name_end + 1..)?).ok()?;
+    // proc_pid_stat(5) counts from 1, with the state, the first one here, as 3.
+    let mut numbers = rest.split_ascii_whitespace();
+    let parent = numbers.nth(4 - 3)?.parse().ok()?;
+    let times = numbers.by_ref().skip(14 - 4 - 1).take(4);
+    let ticks = times
+        .map(|ticks| ticks.parse::<i64>().ok())
+        .sum::<Option<i64>>()?;
+    let started = numbers.nth(22 - 17 - 1)?.parse().ok()?;
+    let pages: i64 = numbers.nth(24 - 22 - 1)?.parse().ok()?;
+    Some(Stat {
+        parent,
+        ticks: u64::try_from(ticks).unwrap_or(0),
+        started,
+        pages: u64::try_from(pages).unwrap_or(0),
+    })
 }
 
-/// proc_pid_stat(5): the fourth word. The second one, a name in brackets, may hold anything, brackets and spaces too;
-/// nothing after it does.
-fn parent_in(stat: &str) -> Option<&str> {
-    let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_ascii_whitespace().nth(1)
-}
-
-/// proc_pid_statm(5): the second word.
-fn resident_in(statm: &str) -> Option<&str> {
-    statm.split_ascii_whitespace().nth(1)
-}
-
-/// 0 for a process that is gone.
-fn resident_pages(pid: i32, proc: &File) -> u64 {
-    let pages = read_number(proc, &format!("{pid}/statm"), resident_in);
-    pages
-        .and_then(|pages| u64::try_from(pages).ok())
-        .unwrap_or(0)
-}
-
-/// Of all its threads, those that have ended too. 0 for a process that is gone. The clock's number is made as
-/// clock_getcpuclockid(3) makes it, which asks the kernel whether it is right: so does whoever reads it.
-fn cpu_time(pid: i32) -> Duration {
-    let clock = ClockId::from_raw((!pid << 3) | 2);
-    clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
+fn ticks_a_second() -> u64 {
+    // SAFETY: asks for a constant by number.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    u64::try_from(ticks).unwrap_or(100).max(1)
 }
 
 fn page_bytes() -> u64 {
@@ -277,12 +303,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parent_is_found_whatever_the_name_is() {
-        let line = "42 (a) b (c)) S 7 42 6 0 -1 4194304 90 0 0 0 11 22 0 0 20 0 1 0 55 1024 33";
-        assert_eq!(parent_in(line), Some("7"));
-        for broken in ["", "42", "42 (a", "42 (a)", "42 (a) S"] {
-            assert_eq!(parent_in(broken), None, "{broken:?}");
+    fn a_line_is_read_whatever_the_name_is() {
+        let line =
+            "42 (a) b (c)) S 7 42 6 0 -1 4194304 90 0 0 0 11 22 100 200 20 0 1 0 55 1024 33 99 1";
+        let expected = Stat {
+            parent: 7,
+            ticks: 333,
+            started: 55,
+            pages: 33,
+        };
+        assert_eq!(parse(line.as_bytes()), Some(expected));
+        for broken in ["", "42", "42 (a", "42 (a) S 7 42", "42 (a) S x 42 6 0"] {
+            assert_eq!(parse(broken.as_bytes()), None, "{broken:?}");
         }
+    }
+
+    #[test]
+    fn a_share_is_of_the_time_since_the_start() {
+        let usage = |cpu, age| Usage {
+            cpu: Duration::from_millis(cpu),
+            age: Duration::from_millis(age),
+            memory_bytes: 0,
+        };
+        assert_eq!(usage(2000, 1000).percent(), Some(200.0));
+        assert_eq!(usage(1, 3000).percent(), Some(0.0));
+        assert_eq!(usage(123, 1000).percent(), Some(12.3));
+        assert_eq!(usage(20, 99).percent(), None);
     }
 
     #[test]
@@ -363,14 +409,34 @@ mod tests {
             .members(pid)
             .unwrap();
         let sampled = sample(&[Pid(pid), Pid(i32::MAX)]);
-        let alone = resident_pages(pid, &proc) * page_bytes();
+        let alone = look_at(pid, &proc).unwrap().pages * page_bytes();
         drop(root.stdin.take());
         root.wait().unwrap();
         assert_eq!(members, [pid, line.trim().parse().unwrap()]);
         let usage = sampled[0].unwrap();
         assert!(alone > 0 && usage.memory_bytes > alone, "{usage:?}");
         assert!(usage.cpu >= Duration::from_millis(10), "{usage:?}");
+        assert!(usage.age < Duration::from_secs(60), "{usage:?}");
         assert_eq!(sampled[1], None);
+    }
+
+    #[test]
+    fn a_child_that_has_ended_counts() {
+        let busy = "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done";
+        let mut root = Command::new("/bin/sh")
+            .args(["-c", &format!("sh -c '{busy}'; echo over; read stop")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut output = BufReader::new(root.stdout.take().unwrap());
+        output.read_line(&mut line).unwrap();
+        let sampled = sample(&[Pid(i32::try_from(root.id()).unwrap())]);
+        drop(root.stdin.take());
+        root.wait().unwrap();
+        let usage = sampled[0].unwrap();
+        assert!(usage.cpu >= Duration::from_millis(10), "{usage:?}");
     }
 
     #[test]
