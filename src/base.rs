@@ -253,8 +253,10 @@ pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
         let slip = word.chars().count() > 2 && strsim::osa_distance(&word, &candidate) == 1;
         strsim::jaro_winkler(&word, &candidate).max(if slip { ALIKE } else { 0.0 })
     };
+    // Of one or two letters too much is like anything.
     let near = known
         .into_iter()
+        .filter(|_| word.chars().count() > 2)
         .map(|candidate| (likeness(candidate), candidate));
     near.filter(|(likeness, _)| *likeness >= ALIKE)
         .max_by(|a, b| a.0.total_cmp(&b.0))

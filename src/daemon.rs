@@ -117,6 +117,7 @@ fn load(options: &Options) -> Result<Loaded, Refusal> {
         &file,
         &text,
         wants_color(options.color, &std::io::stderr()),
+        "nothing was started",
     );
     match checked.config {
         Some(config) => {

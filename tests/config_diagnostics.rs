@@ -80,6 +80,9 @@ impl Facts for World {
 }
 
 /// A service that is all right, with something added.
+/// What comes of an error at the start.
+const OUTCOME: &str = "nothing was started";
+
 fn web(more: &str) -> String {
     format!("[[services]]\nname = \"web\"\ncommand = \"nginx\"\n{more}\n")
 }
@@ -298,7 +301,7 @@ fn each_malformed_file_is_refused_with_its_own_words() {
             );
             insta::assert_snapshot!(
                 *name,
-                config::render(&checked.findings, "services.toml", text, false)
+                config::render(&checked.findings, "services.toml", text, false, OUTCOME)
             );
         }
     });
@@ -312,7 +315,7 @@ fn quoted_arguments_are_taken_with_a_warning_that_shows_the_clean_spelling() {
         checked.config.unwrap().services[0].args,
         ["-g", "daemon off;"]
     );
-    let shown = config::render(&checked.findings, "services.toml", &text, false);
+    let shown = config::render(&checked.findings, "services.toml", &text, false, OUTCOME);
     assert!(
         shown.starts_with("warning: ") && shown.contains("write \"daemon off;\""),
         "{shown}"
@@ -327,7 +330,7 @@ fn a_rotation_without_a_file_is_taken_with_a_warning() {
     let text = web("log = { max_size = \"10MiB\" }");
     let checked = config::check(&text, &World);
     assert!(checked.config.is_some());
-    let shown = config::render(&checked.findings, "services.toml", &text, false);
+    let shown = config::render(&checked.findings, "services.toml", &text, false, OUTCOME);
     assert!(
         shown.starts_with("warning: `max_size` has no file to rotate")
             && shown.contains("help: add log_file = \"/path\" to the service"),
@@ -368,7 +371,7 @@ fn every_spelling_of_what_is_allowed_is_taken() {
     ] {
         let text = redis_and_web(more);
         let checked = config::check(&text, &World);
-        let shown = config::render(&checked.findings, "services.toml", &text, false);
+        let shown = config::render(&checked.findings, "services.toml", &text, false, OUTCOME);
         assert!(
             checked.config.is_some() && checked.findings.is_empty(),
             "{more}\n{shown}"
@@ -429,7 +432,7 @@ fn success_exit_codes_are_codes_and_signals() {
 fn read_health(lines: &str) -> Health {
     let text = health(lines);
     let checked = config::check(&text, &World);
-    let shown = config::render(&checked.findings, "services.toml", &text, false);
+    let shown = config::render(&checked.findings, "services.toml", &text, false, OUTCOME);
     let mut config = checked.config.unwrap_or_else(|| panic!("{shown}"));
     config.services.remove(0).health.unwrap()
 }

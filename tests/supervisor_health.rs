@@ -573,6 +573,7 @@ fn who_follows_comes_back_with_a_dependency_that_is_restarted() {
     world.checked("db", Ok(()));
     make_unhealthy(&mut world, "db");
     assert!(world.at("SIGTERM db Main") < world.at("SIGTERM web Main"));
+    world.at("web restarts: dependency db failed");
     assert_eq!(world.row("web"), (State::Pending, "waiting for db".into()));
     world.pass(seconds(1));
     assert_eq!(world.state("web"), State::Pending, "db is not healthy yet");

@@ -43,7 +43,13 @@ pub(super) fn check(file: Option<PathBuf>, json: bool, color: ColorChoice) -> i3
         return if code == DONE { shown } else { code };
     }
     let color = daemon::wants_color(color, &io::stderr());
-    complain(&config::render(&checked.findings, &file, &text, color));
+    complain(&config::render(
+        &checked.findings,
+        &file,
+        &text,
+        color,
+        "nothing was started",
+    ));
     let Some(config) = checked.config else {
         return code;
     };

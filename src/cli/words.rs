@@ -114,11 +114,15 @@ fn find_command<'w>(words: &[&'w str]) -> Result<Option<(usize, &'w str)>, Strin
         if !is_option(word) {
             return Ok(Some((at, word)));
         }
-        let takes_next = !word.contains('=')
-            && GLOBAL
-                .iter()
-                .chain(commands::all().flat_map(|spec| spec.flags))
-                .any(|flag| flag.name == long(word) && flag.value.is_some());
+        let name = word.split_once('=').map_or(word, |(name, _)| name);
+        let mut known = GLOBAL
+            .iter()
+            .chain(commands::all().flat_map(|spec| spec.flags));
+        let Some(flag) = known.find(|flag| flag.name == long(name)) else {
+            // What follows may be its value, and no command.
+            return option(word, None).map(|_| None);
+        };
+        let takes_next = flag.value.is_some() && name == word;
         at += if takes_next { 2 } else { 1 };
     }
     Ok(None)
@@ -222,7 +226,9 @@ mod tests {
                 "list --with-dependents",
                 "no option `--with-dependents` of `list`",
             ),
-            ("--confg x", "no command `x`"),
+            ("--confg x", "did you mean `--config`?"),
+            ("-c x.toml", "no option `-c`"),
+            ("sh -c x", "to supervise a program: go-overlay -- sh"),
             ("--confg=x", "did you mean `--config`?"),
             ("list --json=yes", "`--json` takes no value"),
             ("list --socket", "`--socket` needs a value: --socket PATH"),

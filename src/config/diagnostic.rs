@@ -99,8 +99,8 @@ impl Finding {
     }
 }
 
-/// All findings as text, each with its line underlined, and a count at the end.
-pub fn render(findings: &[Finding], file: &str, text: &str, color: bool) -> String {
+/// All findings as text, each with its line underlined, and at the end a count, with what comes of errors.
+pub fn render(findings: &[Finding], file: &str, text: &str, color: bool, outcome: &str) -> String {
     let renderer = if color {
         Renderer::styled()
     } else {
@@ -117,10 +117,8 @@ pub fn render(findings: &[Finding], file: &str, text: &str, color: bool) -> Stri
         .count();
     match errors {
         0 => {}
-        1 => shown.push_str(&format!("error: {file} has 1 error; nothing was started\n")),
-        _ => shown.push_str(&format!(
-            "error: {file} has {errors} errors; nothing was started\n"
-        )),
+        1 => shown.push_str(&format!("error: {file} has 1 error; {outcome}\n")),
+        _ => shown.push_str(&format!("error: {file} has {errors} errors; {outcome}\n")),
     }
     shown
 }

@@ -32,7 +32,7 @@ impl Reactor {
         // A file's syntax tree takes far more than what is kept of it.
         self.untidy = true;
         let config = read(Path::new(path)).map_err(|why| {
-            let message = format!("cannot reload {path}: nothing was changed\n{why}");
+            let message = format!("cannot reload {path}:\n{why}");
             refuse(ErrorCode::BadConfig, message)
         })?;
         let plan = self.supervisor.plan(&config);
@@ -91,9 +91,16 @@ impl Reactor {
 
 fn read(path: &Path) -> Result<Config, String> {
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read it: {error}; nothing was changed"))?;
     let checked = config::check(&text, &SystemFacts::new());
-    let report = config::render(&checked.findings, &file, &text, false);
+    let report = config::render(
+        &checked.findings,
+        &file,
+        &text,
+        false,
+        "nothing was changed",
+    );
     checked.config.ok_or(report)
 }
 

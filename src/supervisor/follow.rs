@@ -28,7 +28,7 @@ impl Supervisor {
                 let after = match dependent.config.on_dependency_failure {
                     OnDependencyFailure::Ignore => continue,
                     OnDependencyFailure::Stop => AfterStop::Follow(Rc::clone(&name)),
-                    OnDependencyFailure::Restart => AfterStop::Restart,
+                    OnDependencyFailure::Restart => AfterStop::FollowAndRestart(Rc::clone(&name)),
                 };
                 self.begin_stop(id, after, now);
                 walk.push(id);

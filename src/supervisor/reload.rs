@@ -83,7 +83,7 @@ impl Supervisor {
             | Phase::Starting { .. }
             | Phase::Running { .. }
             | Phase::Stopping {
-                after: AfterStop::Restart | AfterStop::Fail(_),
+                after: AfterStop::Restart | AfterStop::FollowAndRestart(_) | AfterStop::Fail(_),
                 ..
             } => change.needs_restart,
             // Who stopped it by hand starts it by hand.

@@ -155,6 +155,8 @@ pub(super) enum AfterStop {
     Fail(Rc<Failure>),
     /// It stays down because this dependency failed.
     Follow(Rc<str>),
+    /// It starts again because this dependency failed, and waits for that as at boot.
+    FollowAndRestart(Rc<str>),
 }
 
 /// Why a process that lives has failed.

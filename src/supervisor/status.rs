@@ -191,7 +191,7 @@ impl Supervisor {
                 ..
             } => failure.reason.clone(),
             Phase::Stopping {
-                after: AfterStop::Follow(name),
+                after: AfterStop::Follow(name) | AfterStop::FollowAndRestart(name),
                 ..
             } => format!("dependency {name} failed"),
             Phase::Stopping { .. } => "stop signal sent".into(),

@@ -24,7 +24,10 @@ impl Supervisor {
     pub(super) fn begin_stop(&mut self, id: ServiceId, after: AfterStop, now: Moment) {
         // Whoever stops or restarts it begins a new series of attempts.
         let attempts = match after {
-            AfterStop::Stay | AfterStop::Restart | AfterStop::Follow(_) => 0,
+            AfterStop::Stay
+            | AfterStop::Restart
+            | AfterStop::Follow(_)
+            | AfterStop::FollowAndRestart(_) => 0,
             AfterStop::Fail(_) => self.attempts_spent(id, now),
         };
         let service = self.service_mut(id);
@@ -199,6 +202,10 @@ impl Supervisor {
         );
     }
 
+    fn may_start_again(&self, id: ServiceId) -> bool {
+        !self.life.is_down() && !self.service(id).leaving
+    }
+
     fn finish_stop(
         &mut self,
         id: ServiceId,
@@ -207,8 +214,12 @@ impl Supervisor {
         now: Moment,
     ) {
         match after {
-            AfterStop::Restart if !self.life.is_down() && !self.service(id).leaving => {
+            AfterStop::Restart if self.may_start_again(id) => {
                 self.tell_restart(id, "asked for".into());
+                self.begin_pending(id, now);
+            }
+            AfterStop::FollowAndRestart(name) if self.may_start_again(id) => {
+                self.tell_restart(id, format!("dependency {name} failed"));
                 self.begin_pending(id, now);
             }
             AfterStop::Fail(failure) if !self.life.is_down() => {
@@ -217,7 +228,10 @@ impl Supervisor {
             AfterStop::Follow(name) => {
                 self.set_phase(id, Phase::Stopped(StopReason::Followed(name)), now);
             }
-            AfterStop::Restart | AfterStop::Fail(_) | AfterStop::Stay => {
+            AfterStop::Restart
+            | AfterStop::FollowAndRestart(_)
+            | AfterStop::Fail(_)
+            | AfterStop::Stay => {
                 let reason = match self.service(id).config.enabled {
                     true => StopReason::Asked { killed },
                     false => StopReason::Disabled,

@@ -55,10 +55,10 @@ fn points_into(text: &str, findings: &[Finding]) {
 
 /// Every finding is shown.
 fn shows(text: &str, findings: &[Finding]) {
-    let shown = config::render(findings, "services.toml", text, false);
+    let shown = config::render(findings, "services.toml", text, false, "");
     let places = shown.matches("--> services.toml:").count();
     assert!(places >= findings.len(), "{places} places in {shown}");
-    assert!(config::render(findings, "services.toml", text, true).len() >= shown.len());
+    assert!(config::render(findings, "services.toml", text, true, "").len() >= shown.len());
 }
 
 fn keeps_its_promises(config: &Config) {
