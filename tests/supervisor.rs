@@ -203,7 +203,7 @@ fn whoever_has_not_ended_after_a_moment_may_be_stopped_and_gets_sigcont_once() {
 }
 
 #[test]
-fn a_grace_shorter_than_a_moment_is_kept() {
+fn a_grace_shorter_than_a_moment_is_kept_and_sigcont_comes_in_the_middle() {
     let hurried = Service {
         stop_timeout: Some(Duration::from_millis(50)),
         ..service("web")
@@ -211,8 +211,12 @@ fn a_grace_shorter_than_a_moment_is_kept() {
     let mut world = World::new(vec![hurried]).boot();
     world.obedient = false;
     world.tell(Event::ShutdownSignal(Signal::TERM));
-    world.pass(Duration::from_millis(50));
+    world.pass(Duration::from_millis(24));
     world.never("SIGCONT");
+    world.pass(Duration::from_millis(1));
+    world.at("SIGCONT web");
+    world.never("SIGKILL");
+    world.pass(Duration::from_millis(25));
     world.at("web STOPPING->STOPPED killed after 50ms");
     assert_eq!(world.exit, Some(0));
 }

@@ -124,28 +124,26 @@ pub fn sample(roots: &[Pid]) -> Vec<Option<Usage>> {
     let Ok(proc) = File::open(PROC) else {
         return vec![None; roots.len()];
     };
-    let forest = Forest::of(relatives(roots, &proc));
+    let Relatives { origins, stats } = relatives(roots, &proc);
+    let forest = Forest::of(origins);
     let (hertz, page) = (ticks_a_second(), page_bytes());
     let time = |ticks: u64| Duration::from_millis(ticks.saturating_mul(1000) / hertz);
+    let stat = |pid: i32| stats.get(&pid).copied().or_else(|| look_at(pid, &proc));
     let since_boot = clock::since_boot();
-    let usage = |members: Vec<i32>| {
-        let mut stats = members.iter().filter_map(|pid| look_at(*pid, &proc));
-        let root = stats.next()?;
-        let (mut ticks, mut pages) = (root.ticks, root.pages);
-        for stat in stats {
-            ticks = ticks.saturating_add(stat.ticks);
-            pages = pages.saturating_add(stat.pages);
+    let usage = |root: &Pid| {
+        let started = stat(root.0)?.started;
+        let (mut ticks, mut pages) = (0u64, 0u64);
+        for pid in forest.members(root.0)? {
+            ticks = ticks.saturating_add(stat(pid).map_or(0, |stat| stat.ticks));
+            pages = pages.saturating_add(resident_pages(pid, &proc).unwrap_or(0));
         }
         Some(Usage {
             cpu: time(ticks),
             memory_bytes: pages.saturating_mul(page),
-            age: since_boot.saturating_sub(time(root.started)),
+            age: since_boot.saturating_sub(time(started)),
         })
     };
-    roots
-        .iter()
-        .map(|root| forest.members(root.0).and_then(usage))
-        .collect()
+    roots.iter().map(usage).collect()
 }
 
 const PROC: &str = "/proc";
@@ -197,29 +195,41 @@ impl Forest {
     }
 }
 
-/// Every process that may belong to one of the roots. Whoever is in a session that a root leads belongs to that one,
-/// which getsid(2) tells many times faster than /proc; only of the others the parent has to be read.
-fn relatives(roots: &[Pid], proc: &File) -> Vec<(i32, Origin)> {
-    let sessions: Vec<(i32, i32)> = everybody()
+/// Every process that may belong to one of the roots, and what had to be read to know that.
+struct Relatives {
+    origins: Vec<(i32, Origin)>,
+    stats: BTreeMap<i32, Stat>,
+}
+
+/// getsid(2) tells many times faster than /proc whose a process is: who is in a session that a root leads is that
+/// one's, and who is in another one belongs where its leader does, whose parent has to be read. Only where there is
+/// no leader any more, or where a root is in somebody else's session, it is read of every member.
+fn relatives(roots: &[Pid], proc: &File) -> Relatives {
+    let sessions: BTreeMap<i32, i32> = everybody()
         .filter_map(|pid| Some((pid, session(pid)?)))
         .collect();
-    let roots: BTreeSet<i32> = roots.iter().map(|root| root.0).collect();
-    let (leading, within): (Vec<_>, Vec<_>) = sessions
+    let known = roots
         .iter()
-        .filter(|(pid, _)| roots.contains(pid))
-        .partition(|(pid, session)| pid == session);
-    // A root that leads no session has its children in that of somebody else.
-    let shared: BTreeSet<i32> = within.iter().map(|(_, session)| *session).collect();
-    let led: BTreeSet<i32> = leading.iter().map(|(pid, _)| *pid).collect();
-    let origin = |(pid, session): (i32, i32)| {
+        .filter_map(|root| Some((root.0, *sessions.get(&root.0)?)));
+    let (leading, within): (Vec<_>, Vec<_>) = known.partition(|(pid, session)| pid == session);
+    let led: BTreeSet<i32> = leading.into_iter().map(|(pid, _)| pid).collect();
+    let shared: BTreeSet<i32> = within.into_iter().map(|(_, session)| session).collect();
+    let mut stats = BTreeMap::new();
+    let mut origin = |(&pid, &session): (&i32, &i32)| {
+        let tells = led.contains(&session) || (pid != session && sessions.contains_key(&session));
         let parent = match shared.contains(&session) {
             false if session == OUTSIDE => return None,
-            false if led.contains(&session) => None,
-            _ => Some(look_at(pid, proc)?.parent),
+            false if tells => None,
+            _ => {
+                let stat = look_at(pid, proc)?;
+                stats.insert(pid, stat);
+                Some(stat.parent)
+            }
         };
         Some((pid, Origin { parent, session }))
     };
-    sessions.into_iter().filter_map(origin).collect()
+    let origins = sessions.iter().filter_map(&mut origin).collect();
+    Relatives { origins, stats }
 }
 
 /// The session of the kernel's threads, and of whoever came from another PID namespace (pid_namespaces(7)): nobody
@@ -247,17 +257,28 @@ struct Stat {
     ticks: u64,
     /// When it was started, in ticks since the system was.
     started: u64,
-    pages: u64,
 }
 
-/// None for a process that is gone.
+/// None for a process that is gone, or not to be seen.
 fn look_at(pid: i32, proc: &File) -> Option<Stat> {
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    let file = openat(proc, format!("{pid}/stat").as_str(), flags, Mode::empty()).ok()?;
-    // One read is all of it; a file of /proc has no size to ask for.
     let mut line = [0; STAT_BYTES];
-    let length = File::from(file).read(&mut line).ok()?;
-    parse(line.get(..length)?)
+    parse(read(proc, &format!("{pid}/stat"), &mut line)?)
+}
+
+/// proc_pid_statm(5) has the sum of the kernel's counters, where /proc/PID/stat has an estimate that is off by
+/// megabytes on a machine with many processors. None for a process that is gone, or not to be seen.
+fn resident_pages(pid: i32, proc: &File) -> Option<u64> {
+    let mut line = [0; STAT_BYTES];
+    let line = str::from_utf8(read(proc, &format!("{pid}/statm"), &mut line)?).ok()?;
+    line.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// One read is all of such a file, which has no size to ask for.
+fn read<'b>(proc: &File, path: &str, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let file = openat(proc, path, flags, Mode::empty()).ok()?;
+    let length = File::from(file).read(buffer).ok()?;
+    buffer.get(..length)
 }
 
 fn parse(stat: &[u8]) -> Option<Stat> {
@@ -272,12 +293,10 @@ fn parse(stat: &[u8]) -> Option<Stat> {
         .map(|ticks| ticks.parse::<i64>().ok())
         .sum::<Option<i64>>()?;
     let started = numbers.nth(22 - 17 - 1)?.parse().ok()?;
-    let pages: i64 = numbers.nth(24 - 22 - 1)?.parse().ok()?;
     Some(Stat {
         parent,
         ticks: u64::try_from(ticks).unwrap_or(0),
         started,
-        pages: u64::try_from(pages).unwrap_or(0),
     })
 }
 
@@ -298,9 +317,10 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use std::io::{BufRead, BufReader};
-    use std::process::{Command, Stdio};
+    use std::process::{Child, Command, Stdio};
 
     use super::*;
+    use crate::base::Signal;
 
     #[test]
     fn a_line_is_read_whatever_the_name_is() {
@@ -310,7 +330,6 @@ mod tests {
             parent: 7,
             ticks: 333,
             started: 55,
-            pages: 33,
         };
         assert_eq!(parse(line.as_bytes()), Some(expected));
         for broken in ["", "42", "42 (a", "42 (a) S 7 42", "42 (a) S x 42 6 0"] {
@@ -389,62 +408,97 @@ mod tests {
         assert_eq!(taken(&watch), gone);
     }
 
-    /// A shell whose child, in a session of its own or not, uses some CPU time and tells its process id.
-    fn with_busy_child(root: &[&str], child: &str) {
-        let busy = "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; echo $$; exec sleep 60";
-        let script = format!("{child} sh -c '{busy}' & read stop; kill $!");
-        let mut root = Command::new(root[0])
-            .args(&root[1..])
-            .args(["/bin/sh", "-c", &script])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut output = BufReader::new(root.stdout.take().unwrap());
-        output.read_line(&mut line).unwrap();
-        let pid = i32::try_from(root.id()).unwrap();
-        let proc = File::open(PROC).unwrap();
-        let members = Forest::of(relatives(&[Pid(pid)], &proc))
-            .members(pid)
-            .unwrap();
-        let sampled = sample(&[Pid(pid), Pid(i32::MAX)]);
-        let alone = look_at(pid, &proc).unwrap().pages * page_bytes();
-        drop(root.stdin.take());
-        root.wait().unwrap();
-        assert_eq!(members, [pid, line.trim().parse().unwrap()]);
-        let usage = sampled[0].unwrap();
-        assert!(alone > 0 && usage.memory_bytes > alone, "{usage:?}");
-        assert!(usage.cpu >= Duration::from_millis(10), "{usage:?}");
-        assert!(usage.age < Duration::from_secs(60), "{usage:?}");
-        assert_eq!(sampled[1], None);
+    const BUSY: &str = "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done";
+
+    /// A shell that has said a line, and goes on until its input ends.
+    struct Shell {
+        child: Child,
+        pid: i32,
+        said: Vec<i32>,
     }
 
-    #[test]
-    fn a_child_that_has_ended_counts() {
-        let busy = "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done";
-        let mut root = Command::new("/bin/sh")
-            .args(["-c", &format!("sh -c '{busy}'; echo over; read stop")])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut output = BufReader::new(root.stdout.take().unwrap());
-        output.read_line(&mut line).unwrap();
-        let sampled = sample(&[Pid(i32::try_from(root.id()).unwrap())]);
-        drop(root.stdin.take());
-        root.wait().unwrap();
-        let usage = sampled[0].unwrap();
-        assert!(usage.cpu >= Duration::from_millis(10), "{usage:?}");
+    impl Shell {
+        fn run(program: &str, script: &str) -> Shell {
+            let mut child = Command::new(program)
+                .args(["/bin/sh", "-c", &format!("{script}; read stop")])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut line = String::new();
+            let mut output = BufReader::new(child.stdout.take().unwrap());
+            output.read_line(&mut line).unwrap();
+            let numbers = line.split_ascii_whitespace();
+            Shell {
+                pid: i32::try_from(child.id()).unwrap(),
+                child,
+                said: numbers.map(|number| number.parse().unwrap()).collect(),
+            }
+        }
+
+        fn members(&self) -> BTreeSet<i32> {
+            let proc = File::open(PROC).unwrap();
+            let relatives = relatives(&[Pid(self.pid)], &proc);
+            let members = Forest::of(relatives.origins).members(self.pid);
+            members.unwrap().into_iter().collect()
+        }
+
+        fn usage(&self) -> Usage {
+            sample(&[Pid(self.pid)])[0].unwrap()
+        }
+
+        fn alone(&self) -> u64 {
+            let proc = File::open(PROC).unwrap();
+            resident_pages(self.pid, &proc).unwrap() * page_bytes()
+        }
+    }
+
+    impl Drop for Shell {
+        fn drop(&mut self) {
+            for pid in &self.said {
+                let _ = crate::sys::reap::kill_process(Pid(*pid), Signal::KILL);
+            }
+            drop(self.child.stdin.take());
+            let _ = self.child.wait();
+        }
     }
 
     #[test]
     fn a_real_tree_uses_more_than_its_root() {
-        with_busy_child(&["env"], "");
-        with_busy_child(&["env"], "setsid");
-        with_busy_child(&["setsid"], "");
-        with_busy_child(&["setsid"], "setsid");
+        for root in ["env", "setsid"] {
+            for child in ["env", "setsid"] {
+                let busy = format!("{child} sh -c '{BUSY}; echo $$; exec sleep 60' & true");
+                let shell = Shell::run(root, &busy);
+                let usage = shell.usage();
+                assert_eq!(shell.members(), [shell.pid, shell.said[0]].into());
+                assert!(usage.memory_bytes > shell.alone(), "{usage:?}");
+                assert!(usage.cpu >= Duration::from_millis(10), "{usage:?}");
+                assert!(usage.age < Duration::from_secs(60), "{usage:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_in_the_session_of_a_descendant_belongs_to_the_root() {
+        for root in ["env", "setsid"] {
+            let worker = "setsid sh -c 'sleep 60 & echo $$ $!; wait' & true";
+            let shell = Shell::run(root, worker);
+            let all = [shell.pid, shell.said[0], shell.said[1]];
+            assert_eq!(shell.members(), all.into());
+        }
+    }
+
+    #[test]
+    fn a_child_that_has_ended_counts() {
+        let shell = Shell::run("env", &format!("sh -c '{BUSY}'; echo"));
+        assert_eq!(shell.members(), [shell.pid].into());
+        let usage = shell.usage();
+        assert!(usage.cpu >= Duration::from_millis(10), "{usage:?}");
+    }
+
+    #[test]
+    fn nothing_is_known_of_who_is_not_there() {
+        assert_eq!(sample(&[Pid(i32::MAX)]), [None]);
         assert!(sample(&[]).is_empty());
     }
 }
