@@ -114,7 +114,7 @@ fn a_process_stuck_in_the_kernel_does_not_keep_the_daemon() {
 #[test]
 fn one_whose_main_process_is_gone_shows_no_pid_and_gets_no_signal() {
     let mut world = half_stopped();
-    assert_eq!(world.supervisor.pids(), [None]);
+    assert_eq!(world.supervisor.main_processes(), [None]);
     world.request(Request::Signal {
         service: "web".into(),
         signal: "HUP".into(),
@@ -180,9 +180,9 @@ fn enabling_what_was_started_by_hand_does_not_restart_it() {
     };
     let mut world = World::new(vec![off]).boot();
     world.request(Request::Start(named(&["web"])));
-    let pids = world.supervisor.pids();
+    let pids = world.supervisor.main_processes();
     reload(&mut world, vec![service("web")]);
-    assert_eq!(world.supervisor.pids(), pids);
+    assert_eq!(world.supervisor.main_processes(), pids);
 }
 
 #[test]

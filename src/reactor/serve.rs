@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use mio::net::UnixListener;
 
@@ -131,12 +132,14 @@ impl Reactor {
 
     fn list_with_usage(&mut self, now: Moment) -> Vec<ServiceStatus> {
         let mut rows = self.supervisor.list(now);
-        let pids = self.supervisor.pids();
-        let known: Vec<_> = pids.iter().copied().flatten().collect();
-        let mut usages = self.usage.ask(&known, now).iter().copied();
-        for (row, pid) in rows.iter_mut().zip(pids) {
-            let sample = pid.and_then(|_| usages.next().flatten());
-            show_usage(row, sample);
+        let processes = self.supervisor.main_processes();
+        let pids: Vec<_> = processes.iter().flatten().map(|(pid, _)| *pid).collect();
+        let look = self.usage.ask(&pids, now);
+        let mut usages = look.seen.iter().copied();
+        for (row, process) in rows.iter_mut().zip(processes) {
+            if let Some((_, started)) = process {
+                show_usage(row, usages.next().flatten(), look.taken.since(started));
+            }
         }
         // Who watches needs again what this took.
         self.tidy_at = self.usage.until();
@@ -146,7 +149,8 @@ impl Reactor {
     /// The next look at what processes use, while somebody watches.
     pub(super) fn keep_watch(&mut self, now: Moment) {
         if self.usage.deadline().is_some_and(|at| at <= now) {
-            let pids: Vec<_> = self.supervisor.pids().into_iter().flatten().collect();
+            let processes = self.supervisor.main_processes();
+            let pids: Vec<_> = processes.iter().flatten().map(|(pid, _)| *pid).collect();
             self.usage.keep_up(&pids, now);
         }
     }
@@ -155,9 +159,11 @@ impl Reactor {
         let mut response = self.supervisor.service_detail(name, now);
         if let Response::Service(detail) = &mut response {
             let ServiceDetail { status, .. } = detail.as_mut();
-            let pids: Vec<_> = status.pid.map(crate::base::Pid).into_iter().collect();
-            show_usage(status, usage::sample(&pids).first().copied().flatten());
             if let Ok(id) = self.supervisor.find_service(name) {
+                if let Some((pid, started)) = self.supervisor.main_process(id) {
+                    let usage = usage::sample(&[pid]).first().copied().flatten();
+                    show_usage(status, usage, now.since(started));
+                }
                 detail.dropped_lines = self.streams.dropped(id);
             }
         }
@@ -174,9 +180,9 @@ impl Reactor {
     }
 }
 
-fn show_usage(status: &mut ServiceStatus, usage: Option<Usage>) {
+fn show_usage(status: &mut ServiceStatus, usage: Option<Usage>, age: Duration) {
     status.cpu_seconds = usage.map(|usage| usage.cpu.as_secs_f64());
-    status.cpu_percent = usage.and_then(Usage::percent);
+    status.cpu_percent = usage.and_then(|usage| usage.percent(age));
     status.memory_bytes = usage.map(|usage| usage.memory_bytes);
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Service {
     pub changed_at: Moment,
     /// How often its main program was executed.
     pub starts: u32,
+    /// When it last was.
+    pub executed_at: Moment,
     pub last_exit: Option<ExitStatus>,
     /// Restarts by policy since it was last told to start, or completed. Read through
     /// `attempts_spent`, which knows that being up long enough clears them.
@@ -244,6 +246,7 @@ impl Service {
             post: Post::None,
             changed_at: now,
             starts: 0,
+            executed_at: now,
             last_exit: None,
             attempts: 0,
             check: None,

@@ -143,6 +143,7 @@ impl Supervisor {
     pub(super) fn on_main_spawned(&mut self, id: ServiceId, job: JobId, pid: Pid, now: Moment) {
         let service = self.service_mut(id);
         service.starts = service.starts.saturating_add(1);
+        service.executed_at = now;
         if let Phase::Stopping { pid: stopping, .. } = &mut service.phase {
             *stopping = Some(pid);
             return;

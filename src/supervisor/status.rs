@@ -16,12 +16,16 @@ impl Supervisor {
         self.order.iter().map(|id| self.row(*id, now)).collect()
     }
 
-    /// The main processes of the rows of [`Supervisor::list`], in the same order.
-    pub fn pids(&self) -> Vec<Option<Pid>> {
-        self.order
-            .iter()
-            .map(|id| self.service(*id).phase.pid())
-            .collect()
+    /// The main processes of the rows of [`Supervisor::list`], in the same order, and when each was started.
+    pub fn main_processes(&self) -> Vec<Option<(Pid, Moment)>> {
+        let all = self.order.iter();
+        all.map(|id| self.main_process(*id)).collect()
+    }
+
+    /// A service's main process, and when it was started.
+    pub fn main_process(&self, id: ServiceId) -> Option<(Pid, Moment)> {
+        let service = self.get(id)?;
+        Some((service.phase.pid()?, service.executed_at))
     }
 
     /// The counts.

@@ -1,7 +1,5 @@
 //! The monotonic clock (clock_gettime(2)).
 
-use std::time::Duration;
-
 use nix::time::{ClockId, clock_gettime};
 
 use crate::base::Moment;
@@ -15,11 +13,6 @@ pub fn now() -> Moment {
     let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
     let nanos = u64::try_from(time.tv_nsec()).unwrap_or(0);
     Moment(seconds * 1_000_000_000 + nanos)
-}
-
-/// CLOCK_BOOTTIME: since the system was started, with the time it slept; what /proc/PID/stat counts starts in.
-pub fn since_boot() -> Duration {
-    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }
 
 /// The time of day, CLOCK_REALTIME: nanoseconds since 1970, and 0 before.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd;
 
 use super::clock;
@@ -15,22 +16,21 @@ use crate::base::{Moment, Pid};
 /// What a process tree uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// User and system time of the processes that are alive, and of the children that those have waited for.
+    /// User and system time of the processes that are alive. What their children used that have ended stands in a
+    /// file that takes the kernel longer than all the rest.
     pub cpu: Duration,
     /// Resident memory; a page that several processes share is counted once for each.
     pub memory_bytes: u64,
-    /// How long ago the first of them was started.
-    pub age: Duration,
 }
 
-/// Of a younger process no share is told: what the kernel counts in is a hundredth of a second.
+/// Of a younger process no share is told: it has done little but start.
 const YOUNG: Duration = Duration::from_millis(100);
 
 impl Usage {
-    /// The CPU time as a share of the time since the start, as ps(1) counts: percent of one processor, to a tenth.
-    pub fn percent(self) -> Option<f64> {
-        let share = self.cpu.as_secs_f64() / self.age.as_secs_f64();
-        (self.age >= YOUNG).then(|| (share * 1000.0).round() / 10.0)
+    /// The CPU time as a share of this time since the start, as ps(1) counts: percent of one processor, to a tenth.
+    pub fn percent(self, age: Duration) -> Option<f64> {
+        let share = self.cpu.as_secs_f64() / age.as_secs_f64();
+        (age >= YOUNG).then(|| (share * 1000.0).round() / 10.0)
     }
 }
 
@@ -51,13 +51,16 @@ pub struct Watch {
     until: Option<Moment>,
 }
 
+/// What was seen at one moment.
 #[derive(Debug)]
-struct Look {
-    taken: Moment,
+pub struct Look {
+    /// When.
+    pub taken: Moment,
     /// When it is old enough for another.
     next: Moment,
     roots: Vec<Pid>,
-    seen: Vec<Option<Usage>>,
+    /// What each of those uses that were asked about, as [`sample`] gives it.
+    pub seen: Vec<Option<Usage>>,
 }
 
 impl Look {
@@ -82,16 +85,11 @@ impl Look {
 impl Watch {
     /// As [`sample`], seen a second or two ago at most where a look is not dear, and never of other processes. Looks
     /// go on for a while, at the moments of [`Watch::deadline`].
-    pub fn ask(&mut self, roots: &[Pid], now: Moment) -> &[Option<Usage>] {
+    pub fn ask(&mut self, roots: &[Pid], now: Moment) -> &Look {
         self.until = Some(now.after(WATCHING));
-        if !self
-            .last
-            .as_ref()
-            .is_some_and(|look| look.is_good(roots, now))
-        {
-            self.last = Some(Look::take(roots, now));
-        }
-        self.last.as_ref().map_or(&[], |look| &look.seen)
+        let last = self.last.take().filter(|look| look.is_good(roots, now));
+        self.last
+            .insert(last.unwrap_or_else(|| Look::take(roots, now)))
     }
 
     /// When [`Watch::keep_up`] has something to do; None while nobody watches.
@@ -124,23 +122,19 @@ pub fn sample(roots: &[Pid]) -> Vec<Option<Usage>> {
     let Ok(proc) = File::open(PROC) else {
         return vec![None; roots.len()];
     };
-    let Relatives { origins, stats } = relatives(roots, &proc);
-    let forest = Forest::of(origins);
-    let (hertz, page) = (ticks_a_second(), page_bytes());
-    let time = |ticks: u64| Duration::from_millis(ticks.saturating_mul(1000) / hertz);
-    let stat = |pid: i32| stats.get(&pid).copied().or_else(|| look_at(pid, &proc));
-    let since_boot = clock::since_boot();
+    let forest = Forest::of(relatives(roots, &proc));
+    let page = page_bytes();
     let usage = |root: &Pid| {
-        let started = stat(root.0)?.started;
-        let (mut ticks, mut pages) = (0u64, 0u64);
-        for pid in forest.members(root.0)? {
-            ticks = ticks.saturating_add(stat(pid).map_or(0, |stat| stat.ticks));
+        let members = forest.members(root.0)?;
+        let (mut cpu, mut pages) = (cpu_time(root.0)?, resident_pages(root.0, &proc)?);
+        // Who is gone meanwhile uses nothing.
+        for pid in members.into_iter().filter(|pid| *pid != root.0) {
+            cpu = cpu.saturating_add(cpu_time(pid).unwrap_or_default());
             pages = pages.saturating_add(resident_pages(pid, &proc).unwrap_or(0));
         }
         Some(Usage {
-            cpu: time(ticks),
+            cpu,
             memory_bytes: pages.saturating_mul(page),
-            age: since_boot.saturating_sub(time(started)),
         })
     };
     roots.iter().map(usage).collect()
@@ -195,16 +189,12 @@ impl Forest {
     }
 }
 
-/// Every process that may belong to one of the roots, and what had to be read to know that.
-struct Relatives {
-    origins: Vec<(i32, Origin)>,
-    stats: BTreeMap<i32, Stat>,
-}
-
+/// Every process that may belong to one of the roots.
+///
 /// getsid(2) tells many times faster than /proc whose a process is: who is in a session that a root leads is that
 /// one's, and who is in another one belongs where its leader does, whose parent has to be read. Only where there is
 /// no leader any more, or where a root is in somebody else's session, it is read of every member.
-fn relatives(roots: &[Pid], proc: &File) -> Relatives {
+fn relatives(roots: &[Pid], proc: &File) -> Vec<(i32, Origin)> {
     let sessions: BTreeMap<i32, i32> = everybody()
         .filter_map(|pid| Some((pid, session(pid)?)))
         .collect();
@@ -214,22 +204,16 @@ fn relatives(roots: &[Pid], proc: &File) -> Relatives {
     let (leading, within): (Vec<_>, Vec<_>) = known.partition(|(pid, session)| pid == session);
     let led: BTreeSet<i32> = leading.into_iter().map(|(pid, _)| pid).collect();
     let shared: BTreeSet<i32> = within.into_iter().map(|(_, session)| session).collect();
-    let mut stats = BTreeMap::new();
-    let mut origin = |(&pid, &session): (&i32, &i32)| {
+    let origin = |(&pid, &session): (&i32, &i32)| {
         let tells = led.contains(&session) || (pid != session && sessions.contains_key(&session));
         let parent = match shared.contains(&session) {
             false if session == OUTSIDE => return None,
             false if tells => None,
-            _ => {
-                let stat = look_at(pid, proc)?;
-                stats.insert(pid, stat);
-                Some(stat.parent)
-            }
+            _ => Some(parent(pid, proc)?),
         };
         Some((pid, Origin { parent, session }))
     };
-    let origins = sessions.iter().filter_map(&mut origin).collect();
-    Relatives { origins, stats }
+    sessions.iter().filter_map(origin).collect()
 }
 
 /// The session of the kernel's threads, and of whoever came from another PID namespace (pid_namespaces(7)): nobody
@@ -246,29 +230,34 @@ fn everybody() -> impl Iterator<Item = i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// More than the line is long: 52 numbers and a name of 64 bytes at most.
-const STAT_BYTES: usize = 2048;
-
-/// One line of /proc/PID/stat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stat {
-    parent: i32,
-    /// Its own and that of the children it has waited for.
-    ticks: u64,
-    /// When it was started, in ticks since the system was.
-    started: u64,
-}
+/// More than the lines are long that are read: 52 numbers and a name of 64 bytes at most.
+const LINE_BYTES: usize = 2048;
 
 /// None for a process that is gone, or not to be seen.
-fn look_at(pid: i32, proc: &File) -> Option<Stat> {
-    let mut line = [0; STAT_BYTES];
-    parse(read(proc, &format!("{pid}/stat"), &mut line)?)
+fn parent(pid: i32, proc: &File) -> Option<i32> {
+    let mut line = [0; LINE_BYTES];
+    parent_in(read(proc, &format!("{pid}/stat"), &mut line)?)
+}
+
+/// proc_pid_stat(5): the fourth word. The second one, a name in brackets, may hold anything, brackets and spaces too;
+/// nothing after it does.
+fn parent_in(stat: &[u8]) -> Option<i32> {
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = str::from_utf8(stat.get(name_end + 1..)?).ok()?;
+    rest.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// Of all threads of a process, those that have ended too; None when it is gone. The clock's number is made as
+/// clock_getcpuclockid(3) makes it, which asks the kernel whether it is right: so does whoever reads it.
+fn cpu_time(pid: i32) -> Option<Duration> {
+    let clock = ClockId::from_raw((!pid << 3) | 2);
+    clock_gettime(clock).ok().map(Duration::from)
 }
 
 /// proc_pid_statm(5) has the sum of the kernel's counters, where /proc/PID/stat has an estimate that is off by
 /// megabytes on a machine with many processors. None for a process that is gone, or not to be seen.
 fn resident_pages(pid: i32, proc: &File) -> Option<u64> {
-    let mut line = [0; STAT_BYTES];
+    let mut line = [0; LINE_BYTES];
     let line = str::from_utf8(read(proc, &format!("{pid}/statm"), &mut line)?).ok()?;
     line.split_ascii_whitespace().nth(1)?.parse().ok()
 }
@@ -279,31 +268,6 @@ fn read<'b>(proc: &File, path: &str, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
     let file = openat(proc, path, flags, Mode::empty()).ok()?;
     let length = File::from(file).read(buffer).ok()?;
     buffer.get(..length)
-}
-
-fn parse(stat: &[u8]) -> Option<Stat> {
-    // The name in brackets may hold anything, brackets and spaces too; nothing after it does.
-    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(stat.get(name_end + 1..)?).ok()?;
-    // proc_pid_stat(5) counts from 1, with the state, the first one here, as 3.
-    let mut numbers = rest.split_ascii_whitespace();
-    let parent = numbers.nth(4 - 3)?.parse().ok()?;
-    let times = numbers.by_ref().skip(14 - 4 - 1).take(4);
-    let ticks = times
-        .map(|ticks| ticks.parse::<i64>().ok())
-        .sum::<Option<i64>>()?;
-    let started = numbers.nth(22 - 17 - 1)?.parse().ok()?;
-    Some(Stat {
-        parent,
-        ticks: u64::try_from(ticks).unwrap_or(0),
-        started,
-    })
-}
-
-fn ticks_a_second() -> u64 {
-    // SAFETY: asks for a constant by number.
-    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    u64::try_from(ticks).unwrap_or(100).max(1)
 }
 
 fn page_bytes() -> u64 {
@@ -323,31 +287,27 @@ mod tests {
     use crate::base::Signal;
 
     #[test]
-    fn a_line_is_read_whatever_the_name_is() {
-        let line =
-            "42 (a) b (c)) S 7 42 6 0 -1 4194304 90 0 0 0 11 22 100 200 20 0 1 0 55 1024 33 99 1";
-        let expected = Stat {
-            parent: 7,
-            ticks: 333,
-            started: 55,
-        };
-        assert_eq!(parse(line.as_bytes()), Some(expected));
-        for broken in ["", "42", "42 (a", "42 (a) S 7 42", "42 (a) S x 42 6 0"] {
-            assert_eq!(parse(broken.as_bytes()), None, "{broken:?}");
+    fn a_parent_is_found_whatever_the_name_is() {
+        let line = b"42 (a) b (c)) S 7 42 6 0 -1 4194304 90 0 0 0 11 22 100 200 20 0 1 0 55";
+        assert_eq!(parent_in(line), Some(7));
+        for broken in ["", "42", "42 (a", "42 (a) S", "42 (a) S x 42 6 0"] {
+            assert_eq!(parent_in(broken.as_bytes()), None, "{broken:?}");
         }
     }
 
     #[test]
     fn a_share_is_of_the_time_since_the_start() {
-        let usage = |cpu, age| Usage {
-            cpu: Duration::from_millis(cpu),
-            age: Duration::from_millis(age),
-            memory_bytes: 0,
+        let percent = |cpu, age| {
+            let usage = Usage {
+                cpu: Duration::from_millis(cpu),
+                memory_bytes: 0,
+            };
+            usage.percent(Duration::from_millis(age))
         };
-        assert_eq!(usage(2000, 1000).percent(), Some(200.0));
-        assert_eq!(usage(1, 3000).percent(), Some(0.0));
-        assert_eq!(usage(123, 1000).percent(), Some(12.3));
-        assert_eq!(usage(20, 99).percent(), None);
+        assert_eq!(percent(2000, 1000), Some(200.0));
+        assert_eq!(percent(1, 3000), Some(0.0));
+        assert_eq!(percent(123, 1000), Some(12.3));
+        assert_eq!(percent(20, 99), None);
     }
 
     #[test]
@@ -389,7 +349,7 @@ mod tests {
         let mut watch = Watch::default();
         assert_eq!(watch.deadline(), None);
         let first = clock::now();
-        assert!(watch.ask(&own, first)[0].is_some());
+        assert!(watch.ask(&own, first).seen[0].is_some());
         let next = watch.deadline().unwrap();
         assert!(next >= first.after(PERIOD), "{next:?}");
         // Late, but before the look that was due.
@@ -400,11 +360,11 @@ mod tests {
         assert_eq!(taken(&watch), again);
         // Another process is never taken for the one that was looked at.
         let other = [Pid(i32::MAX)];
-        assert_eq!(watch.ask(&other, again), [None]);
+        assert_eq!(watch.ask(&other, again).seen, [None]);
         let gone = again.after(WATCHING);
         watch.keep_up(&own, gone);
         assert_eq!(watch.deadline(), None);
-        assert!(watch.ask(&own, gone)[0].is_some());
+        assert!(watch.ask(&own, gone).seen[0].is_some());
         assert_eq!(taken(&watch), gone);
     }
 
@@ -439,7 +399,7 @@ mod tests {
         fn members(&self) -> BTreeSet<i32> {
             let proc = File::open(PROC).unwrap();
             let relatives = relatives(&[Pid(self.pid)], &proc);
-            let members = Forest::of(relatives.origins).members(self.pid);
+            let members = Forest::of(relatives).members(self.pid);
             members.unwrap().into_iter().collect()
         }
 
@@ -473,7 +433,6 @@ mod tests {
                 assert_eq!(shell.members(), [shell.pid, shell.said[0]].into());
                 assert!(usage.memory_bytes > shell.alone(), "{usage:?}");
                 assert!(usage.cpu >= Duration::from_millis(10), "{usage:?}");
-                assert!(usage.age < Duration::from_secs(60), "{usage:?}");
             }
         }
     }
@@ -486,14 +445,6 @@ mod tests {
             let all = [shell.pid, shell.said[0], shell.said[1]];
             assert_eq!(shell.members(), all.into());
         }
-    }
-
-    #[test]
-    fn a_child_that_has_ended_counts() {
-        let shell = Shell::run("env", &format!("sh -c '{BUSY}'; echo"));
-        assert_eq!(shell.members(), [shell.pid].into());
-        let usage = shell.usage();
-        assert!(usage.cpu >= Duration::from_millis(10), "{usage:?}");
     }
 
     #[test]

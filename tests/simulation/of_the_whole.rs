@@ -142,8 +142,9 @@ pub fn states_and_processes(view: &View<'_>) -> Broken {
     if model.exit.is_some() {
         return Ok(());
     }
-    let pids = view.supervisor.pids();
-    for (row, id) in pids.iter().zip(view.supervisor.ids()) {
+    let processes = view.supervisor.main_processes().into_iter();
+    let pids = processes.map(|process| process.map(|(pid, _)| pid));
+    for (row, id) in pids.zip(view.supervisor.ids()) {
         let facts = facts(view, id)?;
         let leading = model.leading_job(id).map(|(_, job)| job);
         let name = &facts.config.name;
@@ -158,7 +159,7 @@ pub fn states_and_processes(view: &View<'_>) -> Broken {
         })?;
         let main = leading.filter(|job| job.role == Role::Main);
         let pid = main.and_then(|job| job.pid);
-        check(*row == pid, || {
+        check(row == pid, || {
             format!("{name} has pid {pid:?} and shows {row:?}")
         })?;
     }

@@ -218,7 +218,7 @@ fn looks(kernel: &mut Kernel) {
         assert!(!row.name.is_empty());
     }
     supervisor.health();
-    supervisor.pids();
+    supervisor.main_processes();
 }
 
 /// SIGTERM, a kernel that obeys, and time: the end comes, within its bound, and is final.
