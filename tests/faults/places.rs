@@ -106,10 +106,7 @@ impl Place {
 }
 
 /// Calls that have no error to give, or none that a program could act upon: they are not in the table.
-pub const CANNOT_FAIL: [&str; 21] = [
-    // Asked of processes in `list`; without an answer the figures are not known.
-    "clock_gettime",
-    "getsid",
+pub const CANNOT_FAIL: [&str; 19] = [
     "arch_prctl",
     "brk",
     "mmap",
@@ -224,6 +221,9 @@ pub const PLACES: &[Place] = &[
     place("getrandom", Anything, START, "getrandom", &["EAGAIN", "EINTR", "EINVAL", "ENOSYS"]),
     place("poll", Anything, START, "poll", &["EAGAIN", "EINTR", "EINVAL", "ENOMEM"]),
     place("readlink", Anything, START, "readlink", &["EACCES", "EINVAL", "EIO", "ENOENT"]),
+    // The CPU time of a service's processes, and whose a process is: `list` and `status` ask.
+    place("clock_gettime", Anything, AFTER, "clock_getres", &["EACCES", "EINVAL", "ENODEV", "EOPNOTSUPP", "EPERM"]),
+    place("getsid", Anything, AFTER, "getsid", &["EPERM", "ESRCH"]),
 
     place("mkdir", Anything, START, "mkdir", &["EACCES", "EDQUOT", "EEXIST", "EMLINK", "ENOENT", "ENOMEM", "ENOSPC", "EPERM", "EROFS"]),
     place("openat", ControlFolder, START, "open", OPEN),
