@@ -7,9 +7,8 @@ use super::service::{AfterStop, Escalation, Phase, Post, Step, StopReason};
 use crate::base::{JobId, Moment, ServiceId, Signal};
 
 /// SIGCONT follows the stop signal, as in systemd: a stopped process has to be able to hear it. Nearly nobody is
-/// stopped, so it follows only where a moment was not enough to end: longer than thousands of services take together,
-/// for each signal more is a system call that delays the end of all. Of a short grace period it is the half.
-const CONTINUE_AFTER: Duration = Duration::from_millis(100);
+/// stopped, so it follows only where a moment was not enough to end.
+const CONTINUE_AFTER: Duration = Duration::from_millis(10);
 
 impl Supervisor {
     /// How long the service has between its stop signal and SIGKILL.
@@ -98,7 +97,7 @@ impl Supervisor {
     ) {
         self.kill_group(job, signal);
         let escalation = Escalation::Asked {
-            continue_at: now.after(CONTINUE_AFTER.min(self.grace(id) / 2)),
+            continue_at: now.after(CONTINUE_AFTER),
             kill_at: now.after(self.grace(id)),
         };
         self.set_phase(

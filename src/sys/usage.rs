@@ -1,4 +1,5 @@
-//! CPU time and memory of process trees, from one look at the processes there are; taken only when somebody asks, and for a few seconds after that, so that who asks again is answered at once.
+//! CPU time and memory of process trees, from one look at the processes there are; taken only when somebody asks,
+//! and for a few seconds after that, so that who asks again is answered at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -16,8 +17,8 @@ use crate::base::{Moment, Pid};
 /// What a process tree uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// User and system time of the processes that are alive. What their children used that have ended stands in a
-    /// file that takes the kernel longer than all the rest.
+    /// User and system time of the processes that are alive. What their children used that have ended stands in
+    /// /proc/PID/stat, which makes a look half as dear again.
     pub cpu: Duration,
     /// Resident memory; a page that several processes share is counted once for each.
     pub memory_bytes: u64,

@@ -73,7 +73,7 @@ pub struct Job {
 }
 
 /// Whoever has not ended so long after its stop signal gets SIGCONT; post-scripts do not.
-pub const CONTINUE_AFTER: Duration = Duration::from_millis(100);
+pub const CONTINUE_AFTER: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub struct Edge {

@@ -216,9 +216,7 @@ fn continued_once(view: &View<'_>, job: JobId) -> Broken {
     check(!found.continued, || {
         format!("{role:?} of {name} gets SIGCONT twice")
     })?;
-    let due = found
-        .told
-        .map(|(at, grace)| at.after(CONTINUE_AFTER.min(grace / 2)));
+    let due = found.told.map(|(at, _)| at.after(CONTINUE_AFTER));
     check(due.is_some_and(|due| due <= model.now), || {
         format!("{role:?} of {name} gets SIGCONT, and it is due at {due:?}")
     })

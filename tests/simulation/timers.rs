@@ -60,7 +60,7 @@ impl Model {
             if let Some((at, grace)) = job.told {
                 timers.must(at.after(grace), "a grace");
                 if !job.continued && job.role != Role::PostScript {
-                    timers.must(at.after(CONTINUE_AFTER.min(grace / 2)), "SIGCONT");
+                    timers.must(at.after(CONTINUE_AFTER.min(grace)), "SIGCONT");
                 }
             }
         }
