@@ -21,7 +21,7 @@ use crate::daemon;
 use crate::sys::install;
 use arguments::{Arguments, Command};
 use talk::Client;
-use words::Asked;
+use words::{Asked, Wrong};
 
 const DONE: i32 = 0;
 const FAILED: i32 = 1;
@@ -36,27 +36,32 @@ pub fn run(arguments: Vec<OsString>) -> i32 {
         .map(|word| word.into_string().ok())
         .collect();
     let Some(own) = own else {
-        return wrong_usage("an option is not UTF-8");
+        return wrong_usage("an option is not UTF-8", None);
     };
-    let words = match words::arrange(&own) {
+    let (words, command) = match words::arrange(&own) {
         Ok(Asked::Help(of)) => {
             let command = of.and_then(commands::find);
             return print(&command.map_or_else(help::text, help::of));
         }
-        Ok(Asked::Words(words)) => words,
-        Err(why) => return wrong_usage(&why),
+        Ok(Asked::Words(words, command)) => (words, command),
+        Err(Wrong { what, of }) => return wrong_usage(&what, of),
     };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match Arguments::from_args(&["go-overlay"], &words) {
         Ok(parsed) => dispatch(parsed, main_program),
         Err(exit) if exit.status.is_ok() => print(&exit.output),
-        Err(exit) => wrong_usage(exit.output.trim()),
+        Err(exit) => {
+            let Wrong { what, of } = words::refused(&exit.output, command);
+            wrong_usage(&what, of)
+        }
     }
 }
 
-fn wrong_usage(what: &str) -> i32 {
+/// Says what is wrong with the words, and where help is: a subcommand's own where there is one.
+fn wrong_usage(what: &str, of: Option<&str>) -> i32 {
+    let of = of.map_or(String::new(), |command| format!(" {command}"));
     complain(&format!(
-        "error: {what}\n  = help: go-overlay --help shows what there is\n"
+        "error: {what}\n  = help: go-overlay{of} --help shows what there is\n"
     ));
     USAGE
 }
@@ -85,7 +90,7 @@ fn dispatch(arguments: Arguments, main_program: Option<Vec<OsString>>) -> i32 {
         });
     };
     if main_program.is_some() {
-        return wrong_usage("a main program after -- does not go with a command");
+        return wrong_usage("a main program after -- does not go with a command", None);
     }
     match command {
         Command::Check(check) => offline::check(check.file.or(arguments.config), check.json, color),
@@ -133,7 +138,7 @@ fn ask(client: &Client, command: Command) -> i32 {
                 no_wait: start.no_wait,
                 timeout_ms: start.timeout,
             };
-            client.change(Request::Start, selection, start.json, "starting")
+            client.change(Request::Start, selection, start.json, ("start", "starting"))
         }
         Command::Stop(stop) => {
             let selection = Selection {
@@ -143,7 +148,7 @@ fn ask(client: &Client, command: Command) -> i32 {
                 no_wait: stop.no_wait,
                 timeout_ms: stop.timeout,
             };
-            client.change(Request::Stop, selection, stop.json, "stopping")
+            client.change(Request::Stop, selection, stop.json, ("stop", "stopping"))
         }
         Command::Restart(restart) => {
             let selection = Selection {
@@ -153,7 +158,12 @@ fn ask(client: &Client, command: Command) -> i32 {
                 no_wait: restart.no_wait,
                 timeout_ms: restart.timeout,
             };
-            client.change(Request::Restart, selection, restart.json, "restarting")
+            client.change(
+                Request::Restart,
+                selection,
+                restart.json,
+                ("restart", "restarting"),
+            )
         }
         Command::Signal(signal) => {
             let request = Request::Signal {

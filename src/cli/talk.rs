@@ -16,16 +16,16 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Starts, stops or restarts.
+    /// Starts, stops or restarts: `command` as it was typed, `doing` as it is told while it lasts.
     pub fn change(
         &self,
         verb: fn(Selection) -> Request,
         selection: Selection,
         json: bool,
-        doing: &str,
+        (command, doing): (&str, &str),
     ) -> i32 {
         if selection.services.is_empty() != selection.all {
-            return wrong_usage("name the services, or say --all");
+            return wrong_usage("name the services, or say --all", Some(command));
         }
         let what = if selection.all {
             "every service".to_owned()

@@ -25,15 +25,28 @@ pub(super) fn apart(mut words: Vec<OsString>) -> (Vec<OsString>, Option<Vec<OsSt
 pub(super) enum Asked {
     /// The help of the whole, or of the subcommand of this name.
     Help(Option<&'static str>),
-    /// Words for argh.
-    Words(Vec<String>),
+    /// Words for argh, and the subcommand among them.
+    Words(Vec<String>, Option<&'static str>),
+}
+
+/// What is wrong, and the subcommand whose help says more.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    pub what: String,
+    pub of: Option<&'static str>,
+}
+
+impl From<String> for Wrong {
+    fn from(what: String) -> Wrong {
+        Wrong { what, of: None }
+    }
 }
 
 /// Puts words in order: global options, the subcommand, its own options and words.
 ///
 /// # Errors
 /// What is wrong with a word, with the one that was probably meant.
-pub(super) fn arrange(words: &[String]) -> Result<Asked, String> {
+pub(super) fn arrange(words: &[String]) -> Result<Asked, Wrong> {
     let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
     let mut found = find_command(&words)?;
     if let Some((at, "help")) = found {
@@ -45,6 +58,8 @@ pub(super) fn arrange(words: &[String]) -> Result<Asked, String> {
         Some((_, name)) => Some(commands::find(name).ok_or_else(|| no_command(name))?),
         None => None,
     };
+    let of = command.map(|command| command.name);
+    let wrong = |what| Wrong { what, of };
     let (mut front, mut rest) = (Vec::new(), Vec::new());
     let mut helps = false;
     let mut at = 0;
@@ -55,12 +70,12 @@ pub(super) fn arrange(words: &[String]) -> Result<Asked, String> {
             rest.push(word.to_owned());
             continue;
         }
-        let (flag, mut value) = option(word, command)?;
+        let (flag, mut value) = option(word, command).map_err(wrong)?;
         if flag.value.is_some() && value.is_none() {
             value = words.get(at).map(|word| (*word).to_owned());
             at += 1;
         }
-        let written = as_two_words(flag, value)?;
+        let written = as_two_words(flag, value).map_err(wrong)?;
         helps |= flag.name == "--help";
         if is_global(flag.name) {
             front.extend(written);
@@ -69,10 +84,10 @@ pub(super) fn arrange(words: &[String]) -> Result<Asked, String> {
         }
     }
     if helps {
-        return Ok(Asked::Help(command.map(|command| command.name)));
+        return Ok(Asked::Help(of));
     }
     let Some(command) = command else {
-        return Ok(Asked::Words(front));
+        return Ok(Asked::Words(front, None));
     };
     // Options of its own may have been typed before the subcommand.
     if let Some(at) = rest.iter().position(|word| word == command.name) {
@@ -80,7 +95,33 @@ pub(super) fn arrange(words: &[String]) -> Result<Asked, String> {
     }
     front.push(command.name.to_owned());
     front.extend(rest);
-    Ok(Asked::Words(front))
+    Ok(Asked::Words(front, of))
+}
+
+/// What argh says of words that it could not take, in the words of this program.
+pub(super) fn refused(said: &str, of: Option<&'static str>) -> Wrong {
+    let said = said.trim();
+    let value = |kind: &str| {
+        let (name, rest) = said.strip_prefix(kind)?.split_once("' with value '")?;
+        let (value, why) = rest.split_once("': ")?;
+        Some((name, value, why))
+    };
+    let what = if let Some(word) = said.strip_prefix("Unrecognized argument: ") {
+        let of = of.unwrap_or("go-overlay");
+        format!("`{word}` is a word too many for `{of}`")
+    } else if let Some((name, value, why)) = value("Error parsing option '") {
+        format!("{name} {value}: {why}")
+    } else if let Some((_, value, why)) = value("Error parsing positional argument '") {
+        format!("{value}: {why}")
+    } else if let Some(spec) = of.and_then(commands::find)
+        && said.starts_with("Required ")
+    {
+        let usage = format!("go-overlay {} {}", spec.name, spec.words);
+        format!("`{}` needs more: {usage}", spec.name)
+    } else {
+        said.to_owned()
+    };
+    Wrong { what, of }
 }
 
 /// What fingers know.
@@ -172,16 +213,18 @@ fn no_command(name: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
+    use argh::FromArgs;
     use proptest::prelude::*;
 
-    use super::{Asked, apart, arrange};
+    use super::super::arguments::Arguments;
+    use super::{Asked, apart, arrange, refused};
 
     fn arranged(line: &str) -> String {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         match arrange(&words) {
             Ok(Asked::Help(of)) => format!("HELP {}", of.unwrap_or("of all")),
-            Ok(Asked::Words(words)) => words.join(" "),
-            Err(why) => format!("error: {why}"),
+            Ok(Asked::Words(words, _)) => words.join(" "),
+            Err(wrong) => format!("error: {}", wrong.what),
         }
     }
 
@@ -237,6 +280,47 @@ mod tests {
         ] {
             let said = arranged(typed);
             assert!(said.starts_with("error: ") && said.contains(part), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_argh_refuses_is_said_in_our_words() {
+        let arguments =
+            |typed: &str| -> Vec<String> { typed.split_whitespace().map(str::to_owned).collect() };
+        for (typed, what, of) in [
+            (
+                "status a b",
+                "`b` is a word too many for `status`",
+                "status",
+            ),
+            (
+                "wait",
+                "`wait` needs more: go-overlay wait SERVICE --for CONDITION",
+                "wait",
+            ),
+            (
+                "wait a",
+                "`wait` needs more: go-overlay wait SERVICE --for CONDITION",
+                "wait",
+            ),
+            (
+                "logs -n x",
+                "--lines x: a whole number is expected, 0 or more",
+                "logs",
+            ),
+            (
+                "completions tcsh",
+                "tcsh: the shells are bash, zsh and fish",
+                "completions",
+            ),
+        ] {
+            let Ok(Asked::Words(words, command)) = arrange(&arguments(typed)) else {
+                panic!("{typed} is for argh to refuse");
+            };
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let exit = Arguments::from_args(&["go-overlay"], &words).unwrap_err();
+            let wrong = refused(&exit.output, command);
+            assert_eq!((&*wrong.what, wrong.of), (what, Some(of)), "{typed}");
         }
     }
 

@@ -80,7 +80,10 @@ pub(super) fn read(fields: &mut Table<'_, '_>, place: &Place<'_>) -> Option<Heal
         .filter(|key| table.contains_key(*key))
         .collect();
     let probe = match given.as_slice() {
-        [key] => probe(&mut fields, key, expected, place),
+        [key] => {
+            useless_status(&mut fields, key);
+            probe(&mut fields, key, expected, place)
+        }
         [] => {
             let finding = Finding::error(span, "this health check tries nothing", "no check");
             fields.report(finding.help(EXAMPLE));
@@ -88,6 +91,10 @@ pub(super) fn read(fields: &mut Table<'_, '_>, place: &Place<'_>) -> Option<Heal
         }
         [first, second, ..] => {
             two_probes(&mut fields, first, second);
+            // Whichever of them stays, what is wrong with it is said now.
+            for key in &given {
+                probe(&mut fields, key, expected.clone(), place);
+            }
             None
         }
     };
@@ -157,12 +164,7 @@ fn timeout(fields: &mut Table<'_, '_>) -> Duration {
     timeout.unwrap_or(Duration::from_secs(2))
 }
 
-fn probe(
-    fields: &mut Table<'_, '_>,
-    key: &str,
-    expected: Option<Vec<(u16, u16)>>,
-    place: &Place<'_>,
-) -> Option<Probe> {
+fn useless_status(fields: &mut Table<'_, '_>, key: &str) {
     if key != "http"
         && let Some(span) = fields.span_of_key("expected_status")
     {
@@ -170,6 +172,14 @@ fn probe(
         let finding = Finding::error(span, what, "only `http` has a status");
         fields.report(finding.help("remove it, or check with http"));
     }
+}
+
+fn probe(
+    fields: &mut Table<'_, '_>,
+    key: &str,
+    expected: Option<Vec<(u16, u16)>>,
+    place: &Place<'_>,
+) -> Option<Probe> {
     if key == "exec" {
         return exec(fields, place);
     }

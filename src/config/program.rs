@@ -3,9 +3,12 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use toml::Spanned;
+use toml::de::DeValue;
+
 use super::diagnostic::Finding;
 use super::model::{EnvValue, Script};
-use super::scalar::Table;
+use super::scalar::{Table, needs_shell};
 use super::{Facts, FileKind, Lookup};
 
 pub(super) fn command(
@@ -22,6 +25,10 @@ pub(super) fn command(
             "`command` is missing",
         );
         fields.report(finding.help("add a line such as command = \"/usr/sbin/nginx\""));
+    }
+    if let Some(words) = fields.get("command").and_then(words_of) {
+        report_array(fields, &words);
+        return String::new();
     }
     let Some((command, span)) = fields.string("command") else {
         return String::new();
@@ -60,6 +67,9 @@ pub(super) fn command(
                 .split_once(char::is_whitespace)
                 .filter(|(first, _)| facts.command(first, path, cwd) == Lookup::Found);
             fields.report(match (split, searched) {
+                (Some(_), _) if needs_shell(&command) => finding.help(format!(
+                    "no shell reads it; write command = \"sh\" and args = [\"-c\", {command:?}]"
+                )),
                 (Some((first, rest)), _) => {
                     let words: Vec<String> = rest
                         .split_whitespace()
@@ -78,6 +88,32 @@ pub(super) fn command(
         }
     }
     command
+}
+
+/// The strings of an array of nothing else.
+fn words_of(value: &Spanned<DeValue<'_>>) -> Option<Vec<String>> {
+    let DeValue::Array(items) = value.get_ref() else {
+        return None;
+    };
+    items
+        .iter()
+        .map(|item| item.get_ref().as_str().map(str::to_owned))
+        .collect()
+}
+
+/// Docker's files and those of other supervisors have program and arguments in one array.
+fn report_array(fields: &mut Table<'_, '_>, words: &[String]) {
+    let Some(span) = fields.get("command").map(Spanned::span) else {
+        return;
+    };
+    let what = "`command` has to be a string, and is an array";
+    let finding = Finding::error(span, what, "expected a string");
+    fields.report(match words.split_first() {
+        Some((program, arguments)) => finding.help(format!(
+            "arguments have a key of their own; write command = {program:?} and args = {arguments:?}"
+        )),
+        None => finding,
+    });
 }
 
 /// The founding document writes `["-g", "'daemon off;'"]`, where no shell takes the quotes away.

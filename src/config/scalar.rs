@@ -202,10 +202,11 @@ impl<'t> Table<'t, '_> {
                     .split_whitespace()
                     .map(|word| format!("\"{word}\""))
                     .collect();
-                finding = finding.help(format!(
-                    "no shell splits it; write {key} = [{}]",
-                    words.join(", ")
-                ));
+                finding = finding.help(if key == "exec" && needs_shell(text) {
+                    format!("no shell reads it; write {key} = [\"sh\", \"-c\", {text:?}]")
+                } else {
+                    format!("no shell splits it; write {key} = [{}]", words.join(", "))
+                });
             }
             self.report(finding);
             return None;
@@ -271,6 +272,11 @@ fn in_units(bytes: u64) -> String {
 }
 
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Whether a line means something only to a shell: more than words with blanks between them.
+pub(super) fn needs_shell(line: &str) -> bool {
+    line.contains(['|', '&', ';', '<', '>', '$', '`', '(', '*', '"', '\''])
+}
 
 /// With its article, as it stands in a sentence.
 pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {

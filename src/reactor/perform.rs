@@ -126,6 +126,9 @@ impl Reactor {
         }
         match stray::signal_everything(signal) {
             Ok(0) => {}
+            Ok(1) => self
+                .messages
+                .push(format!("{signal} to a left-over process")),
             Ok(count) => self
                 .messages
                 .push(format!("{signal} to {count} left-over processes")),
