@@ -134,6 +134,7 @@ fn malformed() -> Vec<(&'static str, String)> {
         ("name-twice", format!("{}\n{}", web(""), web(""))),
         ("name-is-a-number", "[[services]]\nname = 7\ncommand = \"nginx\"\n".into()),
         ("command-missing", "[[services]]\nname = \"web\"\n".into()),
+        ("command-misspelt", "[[services]]\nname = \"web\"\ncomand = \"nginx\"\n".into()),
         ("command-empty", "[[services]]\nname = \"web\"\ncommand = \"\"\n".into()),
         ("command-not-found", "[[services]]\nname = \"web\"\ncommand = \"ngnix\"\n".into()),
         ("command-path-not-found", "[[services]]\nname = \"web\"\ncommand = \"/opt/web\"\n".into()),

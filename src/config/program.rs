@@ -9,7 +9,9 @@ use toml::de::DeValue;
 use super::diagnostic::Finding;
 use super::model::{EnvValue, Script};
 use super::scalar::{Table, needs_shell};
+use super::service::KEYS;
 use super::{Facts, FileKind, Lookup};
+use crate::base::nearest;
 
 pub(super) fn command(
     fields: &mut Table<'_, '_>,
@@ -18,7 +20,10 @@ pub(super) fn command(
     cwd: Option<&Path>,
     facts: &dyn Facts,
 ) -> String {
-    if fields.get("command").is_none() {
+    // A slip in the key is reported as an unknown key, with the one that was meant.
+    let is_misspelt = |key: &str| nearest(key, KEYS) == Some("command");
+    if fields.get("command").is_none() && !fields.table.keys().any(|key| is_misspelt(key.get_ref()))
+    {
         let finding = Finding::error(
             header,
             "this service has no command",
