@@ -9,7 +9,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use go_overlay::base::{ExitStatus, JobId, Moment, Pid};
+use go_overlay::base::{ExitStatus, JobId, Moment, Pid, Signal};
 use go_overlay::config;
 use go_overlay::config::model::{
     Config, LogFormat, Overflow, Restart, RestartPolicy, Service, Timeouts, Timestamps,
@@ -37,6 +37,10 @@ fn main() {
         let mut world = World::of(count);
         let what = format!("supervisor: an end and a new start, of {count}");
         tell(&what, "µs", 1e6, || world.restart_one());
+    }
+    for count in [300, 3000] {
+        let stops = (0..samples()).map(|_| World::of(count).stop()).collect();
+        tell_times(&format!("supervisor: a stop, of {count}"), "µs", stops);
     }
     let lines = b"0123456789".repeat(10)[..99].to_vec();
     let block: Vec<u8> = lines
@@ -111,8 +115,7 @@ fn main() {
 
 /// Runs it again and again, and prints what one run takes.
 fn tell(what: &str, unit: &str, scale: f64, mut work: impl FnMut()) {
-    let samples: usize = std::env::var("SAMPLES").map_or(15, |text| text.parse().unwrap());
-    let mut times: Vec<f64> = (0..samples)
+    let times = (0..samples())
         .map(|_| {
             let (began, mut runs) = (Instant::now(), 0u32);
             while began.elapsed() < SAMPLE {
@@ -122,9 +125,20 @@ fn tell(what: &str, unit: &str, scale: f64, mut work: impl FnMut()) {
             began.elapsed().as_secs_f64() * scale / f64::from(runs)
         })
         .collect();
+    tell_times(what, unit, times);
+}
+
+fn tell_times(what: &str, unit: &str, mut times: Vec<f64>) {
     times.sort_by(f64::total_cmp);
-    let range = format!("{:.2} .. {:.2}", times[0], times[samples - 1]);
-    println!("{what:<46}{:>9.2} {unit}{range:>26}", times[samples / 2]);
+    let range = format!("{:.2} .. {:.2}", times[0], times[times.len() - 1]);
+    println!(
+        "{what:<46}{:>9.2} {unit}{range:>26}",
+        times[times.len() / 2]
+    );
+}
+
+fn samples() -> usize {
+    std::env::var("SAMPLES").map_or(15, |text| text.parse().unwrap())
 }
 
 /// Services that all run, and are started again at once when they end.
@@ -175,6 +189,19 @@ impl World {
         self.supervisor.handle_timeout(self.now);
         self.drain();
         assert_eq!(self.alive.len(), before + 1);
+    }
+
+    /// Everybody is told to stop, and ends when the time for that has long passed for whoever still runs. Gives back
+    /// µs a service.
+    fn stop(mut self) -> f64 {
+        let (count, began) = (self.alive.len() as f64, Instant::now());
+        self.tell(Event::ShutdownSignal(Signal::TERM));
+        self.now = self.now.after(Duration::from_secs(1));
+        for job in std::mem::take(&mut self.alive) {
+            let status = ExitStatus::Signaled(Signal::TERM);
+            self.tell(Event::Exited { job, status });
+        }
+        began.elapsed().as_secs_f64() * 1e6 / count
     }
 
     fn tell(&mut self, event: Event) {

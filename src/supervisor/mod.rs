@@ -67,6 +67,9 @@ pub struct Supervisor {
     queue: VecDeque<ServiceId>,
     /// One entry for each service that waits on time.
     deadlines: BTreeSet<(Moment, ServiceId)>,
+    /// Those of them that will be started then. On its own, for it is looked at in every turn, while the
+    /// deadlines of thousands that are being stopped may have passed.
+    restarts: BTreeSet<(Moment, ServiceId)>,
     actions: VecDeque<Action>,
     /// Clients whose answer is still open, at most one a client.
     waiters: BTreeMap<ClientId, Waiter>,
@@ -92,6 +95,7 @@ impl Supervisor {
             next_job: 1,
             queue: VecDeque::new(),
             deadlines: BTreeSet::new(),
+            restarts: BTreeSet::new(),
             actions: VecDeque::new(),
             waiters: BTreeMap::new(),
             life: Life::Up,
@@ -271,7 +275,10 @@ impl Supervisor {
             "{}: {from} -> {to}",
             service.config.name
         );
+        let restarts = (service.phase.restart_at(), phase.restart_at());
         service.phase = phase;
+        self.note_restart(id, restarts);
+        let service = self.service_mut(id);
         if service.phase.program().is_none() {
             service.said = service::Said::default();
             self.end_check(id);
@@ -308,6 +315,15 @@ impl Supervisor {
         }
         for index in 0..self.service(id).dependencies.len() {
             self.enqueue(self.service(id).dependencies[index].on);
+        }
+    }
+
+    fn note_restart(&mut self, id: ServiceId, (noted, due): (Option<Moment>, Option<Moment>)) {
+        if let Some(at) = noted {
+            self.restarts.remove(&(at, id));
+        }
+        if let Some(at) = due {
+            self.restarts.insert((at, id));
         }
     }
 

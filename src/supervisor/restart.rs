@@ -179,12 +179,8 @@ impl Supervisor {
     /// Starts whoever has waited long enough. It comes last in a turn, when everybody has seen how the
     /// run before it ended: also with a delay of 0, nobody who waits for `completed` misses it.
     pub(super) fn begin_due_restarts(&mut self, now: Moment) -> bool {
-        let is_due = |id: &ServiceId| {
-            let restart_at = self.service(*id).phase.restart_at();
-            restart_at.is_some_and(|at| at <= now)
-        };
-        let passed = self.deadlines.iter().take_while(|(at, _)| *at <= now);
-        let due: Vec<ServiceId> = passed.map(|(_, id)| *id).filter(is_due).collect();
+        let passed = self.restarts.iter().take_while(|(at, _)| *at <= now);
+        let due: Vec<ServiceId> = passed.map(|(_, id)| *id).collect();
         for &id in &due {
             let why = self.why_it_restarts(id);
             self.tell_restart(id, why);
