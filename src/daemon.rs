@@ -2,6 +2,7 @@
 //! and the reactor, run. Until the configuration was found good and the socket is ours, nothing is
 //! started.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -39,7 +40,7 @@ pub struct Options {
     pub command: Option<Vec<OsString>>,
 }
 
-/// Runs the daemon to its end; gives back its exit code.
+/// Runs the daemon to its end, which is the process's; gives back the exit code where it did not start.
 pub fn run(options: Options) -> i32 {
     descriptors::ensure_standard_descriptors();
     descriptors::mark_inherited_close_on_exec();
@@ -58,7 +59,7 @@ pub fn run(options: Options) -> i32 {
         }
     };
     match supervise(&options, loaded, main_program) {
-        Ok(code) => i32::from(code),
+        Ok(never) => match never {},
         Err(Refusal { text, code }) => {
             complain(&text);
             code
@@ -161,7 +162,7 @@ fn supervise(
     options: &Options,
     loaded: Loaded,
     main_program: Option<model::Service>,
-) -> Result<u8, Refusal> {
+) -> Result<Infallible, Refusal> {
     let cannot = |what: &str, error: std::io::Error| Refusal {
         text: format!("error: cannot {what}: {error}\n"),
         code: 1,
@@ -208,8 +209,12 @@ fn supervise(
         debug: options.debug,
         messages,
     };
-    let reactor = Reactor::new(setup).map_err(|error| cannot("start the loop", error))?;
-    Ok(reactor.run())
+    let mut reactor = Reactor::new(setup).map_err(|error| cannot("start the loop", error))?;
+    let code = reactor.run();
+    drop(bound);
+    // What the reactor holds goes with the process at once. To free the memory of thousands of services piece by
+    // piece keeps whoever waits for this end.
+    std::process::exit(i32::from(code));
 }
 
 /// A daemon that lives already is never displaced; any other trouble with the socket costs the

@@ -188,7 +188,7 @@ impl Reactor {
     }
 
     /// Runs until the supervisor says Exit; gives back the exit code.
-    pub fn run(mut self) -> u8 {
+    pub fn run(&mut self) -> u8 {
         let mut events = Events::with_capacity(EVENTS);
         self.tell(Event::Boot, self.pace.now());
         loop {
@@ -454,8 +454,8 @@ impl Reactor {
     }
 
     /// The last bytes, and the end.
-    fn finish(mut self, now: Moment) {
-        self.streams.drain_all(&mut Outside {
+    fn finish(&mut self, now: Moment) {
+        self.streams.finish(&mut Outside {
             queue: &mut self.stdout.queue,
             messages: &mut self.messages,
             now,

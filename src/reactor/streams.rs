@@ -322,15 +322,18 @@ impl Streams {
         }
     }
 
-    /// Reads everything that every stream still holds: the end of the daemon.
-    pub fn drain_all(&mut self, outside: &mut Outside<'_>) {
-        for service in self.outlets.keys().copied().collect::<Vec<_>>() {
+    /// Reads everything that every stream still holds, and leaves no archive half written: the end of the daemon.
+    pub fn finish(&mut self, outside: &mut Outside<'_>) {
+        for service in self.of_service.keys().copied().collect::<Vec<_>>() {
             self.last_words(service, outside);
         }
         for key in self.partial.iter().copied().collect::<Vec<_>>() {
             self.flush(key, Mark::Quiet, outside);
         }
         self.tell_dropped(outside);
+        for service in std::mem::take(&mut self.archiving) {
+            self.outlets.remove(&service);
+        }
     }
 
     /// When the first partial line has been quiet for long enough.
