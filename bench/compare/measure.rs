@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -11,6 +12,9 @@ use nix::unistd::Pid;
 
 use crate::contenders::Contender;
 use crate::site::{PATIENCE, Site};
+
+/// Nobody is stopped sooner after their start.
+const REST: Duration = Duration::from_millis(300);
 
 /// A contender that keeps its services.
 pub struct Running {
@@ -46,16 +50,13 @@ impl Running {
         Some(running)
     }
 
-    /// Its processes, without the services.
+    /// Its processes, without the services. Nothing of those is looked at: what the kernel keeps of that makes the
+    /// end of each dearer.
     pub fn processes(&self) -> Vec<i32> {
         let services: BTreeSet<i32> = self.services.iter().copied().collect();
         let own = i32::try_from(self.supervisor.id()).unwrap();
         let mut all = vec![own];
-        all.extend(
-            descendants(own)
-                .into_iter()
-                .filter(|pid| !services.contains(pid)),
-        );
+        all.extend(descendants(own, &services));
         all
     }
 
@@ -80,20 +81,35 @@ impl Running {
 
     /// How long it takes from its signal until it and every service is gone; None when that takes too long.
     pub fn stop(mut self) -> Option<Duration> {
-        let began = Instant::now();
         let pid = Pid::from_raw(i32::try_from(self.supervisor.id()).unwrap());
-        kill(pid, self.stop).unwrap();
-        while began.elapsed() < PATIENCE {
-            let ended = self.supervisor.try_wait().unwrap().is_some();
-            if ended && !self.services.iter().any(|pid| is_alive(*pid)) {
-                let took = began.elapsed();
-                self.services.clear();
-                return Some(took);
+        let (ended, end) = mpsc::channel();
+        let watchdog = std::thread::spawn(move || {
+            let late = end.recv_timeout(PATIENCE).is_err();
+            if late {
+                let _ = kill(pid, Signal::SIGKILL);
             }
-            // Not so often that it would be felt.
-            std::thread::sleep(Duration::from_micros(500));
+            late
+        });
+        // What its start left to be done is not part of its end.
+        std::thread::sleep(REST);
+        let began = Instant::now();
+        kill(pid, self.stop).unwrap();
+        // Who asks again and again takes part in what is measured.
+        self.supervisor.wait().unwrap();
+        let mut took = began.elapsed();
+        let _ = ended.send(());
+        if watchdog.join().unwrap() {
+            return None;
         }
-        None
+        while self.services.iter().any(|pid| is_alive(*pid)) {
+            if began.elapsed() > PATIENCE {
+                return None;
+            }
+            std::thread::sleep(Duration::from_micros(500));
+            took = began.elapsed();
+        }
+        self.services.clear();
+        Some(took)
     }
 
     /// From `kill -9` of the only service to the next one's first act.
@@ -140,7 +156,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         let own = i32::try_from(self.supervisor.id()).unwrap();
         if matches!(self.supervisor.try_wait(), Ok(None)) {
-            let mut all = descendants(own);
+            let mut all = descendants(own, &BTreeSet::new());
             all.insert(0, own);
             for pid in all {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
@@ -185,12 +201,13 @@ fn of_threads(pid: i32, file: &'static str) -> impl Iterator<Item = String> {
     tasks.filter_map(move |task| fs::read_to_string(task.path().join(file)).ok())
 }
 
-fn descendants(root: i32) -> Vec<i32> {
+fn descendants(root: i32, without: &BTreeSet<i32>) -> Vec<i32> {
     let children = |pid: i32| -> Vec<i32> {
         of_threads(pid, "children")
             .flat_map(|text| {
                 text.split_whitespace()
                     .filter_map(|pid| pid.parse().ok())
+                    .filter(|pid| !without.contains(pid))
                     .collect::<Vec<i32>>()
             })
             .collect()
