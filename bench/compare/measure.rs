@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use crate::contenders::Contender;
 use crate::site::{PATIENCE, Site};
 
-/// Nobody is stopped sooner after their start.
+/// What a start leaves to be done is part neither of its memory nor of its end.
 const REST: Duration = Duration::from_millis(300);
 
 /// A contender that keeps its services.
@@ -47,6 +47,7 @@ impl Running {
             started_in: began.elapsed(),
         };
         running.services = services?;
+        std::thread::sleep(REST);
         Some(running)
     }
 
@@ -90,8 +91,6 @@ impl Running {
             }
             late
         });
-        // What its start left to be done is not part of its end.
-        std::thread::sleep(REST);
         let began = Instant::now();
         kill(pid, self.stop).unwrap();
         // Who asks again and again takes part in what is measured.
