@@ -26,9 +26,9 @@ const EXIT_USAGE: i32 = 2;
 /// What the command line asked for.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The configuration file; None: GO_OVERLAY_CONFIG, or [`DEFAULT_CONFIG`].
+    /// The configuration file; None: [`DEFAULT_CONFIG`].
     pub config: Option<PathBuf>,
-    /// The control socket; None: GO_OVERLAY_SOCKET, or the default place.
+    /// The control socket; None: the default place.
     pub socket: Option<PathBuf>,
     /// Say more.
     pub debug: bool,
@@ -80,13 +80,8 @@ struct Loaded {
 }
 
 fn load(options: &Options) -> Result<Loaded, Refusal> {
-    let named = options
-        .config
-        .clone()
-        .or_else(|| std::env::var_os("GO_OVERLAY_CONFIG").map(PathBuf::from));
-    let path = named
-        .clone()
-        .unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG));
+    let named = options.config.as_ref();
+    let path = named.map_or_else(|| PathBuf::from(DEFAULT_CONFIG), PathBuf::clone);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error)

@@ -50,6 +50,29 @@ fn help_and_version_are_no_failure() {
 }
 
 #[test]
+fn a_variable_that_is_set_to_nothing_is_not_set() {
+    let output = Command::new(PROGRAM)
+        .args(["--no-install", "--", "true"])
+        .env("GO_OVERLAY_CONFIG", "")
+        .env("GO_OVERLAY_SOCKET", "")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 0, "{}", err(&output));
+}
+
+#[test]
+fn a_service_may_be_called_help() {
+    let stage = Stage::new();
+    let daemon = Launch::on(&stage)
+        .config(sleeper("help") + &sleeper("web"))
+        .start();
+    daemon.wait_all("RUNNING");
+    daemon.cli_ok(&["stop", "web", "help"]);
+    daemon.wait_all("STOPPED");
+}
+
+#[test]
 fn wrong_usage_is_2_and_says_what_was_meant() {
     for (args, part) in [
         (&["lst"][..], "did you mean `list`?"),
@@ -57,15 +80,22 @@ fn wrong_usage_is_2_and_says_what_was_meant() {
         (&["list", "--json=1"], "takes no value"),
         (&["list", "web"], "web"),
         (&["start"], "name the services, or say --all"),
-        (&["stop", "web", "--all"], "name the services, or say --all"),
+        (&["stop", "web", "--all"], "--all is every service"),
+        (&["list", ""], "`` is a word too many for `list`"),
+        (
+            &["wait", "web"],
+            "`wait` needs more: go-overlay wait SERVICE --for CONDITION",
+        ),
+        (
+            &["shutdown", "--exit-code", "256"],
+            "a number from 0 to 255",
+        ),
         (&["start", "web", "--timeout", "soon"], "soon"),
-        (&["wait", "web"], "--for"),
         (
             &["wait", "web", "--for", "ever"],
             "running, healthy, stopped or completed",
         ),
         (&["signal", "web"], "signal"),
-        (&["shutdown", "--exit-code", "256"], "256"),
         (&["completions", "tcsh"], "bash, zsh and fish"),
         (&["list", "--color=pink"], "auto, always or never"),
         (&["list", "--", "sh"], "does not go with a command"),

@@ -341,10 +341,16 @@ fn what_is_asked_wrongly_is_said() {
     let stage = Stage::new();
     let daemon = Launch::on(&stage).config(sleeper("web", "")).start();
     for (words, part) in [
-        (&["--since", "yesterday"][..], "yesterday is no duration"),
-        (&["--since", "-5"], "-5 is no duration: cannot be negative"),
-        (&["-n", "many"], "'many': a whole number is expected"),
-        (&["-n", "-3"], "'-3': a whole number is expected"),
+        (
+            &["--since", "yesterday"][..],
+            "--since `yesterday`: this duration has to be a number, then a unit",
+        ),
+        (
+            &["--since", "-5"],
+            "--since `-5`: this duration cannot be negative",
+        ),
+        (&["-n", "many"], "`many`: a whole number is expected"),
+        (&["-n", "-3"], "`-3`: a whole number is expected"),
         (&["--grep"], "`--grep` needs a value: --grep TEXT"),
         (&["--folow"], "did you mean `--follow`?"),
     ] {

@@ -245,7 +245,7 @@ pub(super) struct Health {
 #[argh(subcommand, name = "shutdown")]
 pub(super) struct Shutdown {
     /// the daemon's exit code
-    #[argh(option)]
+    #[argh(option, from_str_fn(exit_code))]
     pub exit_code: Option<u8>,
 }
 
@@ -321,8 +321,13 @@ fn count(text: &str) -> Result<u64, String> {
     number.map_err(|_| "a whole number is expected, 0 or more".into())
 }
 
+fn exit_code(text: &str) -> Result<u8, String> {
+    let number = text.parse();
+    number.map_err(|_| "a number from 0 to 255 is expected".into())
+}
+
 fn milliseconds(text: &str) -> Result<u64, String> {
-    let duration = parse_duration(text).map_err(|why| format!("{text} is no duration: {why}"))?;
+    let duration = parse_duration(text).map_err(|why| format!("this duration {why}"))?;
     u64::try_from(duration.as_millis()).map_err(|_| "too long".into())
 }
 

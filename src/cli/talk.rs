@@ -25,7 +25,11 @@ impl Client {
         (command, doing): (&str, &str),
     ) -> i32 {
         if selection.services.is_empty() != selection.all {
-            return wrong_usage("name the services, or say --all", Some(command));
+            let what = match selection.all {
+                true => "--all is every service: name none, or leave it out",
+                false => "name the services, or say --all",
+            };
+            return wrong_usage(what, Some(command));
         }
         let what = if selection.all {
             "every service".to_owned()

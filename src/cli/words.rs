@@ -42,7 +42,8 @@ impl From<String> for Wrong {
     }
 }
 
-/// Puts words in order: global options, the subcommand, its own options and words.
+/// Puts words in order: global options, the subcommand, its own options, and its words after a `--`, where argh
+/// takes none of them for an option, nor for `help`.
 ///
 /// # Errors
 /// What is wrong with a word, with the one that was probably meant.
@@ -52,7 +53,7 @@ pub(super) fn arrange(words: &[String]) -> Result<Asked, Wrong> {
     if let Some((at, "help")) = found {
         // `help list` is `list --help`.
         words[at] = "--help";
-        found = find_command(&words)?;
+        found = find_command(&words)?.filter(|(_, name)| *name != "help");
     }
     let command = match found {
         Some((_, name)) => Some(commands::find(name).ok_or_else(|| no_command(name))?),
@@ -60,7 +61,7 @@ pub(super) fn arrange(words: &[String]) -> Result<Asked, Wrong> {
     };
     let of = command.map(|command| command.name);
     let wrong = |what| Wrong { what, of };
-    let (mut front, mut rest) = (Vec::new(), Vec::new());
+    let (mut front, mut own, mut rest) = (Vec::new(), Vec::new(), Vec::new());
     let mut helps = false;
     let mut at = 0;
     while at < words.len() {
@@ -80,7 +81,7 @@ pub(super) fn arrange(words: &[String]) -> Result<Asked, Wrong> {
         if is_global(flag.name) {
             front.extend(written);
         } else {
-            rest.extend(written);
+            own.extend(written);
         }
     }
     if helps {
@@ -94,13 +95,17 @@ pub(super) fn arrange(words: &[String]) -> Result<Asked, Wrong> {
         rest.remove(at);
     }
     front.push(command.name.to_owned());
-    front.extend(rest);
+    front.extend(own);
+    if !rest.is_empty() {
+        front.push("--".to_owned());
+        front.extend(rest);
+    }
     Ok(Asked::Words(front, of))
 }
 
 /// What argh says of words that it could not take, in the words of this program.
 pub(super) fn refused(said: &str, of: Option<&'static str>) -> Wrong {
-    let said = said.trim();
+    let said = said.trim_end_matches('\n');
     let value = |kind: &str| {
         let (name, rest) = said.strip_prefix(kind)?.split_once("' with value '")?;
         let (value, why) = rest.split_once("': ")?;
@@ -110,9 +115,12 @@ pub(super) fn refused(said: &str, of: Option<&'static str>) -> Wrong {
         let of = of.unwrap_or("go-overlay");
         format!("`{word}` is a word too many for `{of}`")
     } else if let Some((name, value, why)) = value("Error parsing option '") {
-        format!("{name} {value}: {why}")
+        match why {
+            "duplicate values provided" => format!("{name} is given twice"),
+            _ => format!("{name} `{value}`: {why}"),
+        }
     } else if let Some((_, value, why)) = value("Error parsing positional argument '") {
-        format!("{value}: {why}")
+        format!("`{value}`: {why}")
     } else if let Some(spec) = of.and_then(commands::find)
         && said.starts_with("Required ")
     {
@@ -174,10 +182,9 @@ fn option(word: &str, command: Option<&Spec>) -> Result<(Flag, Option<String>), 
         Some((name, value)) => (name, Some(value.to_owned())),
         None => (word, None),
     };
-    let name = long(name);
     let own = command.map_or(&[][..], |command| command.flags);
     let mut known = own.iter().chain(&GLOBAL);
-    if let Some(flag) = known.clone().find(|flag| flag.name == name) {
+    if let Some(flag) = known.clone().find(|flag| flag.name == long(name)) {
         return Ok((*flag, value));
     }
     let of = command.map_or(String::new(), |command| format!(" of `{}`", command.name));
@@ -237,11 +244,13 @@ mod tests {
             ("--json list --debug", "--debug list --json"),
             ("--config a=b check", "--config a=b check"),
             ("--config=a=b", "--config a=b"),
-            ("start web --timeout 5 db", "start web --timeout 5 db"),
-            ("--timeout list start list", "start --timeout list list"),
-            ("signal list TERM", "signal list TERM"),
-            ("wait x --for=running", "wait x --for running"),
-            ("status -", "status -"),
+            ("start web --timeout 5 db", "start --timeout 5 -- web db"),
+            ("--timeout list start list", "start --timeout list -- list"),
+            ("signal list TERM", "signal -- list TERM"),
+            ("wait x --for=running", "wait --for running -- x"),
+            ("status -", "status -- -"),
+            ("stop web help", "stop -- web help"),
+            ("help help", "HELP of all"),
             ("-V", "--version"),
             ("-h", "HELP of all"),
             ("help", "HELP of all"),
@@ -276,6 +285,7 @@ mod tests {
             ("list --json=yes", "`--json` takes no value"),
             ("list --socket", "`--socket` needs a value: --socket PATH"),
             ("signal web -9", "no option `-9` of `signal`"),
+            ("stop -f", "no option `-f` of `stop`"),
             ("help lst", "did you mean `list`?"),
         ] {
             let said = arranged(typed);
@@ -305,12 +315,12 @@ mod tests {
             ),
             (
                 "logs -n x",
-                "--lines x: a whole number is expected, 0 or more",
+                "--lines `x`: a whole number is expected, 0 or more",
                 "logs",
             ),
             (
                 "completions tcsh",
-                "tcsh: the shells are bash, zsh and fish",
+                "`tcsh`: the shells are bash, zsh and fish",
                 "completions",
             ),
         ] {

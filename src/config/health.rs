@@ -91,6 +91,9 @@ pub(super) fn read(fields: &mut Table<'_, '_>, place: &Place<'_>) -> Option<Heal
         }
         [first, second, ..] => {
             two_probes(&mut fields, first, second);
+            if !given.contains(&"http") {
+                useless_status(&mut fields, first);
+            }
             // Whichever of them stays, what is wrong with it is said now.
             for key in &given {
                 probe(&mut fields, key, expected.clone(), place);
@@ -127,9 +130,12 @@ fn unknown_keys(fields: &mut Table<'_, '_>) {
 
 fn two_probes(fields: &mut Table<'_, '_>, first: &str, second: &str) {
     let spans = (fields.span_of_key(first), fields.span_of_key(second));
-    let (Some(first_at), Some(second_at)) = spans else {
+    let (Some(mut first_at), Some(mut second_at)) = spans else {
         return;
     };
+    if second_at.start < first_at.start {
+        std::mem::swap(&mut first_at, &mut second_at);
+    }
     let what = format!("`{first}` and `{second}` are two checks, and a service has one");
     let finding = Finding::error(second_at, what, "the second one");
     fields.report(

@@ -10,6 +10,7 @@ mod endpoint;
 mod environment;
 mod graph;
 mod health;
+mod instead;
 mod limits;
 mod log;
 pub mod model;

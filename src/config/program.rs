@@ -7,8 +7,9 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::diagnostic::Finding;
+use super::instead;
 use super::model::{EnvValue, Script};
-use super::scalar::{Table, needs_shell};
+use super::scalar::Table;
 use super::service::KEYS;
 use super::{Facts, FileKind, Lookup};
 use crate::base::nearest;
@@ -68,27 +69,24 @@ pub(super) fn command(
                 format!("there is no program `{command}`"),
                 "not found",
             );
-            let split = command
-                .split_once(char::is_whitespace)
-                .filter(|(first, _)| facts.command(first, path, cwd) == Lookup::Found);
-            fields.report(match (split, searched) {
-                (Some(_), _) if needs_shell(&command) => finding.help(format!(
-                    "no shell reads it; write command = \"sh\" and args = [\"-c\", {command:?}]"
-                )),
-                (Some((first, rest)), _) => {
-                    let words: Vec<String> = rest
-                        .split_whitespace()
-                        .map(|word| format!("\"{word}\""))
-                        .collect();
-                    finding.help(format!(
-                        "no shell splits it; write command = \"{first}\" and args = [{}]",
-                        words.join(", ")
-                    ))
+            let has_args = fields.get("args").is_some();
+            let words = instead::words(&command);
+            fields.report(match (words.split_first(), searched) {
+                _ if instead::needs_shell(&command) => {
+                    let (shell, line) = instead::shell_and_line(&command);
+                    let keys = instead::keys(shell, &["-c", line], has_args);
+                    finding.help(format!("no shell reads it; {keys}"))
                 }
-                (None, Some(path)) => finding.help(format!(
+                (Some((first, rest @ [_, ..])), _)
+                    if facts.command(first, path, cwd) == Lookup::Found =>
+                {
+                    let keys = instead::keys(first, rest, has_args);
+                    finding.help(format!("no shell splits it; {keys}"))
+                }
+                (_, Some(path)) => finding.help(format!(
                     "looked for it in {path}; install it, or give its whole path"
                 )),
-                (None, None) => finding.help("install it, or correct the path"),
+                (_, None) => finding.help("install it, or correct the path"),
             });
         }
     }
@@ -113,11 +111,14 @@ fn report_array(fields: &mut Table<'_, '_>, words: &[String]) {
     };
     let what = "`command` has to be a string, and is an array";
     let finding = Finding::error(span, what, "expected a string");
+    let has_args = fields.get("args").is_some();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     fields.report(match words.split_first() {
-        Some((program, arguments)) => finding.help(format!(
-            "arguments have a key of their own; write command = {program:?} and args = {arguments:?}"
-        )),
-        None => finding,
+        Some((program, arguments)) if !program.is_empty() => {
+            let keys = instead::keys(program, arguments, has_args);
+            finding.help(format!("arguments have a key of their own; {keys}"))
+        }
+        _ => finding,
     });
 }
 
@@ -140,7 +141,8 @@ pub(super) fn arguments(fields: &mut Table<'_, '_>) -> Vec<String> {
                     "taken without them",
                 );
                 fields.report(finding.help(format!(
-                    "write {clean:?}, or set raw_args = true to pass the quotes on"
+                    "write {}, or set raw_args = true to pass the quotes on",
+                    instead::quoted(clean)
                 )));
                 arguments.push(clean.to_owned());
             }

@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Finding;
+use super::instead;
 
 pub(super) type Value<'v> = Spanned<DeValue<'v>>;
 
@@ -198,15 +199,15 @@ impl<'t> Table<'t, '_> {
         let DeValue::Array(items) = value.get_ref() else {
             let mut finding = self.wrong_type(key, value, "an array of strings");
             if let DeValue::String(text) = value.get_ref() {
-                let words: Vec<String> = text
-                    .split_whitespace()
-                    .map(|word| format!("\"{word}\""))
-                    .collect();
-                finding = finding.help(if key == "exec" && needs_shell(text) {
-                    format!("no shell reads it; write {key} = [\"sh\", \"-c\", {text:?}]")
-                } else {
-                    format!("no shell splits it; write {key} = [{}]", words.join(", "))
-                });
+                let (shell, line) = instead::shell_and_line(text);
+                let words = instead::words(text);
+                if key == "exec" && instead::needs_shell(text) {
+                    let words = instead::listed([shell, "-c", line]);
+                    finding = finding.help(format!("no shell reads it; write {key} = [{words}]"));
+                } else if !words.is_empty() {
+                    let words = instead::listed(words);
+                    finding = finding.help(format!("no shell splits it; write {key} = [{words}]"));
+                }
             }
             self.report(finding);
             return None;
@@ -273,11 +274,6 @@ fn in_units(bytes: u64) -> String {
 
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// Whether a line means something only to a shell: more than words with blanks between them.
-pub(super) fn needs_shell(line: &str) -> bool {
-    line.contains(['|', '&', ';', '<', '>', '$', '`', '(', '*', '"', '\''])
-}
-
 /// With its article, as it stands in a sentence.
 pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
     match value {
@@ -313,9 +309,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
         let digits = rest
             .find(|c: char| !c.is_ascii_digit())
             .unwrap_or(rest.len());
-        let number: u64 = rest[..digits]
-            .parse()
-            .map_err(|_| "expected a number here, then a unit")?;
+        let number: u64 = rest[..digits].parse().map_err(|_| match digits {
+            0 => "has to be a number, then a unit",
+            _ => "is too long",
+        })?;
         let letters = rest[digits..]
             .find(|c: char| !c.is_ascii_alphabetic())
             .map_or(rest.len(), |end| digits + end);
@@ -345,9 +342,10 @@ pub fn parse_size(text: &str) -> Result<u64, &'static str> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
-    let number: u64 = text[..digits]
-        .parse()
-        .map_err(|_| "expected a number, then a unit")?;
+    let number: u64 = text[..digits].parse().map_err(|_| match digits {
+        0 => "has to be a number, then a unit",
+        _ => "is too large",
+    })?;
     let factor: u64 = match text[digits..].trim() {
         "" | "B" => 1,
         "kB" | "KB" => 1000,
