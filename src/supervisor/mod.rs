@@ -5,7 +5,8 @@
 //! read the deadline anew. An [`Action::Spawn`] is answered before any other event goes in.
 //!
 //! Nothing recurses: whatever changes a service puts it and its neighbours into a queue, and
-//! [`Supervisor::settle`] looks at each of them until nobody has anything left to do.
+//! [`Supervisor::poll_action`] looks at each of them until nobody has anything left to do. What is to be done with the
+//! first is done before the second is looked at.
 
 pub mod event;
 mod follow;
@@ -76,6 +77,8 @@ pub struct Supervisor {
     life: Life,
     jitter: Jitter,
     started_at: Moment,
+    /// The moment of the input that is being followed up.
+    now: Moment,
 }
 
 impl Supervisor {
@@ -101,6 +104,7 @@ impl Supervisor {
             life: Life::Up,
             jitter: Jitter::new(0),
             started_at: now,
+            now,
         };
         for service in config.services {
             let id = supervisor.insert(service, now);
@@ -119,11 +123,12 @@ impl Supervisor {
         }
     }
 
-    /// Takes in what happened at `now`.
+    /// Takes in what happened at `now`; what follows from it comes out of [`Supervisor::poll_action`].
     pub fn handle(&mut self, event: Event, now: Moment) {
         if self.life.is_over() {
             return;
         }
+        self.now = now;
         self.free_places();
         match event {
             Event::Boot => self.boot(now),
@@ -142,7 +147,6 @@ impl Supervisor {
                 self.begin_shutdown(reason, shutdown::ExitCode::Fixed(1), None, now);
             }
         }
-        self.settle(now);
     }
 
     /// To be called when the moment of [`Supervisor::poll_timeout`] has come; harmless before it.
@@ -150,6 +154,7 @@ impl Supervisor {
         if self.life.is_over() {
             return;
         }
+        self.now = now;
         self.free_places();
         let due: Vec<ServiceId> = self
             .deadlines
@@ -161,11 +166,11 @@ impl Supervisor {
             self.enqueue(id);
         }
         self.on_shutdown_time(now);
-        self.settle(now);
     }
 
     /// The next thing to be done, until None.
     pub fn poll_action(&mut self) -> Option<Action> {
+        while self.actions.is_empty() && self.follow_up() {}
         self.actions.pop_front()
     }
 
@@ -227,28 +232,31 @@ impl Supervisor {
         &mut self.services[id.index()]
     }
 
-    /// Looks at every queued service until nobody has anything to do, then at the whole. It ends:
-    /// each step moves a service forward in its life, and only an event from outside moves it back.
-    fn settle(&mut self, now: Moment) {
-        loop {
-            while let Some(id) = self.queue.pop_front() {
-                self.service_mut(id).queued = false;
-                self.advance(id, now);
-                self.note_deadline(id, now);
-            }
-            self.advance_shutdown(now);
-            // A shutdown that has just begun may have no time at all. Each round brings it nearer to its end.
-            if self.life.deadline().is_some_and(|at| at <= now) {
-                self.on_shutdown_time(now);
-                continue;
-            }
-            if self.queue.is_empty() {
-                self.answer_waiters(now);
-                if !self.drop_leaving(now) && !self.begin_due_restarts(now) {
-                    break;
-                }
-            }
+    /// Looks at the next queued service, and where none is queued at the whole. False when nobody has anything left to
+    /// do. That comes: each step moves a service forward in its life, and only an event from outside moves it back.
+    fn follow_up(&mut self) -> bool {
+        if self.life.is_over() {
+            return false;
         }
+        let now = self.now;
+        let Some(id) = self.queue.pop_front() else {
+            return self.advance_whole(now);
+        };
+        self.service_mut(id).queued = false;
+        self.advance(id, now);
+        self.note_deadline(id, now);
+        true
+    }
+
+    fn advance_whole(&mut self, now: Moment) -> bool {
+        self.advance_shutdown(now);
+        // A shutdown that has just begun may have no time at all. Each round brings it nearer to its end.
+        if self.life.deadline().is_some_and(|at| at <= now) {
+            self.on_shutdown_time(now);
+            return true;
+        }
+        self.answer_waiters(now);
+        self.drop_leaving(now) || self.begin_due_restarts(now)
     }
 
     fn advance(&mut self, id: ServiceId, now: Moment) {
