@@ -221,6 +221,8 @@ pub const PLACES: &[Place] = &[
     place("getrandom", Anything, START, "getrandom", &["EAGAIN", "EINTR", "EINVAL", "ENOSYS"]),
     place("poll", Anything, START, "poll", &["EAGAIN", "EINTR", "EINVAL", "ENOMEM"]),
     place("readlink", Anything, START, "readlink", &["EACCES", "EINVAL", "EIO", "ENOENT"]),
+    // How many processes were killed for want of memory: asked at the start, and after a SIGKILL.
+    place("pread64", Anything, BOTH, "pread", &["EBADF", "EINTR", "EINVAL", "EIO", "EISDIR", "ENXIO", "EOVERFLOW", "ESPIPE"]),
     // The CPU time of a service's processes, and whose a process is: `list` and `status` ask.
     place("clock_gettime", Anything, AFTER, "clock_getres", &["EACCES", "EINVAL", "ENODEV", "EOPNOTSUPP", "EPERM"]),
     place("getsid", Anything, AFTER, "getsid", &["EPERM", "ESRCH"]),
