@@ -144,6 +144,17 @@ impl Run {
 /// be seen between the former, of seconds to the latter.
 const OFTEN: usize = 3;
 
+/// The order in which so many have their turns in a round: another one begins each time, and it turns round. Whoever comes
+/// first after a rest finds cold caches and a processor asleep, and others have neighbours of their own.
+fn order(round: usize, count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    order.rotate_left(round / 2 % count);
+    if round % 2 == 1 {
+        order.reverse();
+    }
+    order
+}
+
 /// Starts so many services, looks at the memory, and ends them.
 fn start_and_stop(run: &mut Run) {
     let services = number("SERVICES", 500);
@@ -151,15 +162,8 @@ fn start_and_stop(run: &mut Run) {
     for count in [10, services] {
         let rounds = if count == 10 { 3 } else { run.rounds * OFTEN };
         for round in 0..rounds {
-            let mut turns: Vec<&Contender> = (0..all.len())
-                .map(|offset| &all[(round + offset) % all.len()])
-                .collect();
-            // So that nobody always comes after the same one.
-            if round % 2 == 1 {
-                turns.reverse();
-            }
-            turns.retain(|one| one.kind != Kind::Peer || round % OFTEN == 0);
-            for one in turns {
+            let turns = order(round, all.len()).into_iter().map(|index| &all[index]);
+            for one in turns.filter(|one| one.kind != Kind::Peer || round % OFTEN == 0) {
                 let Some(running) = Running::start(one, &run.service, count) else {
                     run.results
                         .failed(&format!("start of {count} services, ms"), one);
@@ -197,10 +201,12 @@ fn restarts(run: &mut Run) {
         .iter()
         .map(|one| Running::start(one, &service, 1))
         .collect();
-    for _ in 0..run.rounds * 3 {
+    let what = "kill -9 to running again, ms";
+    run.results.begin(what, &all.iter().collect::<Vec<_>>());
+    for round in 0..run.rounds * 3 {
         std::thread::sleep(std::time::Duration::from_millis(1100));
-        for (one, keeps) in all.iter().zip(&mut running) {
-            let what = "kill -9 to running again, ms";
+        for index in order(round, all.len()) {
+            let (one, keeps) = (&all[index], &mut running[index]);
             match keeps.as_mut().and_then(Running::restart) {
                 Some(took) => run.results.time(what, one, took),
                 None => {
@@ -225,20 +231,28 @@ fn lists(run: &mut Run, folder: &Path) {
         "the first list of 100 services, ms",
         "list of 100 services, ms",
     );
-    for _ in 0..run.rounds {
+    for what in [first, what] {
+        run.results.begin(what, &[&nothing, &least]);
+    }
+    for round in 0..run.rounds {
         for one in &all {
             let running = Running::start(one, &service, 100);
             let (Some(list), Some(keeps)) = (&one.list, running) else {
                 run.results.failed(what, one);
                 continue;
             };
-            for what in [first, what, what, what] {
+            for (time, what) in [first, what, what, what].into_iter().enumerate() {
                 std::thread::sleep(std::time::Duration::from_millis(1100));
-                for (floor, program) in [(&nothing, &empty), (&least, &service)] {
-                    let took = measure::run(vec![Command::new(program)]);
-                    run.results.time(what, floor, took);
+                let alone = |program| vec![Command::new(program)];
+                let mut turns = [
+                    (&nothing, alone(&empty)),
+                    (&least, alone(&service)),
+                    (one, list(&keeps.site)),
+                ];
+                turns.rotate_left((round + time) % 3);
+                for (who, commands) in turns {
+                    run.results.time(what, who, measure::run(commands));
                 }
-                run.results.time(what, one, measure::run(list(&keeps.site)));
             }
         }
     }
@@ -264,8 +278,7 @@ fn idleness(run: &mut Run) {
 fn inits(run: &mut Run) {
     let all = contenders::inits(&run.go_overlay, &run.tools);
     for round in 0..run.rounds * 3 {
-        for offset in 0..all.len() {
-            let one = &all[(round + offset) % all.len()];
+        for one in order(round, all.len()).into_iter().map(|index| &all[index]) {
             let Some(running) = Running::start(one, &run.service, 1) else {
                 run.results
                     .failed("init: start to the program's first act, ms", one);
@@ -289,8 +302,8 @@ fn inits(run: &mut Run) {
 fn growth(run: &mut Run) {
     let mut all = run.contenders();
     all.retain(|one| one.kind != Kind::Peer);
-    for _ in 0..run.rounds.div_ceil(2) {
-        for one in &all {
+    for round in 0..run.rounds.div_ceil(2) {
+        for one in order(round, all.len()).into_iter().map(|index| &all[index]) {
             for count in [300, 3000] {
                 let Some(running) = Running::start(one, &run.service, count) else {
                     run.results

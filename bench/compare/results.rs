@@ -52,6 +52,13 @@ impl Results {
         self.row(measure, contender).figures.push(figure);
     }
 
+    /// Rows to come, in this order: ratios are to the first one's.
+    pub fn begin(&mut self, measure: &str, contenders: &[&Contender]) {
+        for one in contenders {
+            self.row(measure, one);
+        }
+    }
+
     /// It did not do it in time.
     pub fn failed(&mut self, measure: &str, contender: &Contender) {
         self.row(measure, contender).failures += 1;
