@@ -18,6 +18,7 @@ mod site;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use contenders::{Contender, Kind, Tools};
 use measure::Running;
@@ -140,9 +141,14 @@ impl Run {
     }
 }
 
-/// How many times as often the floors and go-overlay are started as the others: a difference of a few milliseconds is to
+/// How many times as often the floors and go-overlay are measured as the others: a difference of a few milliseconds is to
 /// be seen between the former, of seconds to the latter.
 const OFTEN: usize = 3;
+
+/// Whether somebody has a turn in this round.
+fn takes_part(one: &Contender, round: usize) -> bool {
+    one.kind != Kind::Peer || round.is_multiple_of(OFTEN)
+}
 
 /// The order in which so many have their turns in a round: another one begins each time, and it turns round. Whoever comes
 /// first after a rest finds cold caches and a processor asleep, and others have neighbours of their own.
@@ -163,7 +169,7 @@ fn start_and_stop(run: &mut Run) {
         let rounds = if count == 10 { 3 } else { run.rounds * OFTEN };
         for round in 0..rounds {
             let turns = order(round, all.len()).into_iter().map(|index| &all[index]);
-            for one in turns.filter(|one| one.kind != Kind::Peer || round % OFTEN == 0) {
+            for one in turns.filter(|one| takes_part(one, round)) {
                 let Some(running) = Running::start(one, &run.service, count) else {
                     run.results
                         .failed(&format!("start of {count} services, ms"), one);
@@ -203,10 +209,13 @@ fn restarts(run: &mut Run) {
         .collect();
     let what = "kill -9 to running again, ms";
     run.results.begin(what, &all.iter().collect::<Vec<_>>());
-    for round in 0..run.rounds * 3 {
-        std::thread::sleep(std::time::Duration::from_millis(1100));
+    for round in 0..run.rounds * 3 * OFTEN {
+        std::thread::sleep(Duration::from_millis(1100));
         for index in order(round, all.len()) {
             let (one, keeps) = (&all[index], &mut running[index]);
+            if !takes_part(one, round) {
+                continue;
+            }
             match keeps.as_mut().and_then(Running::restart) {
                 Some(took) => run.results.time(what, one, took),
                 None => {
@@ -218,8 +227,8 @@ fn restarts(run: &mut Run) {
     }
 }
 
-/// Asks for all services, beside the start of a program that does nothing. One supervisor at a time is there; the
-/// first time counts by itself, and then it is asked after each of some pauses.
+/// Asks for all services, beside the start of a program that does nothing: for the first time, after each of some
+/// rests, and again and again. One supervisor at a time is there.
 fn lists(run: &mut Run, folder: &Path) {
     let mut all = run.contenders();
     all.retain(|one| one.list.is_some());
@@ -227,31 +236,35 @@ fn lists(run: &mut Run, folder: &Path) {
     let empty = compile(folder, "empty.rs", &[]);
     let nothing = contenders::floor_of("floor: an empty static program");
     let least = contenders::floor_of("floor: the least program");
-    let (first, what) = (
-        "the first list of 100 services, ms",
-        "list of 100 services, ms",
-    );
-    for what in [first, what] {
+    let rest = Duration::from_millis(1100);
+    let parts = [
+        ("the first list of 100 services, ms", rest, 1),
+        ("list of 100 services after a rest, ms", rest, 3),
+        ("list of 100 services, ms", Duration::ZERO, 9),
+    ];
+    for (what, ..) in parts {
         run.results.begin(what, &[&nothing, &least]);
     }
     for round in 0..run.rounds {
         for one in &all {
             let running = Running::start(one, &service, 100);
-            let (Some(list), Some(keeps)) = (&one.list, running) else {
-                run.results.failed(what, one);
-                continue;
-            };
-            for (time, what) in [first, what, what, what].into_iter().enumerate() {
-                std::thread::sleep(std::time::Duration::from_millis(1100));
-                let alone = |program| vec![Command::new(program)];
-                let mut turns = [
-                    (&nothing, alone(&empty)),
-                    (&least, alone(&service)),
-                    (one, list(&keeps.site)),
-                ];
-                turns.rotate_left((round + time) % 3);
-                for (who, commands) in turns {
-                    run.results.time(what, who, measure::run(commands));
+            for (what, rest, times) in parts {
+                let (Some(list), Some(keeps)) = (&one.list, &running) else {
+                    run.results.failed(what, one);
+                    continue;
+                };
+                for time in 0..times {
+                    std::thread::sleep(rest);
+                    let alone = |program| vec![Command::new(program)];
+                    let mut turns = [
+                        (&nothing, alone(&empty)),
+                        (&least, alone(&service)),
+                        (one, list(&keeps.site)),
+                    ];
+                    turns.rotate_left((round + time) % 3);
+                    for (who, commands) in turns {
+                        run.results.time(what, who, measure::run(commands));
+                    }
                 }
             }
         }
@@ -311,7 +324,7 @@ fn growth(run: &mut Run) {
                     continue;
                 };
                 let each = |total: f64| total / count as f64;
-                let micros = |time: std::time::Duration| each(time.as_secs_f64() * 1e6);
+                let micros = |time: Duration| each(time.as_secs_f64() * 1e6);
                 run.results.note(
                     &format!("growth: start at {count}, µs a service"),
                     one,
