@@ -132,6 +132,21 @@ fn sighup_reloads_and_the_log_goes_on() {
 }
 
 #[test]
+fn who_is_removed_and_is_down_already_has_no_place_in_the_column_of_names() {
+    let stage = Stage::new();
+    let ticker = shell("t", "while :; do echo tick; sleep 0.01; done", "");
+    let config = ticker.clone() + &shell("longer-name", "exit 0", "");
+    let daemon = Launch::on(&stage).config(config).start();
+    daemon.out.wait_for("[t          ] tick", PATIENCE);
+    daemon
+        .err
+        .wait_for("longer-name: RUNNING -> STOPPED", PATIENCE);
+    stage.file("services.toml", &ticker);
+    daemon.cli_ok(&["reload"]);
+    daemon.out.wait_for("[t] tick", PATIENCE);
+}
+
+#[test]
 fn a_renamed_server_finds_its_port_free() {
     let stage = Stage::new();
     let port = free_port();

@@ -276,18 +276,15 @@ impl Streams {
                 self.ready.push_back(key);
             }
         }
-        if !self.archiving.is_empty() {
-            self.archive(outside.messages);
+        if let Some(service) = self.archiving.first().copied() {
+            self.archive(service, outside.messages);
         }
     }
 
     /// Compresses a slice of one old log file. A function of its own also when compiled: compressing takes 28 KiB of
     /// stack, which whoever only reads need not touch.
     #[inline(never)]
-    fn archive(&mut self, messages: &mut Vec<String>) {
-        let Some(service) = self.archiving.first().copied() else {
-            return;
-        };
+    fn archive(&mut self, service: ServiceId, messages: &mut Vec<String>) {
         let outlet = self.outlets.get_mut(&service);
         let file = outlet.and_then(|outlet| outlet.log_file.as_mut());
         if let Some(file) = file {

@@ -248,6 +248,7 @@ impl Supervisor {
         true
     }
 
+    /// To be called when nobody is queued.
     fn advance_whole(&mut self, now: Moment) -> bool {
         self.advance_shutdown(now);
         // A shutdown that has just begun may have no time at all. Each round brings it nearer to its end.

@@ -165,6 +165,8 @@ impl Supervisor {
         for id in self.ids().collect::<Vec<_>>() {
             self.enqueue(id);
         }
+        // Whoever is down goes at once: the shell looks at who is there before it asks what is to be done.
+        self.drop_leaving(now);
     }
 
     fn begin_leaving(&mut self, id: ServiceId, now: Moment) {
