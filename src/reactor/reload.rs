@@ -64,7 +64,8 @@ impl Reactor {
 
     /// Each service's place for its lines, as the file says now.
     fn fit_sinks(&mut self) {
-        let ids: Vec<ServiceId> = self.supervisor.ids().collect();
+        let ids = self.supervisor.ids();
+        let ids: Vec<ServiceId> = ids.filter(|id| !self.supervisor.has_left(*id)).collect();
         let configs = ids.iter().filter_map(|id| self.supervisor.config(*id));
         let width = configs.map(|config| config.name.len()).max().unwrap_or(0);
         self.prefixer = self.prefixer.with_width(width);

@@ -165,8 +165,6 @@ impl Supervisor {
         for id in self.ids().collect::<Vec<_>>() {
             self.enqueue(id);
         }
-        // Whoever is down goes at once: the shell looks at who is there before it asks what is to be done.
-        self.drop_leaving(now);
     }
 
     fn begin_leaving(&mut self, id: ServiceId, now: Moment) {
@@ -247,6 +245,13 @@ impl Supervisor {
         }
     }
 
+    /// Whether a service has left the configuration and nothing of it runs: it is about to leave the table.
+    pub fn has_left(&self, id: ServiceId) -> bool {
+        self.get(id).is_none_or(|service| {
+            service.leaving && service.phase.is_final() && service.post.job().is_none()
+        })
+    }
+
     /// Takes those out of the table that left the file and are down. Comes last in a turn, when nobody is
     /// in the queue and everybody has been answered.
     pub(super) fn drop_leaving(&mut self, now: Moment) -> bool {
@@ -257,10 +262,7 @@ impl Supervisor {
             .order
             .iter()
             .copied()
-            .filter(|id| {
-                let service = self.service(*id);
-                service.leaving && service.phase.is_final() && service.post.job().is_none()
-            })
+            .filter(|id| self.has_left(*id))
             .collect();
         if gone.is_empty() {
             return false;

@@ -199,7 +199,7 @@ impl Supervisor {
         let Life::Down(down) = &mut self.life else {
             return;
         };
-        if !self.jobs.is_empty() {
+        if !self.jobs.is_empty() || !self.queue.is_empty() {
             return;
         }
         match (down.stage, down.kill_at) {
