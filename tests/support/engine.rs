@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -218,6 +219,13 @@ impl Drop for Engine {
         }
         let _ = kill(Pid::from_raw(self.daemon.id() as i32), Signal::SIGTERM);
         let _ = self.daemon.wait();
+        // The engine leaves its network namespace mounted, and so nothing below could be removed.
+        let namespace = self.folder.path().join("exec/netns/default");
+        let _ = umount2(&namespace, MntFlags::MNT_DETACH);
+        let removed = std::fs::remove_dir_all(self.folder.path());
+        if !std::thread::panicking() {
+            removed.expect("what the engine left cannot be removed");
+        }
     }
 }
 
