@@ -25,6 +25,8 @@ pub struct Contender {
     pub stop: Signal,
     /// It keeps exactly one program.
     pub only_one: bool,
+    /// The floor whose services write to the same: pipes or terminals.
+    pub floor_alike: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,7 @@ impl Contender {
             list: None,
             stop: Signal::SIGTERM,
             only_one: false,
+            floor_alike: None,
         }
     }
 
@@ -66,21 +69,29 @@ impl Contender {
         self
     }
 
+    fn beside(mut self, floor: &'static str) -> Contender {
+        self.floor_alike = Some(floor);
+        self
+    }
+
     fn only_one(mut self) -> Contender {
         self.only_one = true;
         self
     }
 }
 
+const PIPES: &str = "floor: two pipes each";
+const TERMINALS: &str = "floor: a terminal each";
+
 /// Everybody who is there, the floor first.
 pub fn all(go_overlay: &Path, tools: &Tools) -> Vec<Contender> {
     let mut all = vec![
         floor("floor: posix_spawn", "plain"),
-        floor("floor: two pipes each", "pipes"),
-        floor("floor: a terminal each", "terminals"),
+        floor(PIPES, "pipes"),
+        floor(TERMINALS, "terminals"),
+        ours("go-overlay, pipes", go_overlay, false).beside(PIPES),
+        ours("go-overlay, terminals", go_overlay, true).beside(TERMINALS),
     ];
-    all.push(ours("go-overlay, pipes", go_overlay, false));
-    all.push(ours("go-overlay, terminals", go_overlay, true));
     all.extend(peers::all(tools));
     all
 }

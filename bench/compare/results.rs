@@ -19,6 +19,7 @@ pub struct Measure {
 pub struct Row {
     pub contender: String,
     pub kind: Kind,
+    floor_alike: Option<&'static str>,
     pub figures: Vec<f64>,
     pub failures: usize,
 }
@@ -88,6 +89,7 @@ impl Results {
                 rows.push(Row {
                     contender: contender.name.to_owned(),
                     kind: contender.kind,
+                    floor_alike: contender.floor_alike,
                     figures: Vec::new(),
                     failures: 0,
                 });
@@ -129,36 +131,40 @@ impl Results {
     }
 }
 
-/// One measure; ratios are to its first floor.
+/// One measure; ratios are to its first floor, and to the one whose services write to the same.
 fn table(measure: &Measure) -> String {
-    let floor = measure
-        .rows
-        .iter()
-        .find(|row| row.kind == Kind::Floor)
-        .and_then(Row::median);
+    let floor = measure.rows.iter().find(|row| row.kind == Kind::Floor);
+    let alike = |row: &Row| {
+        let mut rows = measure.rows.iter();
+        rows.find(|other| row.floor_alike == Some(&other.contender))
+    };
+    let ratio = |row: &Row, to: Option<&Row>| {
+        let to = to.and_then(Row::median).filter(|floor| *floor > 0.0);
+        let ratio = row.median().zip(to).map(|(own, floor)| own / floor);
+        ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default()
+    };
     let mut text = format!(
-        "| {} | median | least .. most | ratio to floor |\n|---|---:|---:|---:|\n",
+        "| {} | median | least .. most | ratio to floor | to the floor with the same output |\n\
+         |---|---:|---:|---:|---:|\n",
         measure.name
     );
     for row in &measure.rows {
         let Some((median, (least, most))) = row.median().zip(row.range()) else {
-            text += &format!("| {} | not in time | | |\n", row.contender);
+            text += &format!("| {} | not in time | | | |\n", row.contender);
             continue;
         };
-        let ratio = floor
-            .filter(|floor| *floor > 0.0)
-            .map(|floor| format!("{:.2}", median / floor));
         let failures = match row.failures {
             0 => String::new(),
             count => format!(", {count} times not in time"),
         };
         text += &format!(
-            "| {} | {} | {} .. {}{failures} | {} |\n",
+            "| {} | {} | {} .. {}{failures} | {} | {} |\n",
             row.contender,
             figure(median),
             figure(least),
             figure(most),
-            ratio.unwrap_or_default()
+            ratio(row, floor),
+            ratio(row, alike(row))
         );
     }
     text + "\n"
