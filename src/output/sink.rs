@@ -40,7 +40,7 @@ pub struct Sink {
     stdout: Option<Layout>,
     overflow: Overflow,
     /// None: there is no log file.
-    file: Option<FileText>,
+    file: Option<Box<FileText>>,
     /// The last output, for `logs`.
     pub recent: Recent,
     /// Lines dropped since the start.
@@ -60,7 +60,7 @@ impl Sink {
         Sink {
             stdout,
             overflow,
-            file,
+            file: file.map(Box::new),
             recent,
             dropped: 0,
             untold: 0,
@@ -82,7 +82,7 @@ impl Sink {
         self.recent.set_limit(recent.limit());
         match (&mut self.file, file) {
             // It may be in the middle of a line.
-            (Some(old), Some(new)) => old.refit(new),
+            (Some(old), Some(new)) => old.refit(*new),
             (old, new) => *old = new,
         }
     }
@@ -120,7 +120,7 @@ impl Sink {
         stream.splitter = splitter;
         match (&self.file, bare) {
             (Some(_), true) => Some(bytes),
-            (file, _) => file.as_ref().map(FileText::text),
+            (file, _) => file.as_deref().map(FileText::text),
         }
     }
 
@@ -133,11 +133,13 @@ impl Sink {
         queue: &mut Queue,
     ) -> Option<&[u8]> {
         self.recent.mark(stamp, stream.origin, mark);
-        self.begin(stamp, stream.origin, &[]);
-        let mut splitter = std::mem::take(&mut stream.splitter);
-        splitter.flush(&mut |piece| self.give(piece, stream, stamp, queue));
-        stream.splitter = splitter;
-        self.file.as_ref().map(FileText::text)
+        if stream.has_partial() {
+            self.begin(stamp, stream.origin, &[]);
+            let mut splitter = std::mem::take(&mut stream.splitter);
+            splitter.flush(&mut |piece| self.give(piece, stream, stamp, queue));
+            stream.splitter = splitter;
+        }
+        self.file.as_deref().map(FileText::text)
     }
 
     /// What was given for the log file was written.
@@ -168,7 +170,7 @@ impl Sink {
 
     /// The bytes of the only stream of a service are its lines.
     fn file_is_bare(&self, origin: Origin) -> bool {
-        let file = self.file.as_ref();
+        let file = self.file.as_deref();
         origin.stream == super::format::StreamKind::Tty && file.is_some_and(FileText::is_bare)
     }
 

@@ -41,6 +41,8 @@ pub(super) struct Stream {
     /// The terminal has the size of the daemon's own.
     pub follows_size: bool,
     pub is_ready: bool,
+    /// Nothing came of it so far, so that its end means nothing to anybody.
+    pub is_silent: bool,
     pub last_read: Moment,
     pub awaited: Option<Box<Awaited>>,
 }
@@ -65,6 +67,7 @@ impl Stream {
             is_wide: false,
             follows_size: new.follows_size,
             is_ready: false,
+            is_silent: true,
             last_read: now,
             awaited: new
                 .awaits

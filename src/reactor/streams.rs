@@ -410,7 +410,9 @@ impl Streams {
     }
 
     fn end(&mut self, key: usize, outside: &mut Outside<'_>) {
-        self.flush(key, Mark::End, outside);
+        if !self.slab[key].is_silent {
+            self.flush(key, Mark::End, outside);
+        }
         self.remove(key);
     }
 
@@ -426,6 +428,7 @@ impl Streams {
     fn take(&mut self, key: usize, count: usize, stamp: Stamp, outside: &mut Outside<'_>) {
         let stream = &mut self.slab[key];
         stream.last_read = outside.now;
+        stream.is_silent = false;
         let Some(outlet) = self.outlets.get_mut(&stream.service) else {
             return;
         };

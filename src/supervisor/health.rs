@@ -231,13 +231,6 @@ impl Supervisor {
         !self.life.is_down() && !self.service(id).restart_pending
     }
 
-    /// In a shutdown nobody is checked any more.
-    pub(super) fn end_checks(&mut self) {
-        for id in self.ids().collect::<Vec<_>>() {
-            self.end_check(id);
-        }
-    }
-
     /// Whether a RUNNING service is up for those who ask for the health of the whole; else why not.
     pub(super) fn why_unwell(&self, id: ServiceId) -> Option<String> {
         let service = self.service(id);

@@ -114,8 +114,9 @@ impl Supervisor {
         });
         self.actions
             .push_back(Action::Notice(Notice::ShuttingDown { reason, within }));
-        self.end_checks();
         for id in self.ids().collect::<Vec<_>>() {
+            // Nobody is checked any more.
+            self.end_check(id);
             self.cancel_post_script(id, now);
             self.cancel_restart(id, now);
             self.enqueue(id);

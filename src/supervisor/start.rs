@@ -220,13 +220,13 @@ impl Supervisor {
 
     /// Ends a post-script whose service is going: it gets what the service gets, a signal and a grace.
     pub(super) fn cancel_post_script(&mut self, id: ServiceId, now: Moment) {
-        let grace = self.grace(id);
         match self.service(id).post {
             Post::Running {
                 job,
                 cancelled: false,
                 ..
             } => {
+                let grace = self.grace(id);
                 self.service_mut(id).post = Post::Running {
                     job,
                     kill_at: Some(now.after(grace)),
