@@ -444,7 +444,7 @@ fn read_health(lines: &str) -> Health {
     let checked = config::check(&text, &World);
     let shown = config::render(&checked.findings, "services.toml", &text, false, OUTCOME);
     let mut config = checked.config.unwrap_or_else(|| panic!("{shown}"));
-    config.services.remove(0).health.unwrap()
+    *config.services.remove(0).health.unwrap()
 }
 
 #[test]

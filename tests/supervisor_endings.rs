@@ -60,7 +60,7 @@ fn subject(policy: RestartPolicy, way: Way, required: bool) -> Service {
             service.ready_timeout = seconds(5);
         }
         Way::Unhealthy => {
-            service.health = Some(Health {
+            service.health = Some(Box::new(Health {
                 probe: Probe::Exec(vec!["check".into()]),
                 interval: seconds(1),
                 timeout: seconds(1),
@@ -68,7 +68,7 @@ fn subject(policy: RestartPolicy, way: Way, required: bool) -> Service {
                 start_period: Duration::ZERO,
                 start_interval: seconds(1),
                 on_unhealthy: OnUnhealthy::Restart,
-            });
+            }));
         }
         Way::Exit(_) | Way::Killed(_) | Way::OutOfMemory | Way::CannotExecute => {}
     }

@@ -36,7 +36,7 @@ fn health() -> Health {
 
 fn checked(name: &str) -> Service {
     Service {
-        health: Some(health()),
+        health: Some(Box::new(health())),
         ..service(name)
     }
 }
@@ -113,10 +113,10 @@ fn until_it_is_well_for_the_first_time_it_is_asked_often() {
 #[test]
 fn one_that_never_gets_well_has_its_start_period_and_the_time_of_its_retries() {
     let slow = Service {
-        health: Some(Health {
+        health: Some(Box::new(Health {
             start_period: seconds(60),
             ..health()
-        }),
+        })),
         ..service("db")
     };
     let mut world = World::new(vec![slow]).boot();

@@ -213,7 +213,7 @@ fn what_a_process_need_not_know_changes_under_it() {
 #[test]
 fn a_health_check_that_is_new_begins_at_once_and_one_that_went_ends() {
     let checked = || Service {
-        health: Some(Health {
+        health: Some(Box::new(Health {
             probe: Probe::Exec(vec!["check".into()]),
             interval: seconds(10),
             timeout: seconds(2),
@@ -221,7 +221,7 @@ fn a_health_check_that_is_new_begins_at_once_and_one_that_went_ends() {
             start_period: Duration::ZERO,
             start_interval: seconds(1),
             on_unhealthy: OnUnhealthy::Restart,
-        }),
+        })),
         ..service("db")
     };
     let mut healthy = after("web", &["db"]);

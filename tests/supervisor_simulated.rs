@@ -142,7 +142,7 @@ fn checked(name: &str) -> Service {
         on_unhealthy: OnUnhealthy::None,
     };
     Service {
-        health: Some(health),
+        health: Some(Box::new(health)),
         ..service(name)
     }
 }

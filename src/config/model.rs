@@ -41,7 +41,7 @@ impl Default for Timeouts {
     }
 }
 
-/// One `[[services]]` entry.
+/// One `[[services]]` entry. What few services have lies elsewhere: there may be thousands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     /// Unique, `[A-Za-z0-9_-]+`.
@@ -55,9 +55,9 @@ pub struct Service {
     /// Ending up FAILED shuts the whole system down.
     pub required: bool,
     /// None: the daemon's own user.
-    pub user: Option<User>,
+    pub user: Option<Box<User>>,
     /// Who scripts run as; None: as the service does.
-    pub script_user: Option<User>,
+    pub script_user: Option<Box<User>>,
     /// What has to be up before this service starts.
     pub depends_on: Vec<Dependency>,
     /// Runs before the process; failing it fails the service.
@@ -99,7 +99,7 @@ pub struct Service {
     /// Ends that count as success, beside exit 0.
     pub success_exit_codes: Vec<ExitStatus>,
     /// How it is found out whether it is well; None: it is not.
-    pub health: Option<Health>,
+    pub health: Option<Box<Health>>,
     /// What makes it RUNNING once its program is executed.
     pub ready: Ready,
     /// How long that may take, where it is waited for.

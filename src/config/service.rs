@@ -82,8 +82,8 @@ pub(super) fn read(
     let env = environment::environment(&mut fields);
     let working_dir = program::existing(&mut fields, "working_dir", FileKind::Directory, facts);
     let command = program::command(&mut fields, header, &env, working_dir.as_deref(), facts);
-    let user = user::read(&mut fields, "user", facts);
-    let script_user = user::read(&mut fields, "script_user", facts);
+    let user = user::read(&mut fields, "user", facts).map(Box::new);
+    let script_user = user::read(&mut fields, "script_user", facts).map(Box::new);
     let (depends_on, dependencies_at) = depends_on::dependencies(&mut fields);
     let mut service = Service {
         name,
@@ -122,7 +122,7 @@ pub(super) fn read(
         cwd: service.working_dir.as_deref(),
         facts,
     };
-    service.health = health::read(&mut fields, &place);
+    service.health = health::read(&mut fields, &place).map(Box::new);
     ready::read(&mut fields, &mut service);
     service.on_dependency_failure = depends_on::on_dependency_failure(&mut fields);
     Read {

@@ -13,30 +13,31 @@ pub(super) struct Outlet {
     pub name: String,
     pub sink: Sink,
     pub log_file: Option<Box<LogFile>>,
-    settings: Box<FileSettings>,
+    /// None: it is to have none.
+    file_settings: Option<Box<FileSettings>>,
 }
 
 /// What a log file is opened with.
 #[derive(PartialEq, Eq)]
 struct FileSettings {
-    path: Option<PathBuf>,
+    path: PathBuf,
     owner: Option<(u32, u32)>,
     rotation: Option<(u64, u32, bool)>,
 }
 
 impl FileSettings {
-    fn of(config: &Service) -> FileSettings {
+    fn of(config: &Service) -> Option<FileSettings> {
         let Log {
             max_size,
             keep,
             compress,
             ..
         } = config.log;
-        FileSettings {
-            path: config.log_file.clone(),
+        Some(FileSettings {
+            path: config.log_file.clone()?,
             owner: config.user.as_ref().map(|user| (user.uid, user.gid)),
             rotation: max_size.map(|size| (size, keep, compress)),
-        }
+        })
     }
 }
 
@@ -46,7 +47,7 @@ impl Outlet {
             name: config.name.clone(),
             sink,
             log_file: log_file.map(Box::new),
-            settings: Box::new(FileSettings::of(config)),
+            file_settings: FileSettings::of(config).map(Box::new),
         }
     }
 
@@ -61,13 +62,13 @@ impl Outlet {
         let is_other = !self.has_file_of(config);
         if is_other {
             self.log_file = log_file.map(Box::new);
-            *self.settings = FileSettings::of(config);
+            self.file_settings = FileSettings::of(config).map(Box::new);
         }
         is_other
     }
 
     fn has_file_of(&self, config: &Service) -> bool {
-        *self.settings == FileSettings::of(config)
+        self.file_settings.as_deref() == FileSettings::of(config).as_ref()
     }
 
     /// Takes what was read. Gives back whether the file has work of its own to do.

@@ -49,7 +49,7 @@ struct Attempt {
     job: JobId,
     generation: u32,
     until: Moment,
-    health: Health,
+    health: Box<Health>,
     kind: Kind,
 }
 

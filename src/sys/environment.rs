@@ -209,7 +209,7 @@ mod tests {
             .iter()
             .map(|(key, value)| (key.into(), value.into()));
         let inherited = Environment::without_private(inherited);
-        of(&inherited, service, service.user.as_ref())
+        of(&inherited, service, service.user.as_deref())
     }
 
     fn get<'e>(environment: &'e Environment, key: &str) -> Option<&'e str> {
@@ -234,7 +234,7 @@ mod tests {
         std::fs::write(&env_file, "A=file\nB=file\nHOME=/from/file\n").unwrap();
         std::fs::write(&secret, "s3cret\n\n").unwrap();
         let service = Service {
-            user: Some(alice()),
+            user: Some(Box::new(alice())),
             env_file: vec![env_file],
             env: vec![
                 ("B".into(), EnvValue::Text("env".into())),

@@ -40,7 +40,7 @@ impl Plan {
 pub fn plan(inherited: &Environment, service: &Service, role: Role) -> Result<Plan, SpawnFailure> {
     let failure = |(exit_code, message): Refusal| SpawnFailure { message, exit_code };
     let (user, script) = match role {
-        Role::Main | Role::Check => (service.user.as_ref(), None),
+        Role::Main | Role::Check => (service.user.as_deref(), None),
         Role::PreScript => (script_user(service), service.pre_script.as_ref()),
         Role::PostScript => (script_user(service), service.post_script.as_ref()),
     };
@@ -48,7 +48,7 @@ pub fn plan(inherited: &Environment, service: &Service, role: Role) -> Result<Pl
     let search = environment.get("PATH").unwrap_or(OsStr::new(DEFAULT_PATH));
     check_working_dir(service).map_err(failure)?;
     let invocation = match script {
-        None => match (role, &service.health) {
+        None => match (role, service.health.as_deref()) {
             (
                 Role::Check,
                 Some(Health {
@@ -75,7 +75,7 @@ pub fn own_uid() -> u32 {
 }
 
 fn script_user(service: &Service) -> Option<&User> {
-    service.script_user.as_ref().or(service.user.as_ref())
+    service.script_user.as_deref().or(service.user.as_deref())
 }
 
 /// The kernel's "no such file" would be taken for the program's.
@@ -285,7 +285,7 @@ mod tests {
         let ground = Ground::new();
         let whose = "echo $(id -u) $USER $HOME >$OUT\n";
         let mut service = ground.service(inline(whose));
-        service.user = Some(nobody());
+        service.user = Some(Box::new(nobody()));
         let ran = ground.run(&service, Role::PreScript).unwrap();
         assert_eq!(ran, (0, "65534 nobody /nonexistent\n".into()));
         service.pre_script = Some(Script::Path(ground.file("mine", whose, 0o644)));
@@ -300,7 +300,7 @@ mod tests {
             gid: 0,
             ..nobody()
         };
-        service.script_user = Some(root);
+        service.script_user = Some(Box::new(root));
         let ran = ground.run(&service, Role::PreScript).unwrap();
         assert_eq!(ran.1, "0 root /nonexistent\n");
     }

@@ -195,7 +195,7 @@ fn fit_out(rng: &mut Rng, service: &mut Service) {
     service.stop_timeout = rng
         .chance(400)
         .then(|| rng.millis(&[0, 10, 100, 1000, 5000]));
-    service.health = rng.chance(400).then(|| health(rng));
+    service.health = rng.chance(400).then(|| Box::new(health(rng)));
     service.ready = match is_one_shot(service) {
         // It may have done its work before it is ready.
         true => Ready::Started,
@@ -324,7 +324,7 @@ fn change_one(rng: &mut Rng, config: &mut Config) {
                 service.restart.policy = policy;
             }
         }
-        4 => service.health = rng.chance(600).then(|| health(rng)),
+        4 => service.health = rng.chance(600).then(|| Box::new(health(rng))),
         5 => service.stop_timeout = Some(rng.millis(&[0, 100, 5000])),
         6 => service.ready_timeout = rng.millis(&[600, 1000, 90_000]),
         7 => drop(service.depends_on.pop()),

@@ -70,7 +70,7 @@ fn keeps_its_promises(config: &Config) {
         assert!(names.insert(service.name.as_str()), "two {}", service.name);
         numbers(service);
         restart(&service.restart);
-        service.health.iter().for_each(health);
+        service.health.as_deref().into_iter().for_each(health);
         let needs_a_check = service.ready == Ready::Healthy;
         assert!(!needs_a_check || service.health.is_some());
         assert!(change::between(service, service).is_empty());

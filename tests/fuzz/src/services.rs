@@ -70,7 +70,7 @@ fn service(name: &str, before: &[Service], cursor: &mut Cursor<'_>) -> Service {
     service.enabled = !(chosen(0) && chosen(1));
     service.required = chosen(1) && chosen(2);
     if chosen(2) {
-        service.health = Some(health(cursor));
+        service.health = Some(Box::new(health(cursor)));
     }
     if chosen(3) {
         service.restart = restart(cursor);

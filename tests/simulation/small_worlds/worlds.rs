@@ -96,7 +96,7 @@ pub fn worlds() -> Vec<Small> {
         ..service("a", No)
     };
     let checked = Service {
-        health: Some(Health {
+        health: Some(Box::new(Health {
             probe: Probe::Unix("/run/a".into()),
             interval: Duration::from_secs(10),
             timeout: Duration::from_secs(10),
@@ -104,7 +104,7 @@ pub fn worlds() -> Vec<Small> {
             start_period: Duration::ZERO,
             start_interval: Duration::from_secs(10),
             on_unhealthy: OnUnhealthy::Restart,
-        }),
+        })),
         ..service("a", OnFailure)
     };
     let ready = Service {
