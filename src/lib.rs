@@ -3,14 +3,14 @@
 //! The modules in reading order; `docs/ARCHITECTURE.md` is the map and its rules.
 
 pub mod base; // identifiers, time, signals
-pub mod cli;
+pub mod cli; // the command line
 pub mod client; // the other end of the control socket
 pub mod config; // services.toml -> Config
 pub mod control; // the protocol both ends share
 pub mod daemon; // the daemon, put together
-pub mod output;
-pub mod probe; // the text of the log path
+pub mod output; // the text of the log path
+pub mod probe; // questions to servers, and their answers
 pub mod reactor; // the shell: every descriptor
 pub mod render; // text for people
 pub mod supervisor; // the state machine: all decisions, no I/O
-pub mod sys; // the kernel, one object a file // the command line
+pub mod sys; // the kernel, one object a file

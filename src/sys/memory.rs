@@ -2,7 +2,8 @@
 //!
 //! Reading a configuration, starting everything and answering a client touch most of the program and a good part of
 //! the heap once; waiting for the next event needs a few pages of both. Pages of the program's file stay in the
-//! kernel's cache and are mapped again when they are needed, at less than a microsecond for sixteen of them.
+//! kernel's cache and are mapped again when they are needed, at a microsecond for sixteen of them, or some more on a
+//! virtual machine that has rested.
 
 /// Gives back free heap, and the mapping of the program's own code and constants. None of what it does is felt but
 /// in time: about 50 µs, and the faults of what is needed again.
