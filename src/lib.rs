@@ -9,7 +9,7 @@ pub mod config; // services.toml -> Config
 pub mod control; // the protocol both ends share
 pub mod daemon; // the daemon, put together
 pub mod output; // the text of the log path
-pub mod probe; // questions to servers, and their answers
+pub mod probe; // what daemon and services say to each other
 pub mod reactor; // the shell: every descriptor
 pub mod render; // text for people
 pub mod supervisor; // the state machine: all decisions, no I/O
