@@ -71,3 +71,16 @@ impl Site {
         Some(pids)
     }
 }
+
+impl Drop for Site {
+    /// Whoever was killed a moment ago may still write here.
+    fn drop(&mut self) {
+        let began = Instant::now();
+        while fs::remove_dir_all(&self.folder).is_err()
+            && self.folder.exists()
+            && began.elapsed() < Duration::from_secs(1)
+        {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
