@@ -169,3 +169,39 @@ fn renamed_by_hand_it_is_written_on_until_sigusr2_and_then_made_anew() {
     assert_eq!(torn, 0);
     assert_each_once(&numbers, "the files");
 }
+
+/// Half a line that has been there for a while, as a prompt is, or the last one of a program that has ended.
+const PROMPT: &str =
+    "$| = 1; $SIG{USR1} = sub { print \"done\\n\" }; print 'prompt'; sleep 1000 while 1";
+
+#[test]
+fn half_a_line_that_has_paused_keeps_no_old_file() {
+    let stage = Stage::new();
+    let folder = stage.open_folder("log");
+    let file = |name: &str| format!("log_file = \"{folder}/{name}.log\"\n");
+    let waits = service("waits", "/usr/bin/perl", &["-e", PROMPT], &file("waits"));
+    let ended = service("ended", "/usr/bin/printf", &["last"], &file("ended"));
+    let mut daemon = Launch::on(&stage).config(waits + &ended).start();
+    let at = |name: &str| stage.path(&format!("log/{name}"));
+    daemon.out.wait_for("[waits] prompt", PATIENCE);
+    daemon.out.wait_for("[ended] last", PATIENCE);
+    daemon.wait_state("ended", "STOPPED");
+    for name in ["waits", "ended"] {
+        let (from, to) = (at(&format!("{name}.log")), at(&format!("{name}.log.1")));
+        fs::rename(from, to).unwrap();
+    }
+    daemon.signal(Signal::SIGUSR2);
+    for name in ["waits.log", "ended.log"] {
+        until("the file made anew", PATIENCE, || {
+            at(name).exists().then_some(())
+        });
+    }
+    let pid = nix::unistd::Pid::from_raw(daemon.pid_of("waits"));
+    nix::sys::signal::kill(pid, Signal::SIGUSR1).unwrap();
+    until("the rest of the line", PATIENCE, || {
+        (fs::read(at("waits.log")).unwrap() == b"done\n").then_some(())
+    });
+    assert_eq!(fs::read(at("waits.log.1")).unwrap(), b"prompt");
+    assert_eq!(fs::read(at("ended.log.1")).unwrap(), b"last");
+    daemon.shut_down();
+}

@@ -70,6 +70,22 @@ fn a_line_that_is_being_written_ends_in_the_file_in_which_it_began() {
     assert_eq!(log.pause_in_line(), None);
     log.write(b"ur\n", Moment(0));
     assert_eq!(std::fs::read(&path).unwrap(), b"ur\n");
+    // Nor does one that has paused already: whoever compresses the old file waits for nothing.
+    log.write(b"fi", Moment(0));
+    assert_eq!(log.pause_in_line(), None);
+    std::fs::rename(&path, &older).unwrap();
+    log.reopen_after_line().unwrap();
+    log.write(b"ve", Moment(0));
+    assert_eq!(std::fs::read(&older).unwrap(), b"ur\nfi");
+    assert_eq!(std::fs::read(&path).unwrap(), b"ve");
+    // One that went on after its pause is being written again.
+    assert_eq!(log.pause_in_line(), None);
+    log.write(b" si", Moment(0));
+    std::fs::rename(&path, &older).unwrap();
+    log.reopen_after_line().unwrap();
+    log.write(b"x\nseven\n", Moment(0));
+    assert_eq!(std::fs::read(&older).unwrap(), b"ve six\n");
+    assert_eq!(std::fs::read(&path).unwrap(), b"seven\n");
     // Between lines it is done at once.
     std::fs::rename(&path, &old).unwrap();
     log.reopen_after_line().unwrap();

@@ -37,6 +37,8 @@ pub struct LogFile {
     lost: u64,
     /// The last byte that was written is not the end of a line.
     mid_line: bool,
+    /// The present line has paused, and may never go on.
+    paused: bool,
     /// It is to be opened anew where the present line ends.
     reopens: bool,
     /// The beginning of the present line was lost, and so its rest is not written either.
@@ -61,6 +63,7 @@ impl LogFile {
             complained: false,
             lost: 0,
             mid_line: false,
+            paused: false,
             reopens: false,
             skipping: false,
         };
@@ -74,13 +77,14 @@ impl LogFile {
     /// # Errors
     /// As [`LogFile::reopen`].
     pub fn reopen_after_line(&mut self) -> io::Result<()> {
-        self.reopens = self.file.is_some() && self.mid_line;
+        self.reopens = self.file.is_some() && self.mid_line && !self.paused;
         if self.reopens { Ok(()) } else { self.reopen() }
     }
 
     /// The present line goes on some other time, if at all: whoever waits for the old file to be closed does
     /// not wait for that. What comes back is a complaint.
     pub fn pause_in_line(&mut self) -> Option<String> {
+        self.paused = true;
         let due = std::mem::take(&mut self.reopens);
         due.then(|| self.reopen().err().map(|error| error.to_string()))
             .flatten()
@@ -105,6 +109,7 @@ impl LogFile {
         }
         self.file = Some(file);
         self.mid_line = false;
+        self.paused = false;
         self.reopens = false;
         Ok(())
     }
@@ -212,6 +217,7 @@ impl LogFile {
                 }
                 Ok(count) => {
                     self.mid_line = unwritten[count - 1] != b'\n';
+                    self.paused = false;
                     unwritten = &unwritten[count..];
                     if let Some(rotator) = &mut self.rotator {
                         rotator.on_written(count);
