@@ -43,10 +43,12 @@ fn is_running(container: &Container) -> bool {
     container.inspect("{{.State.Running}}") == "true"
 }
 
+/// Three that start one after the other: who says that it is up has set its trap, and web is the last to say so.
 fn three(engine: &Arc<Engine>) -> String {
-    let services = talker("db", "")
-        + &talker("app", "depends_on = \"db\"")
-        + &talker("web", "depends_on = \"app\"");
+    let ready = |more: &str| format!("ready = {{ log = \"up\" }}\n{more}");
+    let services = talker("db", &ready(""))
+        + &talker("app", &ready("depends_on = \"db\""))
+        + &talker("web", &ready("depends_on = \"app\""));
     engine.image("three", &services)
 }
 
