@@ -19,6 +19,16 @@ use rotation::Rotator;
 /// How often a file that could not be opened is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Where the line stands that was written last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Ended,
+    /// Its end is to come.
+    Going,
+    /// Its end may never come.
+    Paused,
+}
+
 /// User and group id.
 pub type Owner = Option<(u32, u32)>;
 
@@ -35,10 +45,7 @@ pub struct LogFile {
     complained: bool,
     /// Lines that were not written since then.
     lost: u64,
-    /// The last byte that was written is not the end of a line.
-    mid_line: bool,
-    /// The present line has paused, and may never go on.
-    paused: bool,
+    line: Line,
     /// It is to be opened anew where the present line ends.
     reopens: bool,
     /// The beginning of the present line was lost, and so its rest is not written either.
@@ -62,8 +69,7 @@ impl LogFile {
             rotator: rotation.map(Rotator::new),
             complained: false,
             lost: 0,
-            mid_line: false,
-            paused: false,
+            line: Line::Ended,
             reopens: false,
             skipping: false,
         };
@@ -77,14 +83,16 @@ impl LogFile {
     /// # Errors
     /// As [`LogFile::reopen`].
     pub fn reopen_after_line(&mut self) -> io::Result<()> {
-        self.reopens = self.file.is_some() && self.mid_line && !self.paused;
+        self.reopens = self.file.is_some() && self.line == Line::Going;
         if self.reopens { Ok(()) } else { self.reopen() }
     }
 
     /// The present line goes on some other time, if at all: whoever waits for the old file to be closed does
     /// not wait for that. What comes back is a complaint.
     pub fn pause_in_line(&mut self) -> Option<String> {
-        self.paused = true;
+        if self.line == Line::Going {
+            self.line = Line::Paused;
+        }
         let due = std::mem::take(&mut self.reopens);
         due.then(|| self.reopen().err().map(|error| error.to_string()))
             .flatten()
@@ -108,8 +116,7 @@ impl LogFile {
             rotator.on_open(&file);
         }
         self.file = Some(file);
-        self.mid_line = false;
-        self.paused = false;
+        self.line = Line::Ended;
         self.reopens = false;
         Ok(())
     }
@@ -145,7 +152,7 @@ impl LogFile {
             return None;
         }
         let torn = self.skipping || self.complained;
-        let result = match torn && self.mid_line {
+        let result = match torn && self.line != Line::Ended {
             true => self
                 .write_all(b"\n")
                 .map_err(|Failure { error, .. }| Failure {
@@ -216,8 +223,10 @@ impl LogFile {
                     return Err(Failure { error, unwritten });
                 }
                 Ok(count) => {
-                    self.mid_line = unwritten[count - 1] != b'\n';
-                    self.paused = false;
+                    self.line = match unwritten[count - 1] {
+                        b'\n' => Line::Ended,
+                        _ => Line::Going,
+                    };
                     unwritten = &unwritten[count..];
                     if let Some(rotator) = &mut self.rotator {
                         rotator.on_written(count);
