@@ -1,0 +1,1 @@
+//! Files, scripts and log files in places that a user of a service can write.

@@ -1,0 +1,14 @@
+//! What a service's user, a stranger in the network namespace or a squatter can and cannot do to the
+//! daemon, to other services and to root. `docs/SECURITY.md` lists each promise with its test here.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod files; // paths that a service's user can write
+mod identity; // users, groups, capabilities
+mod notify; // the notify socket and MAINPID
+mod peers; // the control socket and its clients
+mod survivors; // a daemon that ends abruptly

@@ -1,0 +1,1 @@
+//! The notify socket: its senders, floods of it, and `MAINPID=`.

@@ -1,0 +1,1 @@
+//! The control socket: strangers as clients, strangers as daemons.

@@ -1,0 +1,1 @@
+//! What remains when the daemon ends without a chance to clean up.
