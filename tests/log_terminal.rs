@@ -6,7 +6,7 @@
 #[macro_use]
 mod support;
 
-use support::{Launch, PATIENCE, Stage, payload, shell};
+use support::{Daemon, Launch, PATIENCE, Stage, payload, quoted, shell, sleeper, until};
 
 /// Says the size of its terminal, rows first, now and whenever it is told of another.
 const SAY_SIZE: &str = "trap 'echo told; stty size' WINCH; stty size; while :; do sleep 0.02; done";
@@ -96,5 +96,114 @@ fn null_ends_at_once_and_a_terminal_does_not() {
         assert_eq!(payload(&daemon.out.all(), service), expected, "{service}");
         assert_eq!(daemon.row(service).state(), "RUNNING");
     }
+    daemon.shut_down();
+}
+
+/// Redirects every standard descriptor: none on the terminal is left, and none was inherited.
+const LET_GO: &str = "exec </dev/null >/dev/null 2>&1;";
+
+/// No hang-up reaches what lets go of its terminal: the service itself, its scripts, a grandchild.
+#[test]
+fn a_program_that_lets_go_of_its_terminal_runs_on() {
+    let stage = Stage::new();
+    let log = stage.at("log");
+    // Longer than the daemon takes to see that the terminal is closed.
+    let outlive = |name: &str| format!("sleep 0.3; echo lives >{};", stage.at(name));
+    let pre_script = quoted(&format!("#!/bin/sh\n{LET_GO} {}\n", outlive("pre-script")));
+    let post_script = quoted(&format!("#!/bin/sh\n{LET_GO} {}\n", outlive("post-script")));
+    let stays = |name: &str, before: &str, more: &str| {
+        let script = format!("{before} {} exec sleep infinity", outlive(name));
+        shell(name, &script, more)
+    };
+    let config = "[timeouts]\npost_script_timeout = \"100ms\"\n\n".to_owned()
+        + &stays("redirected", LET_GO, "")
+        + &stays("no-input", "exec >/dev/null 2>&1;", "stdin = \"null\"")
+        + &stays(
+            "to-a-file",
+            &format!("exec </dev/null >>{log} 2>&1; echo logged;"),
+            "",
+        )
+        + &shell(
+            "grandchild",
+            &format!(
+                "({LET_GO} {}) & {LET_GO} wait; exec sleep infinity",
+                outlive("grandchild")
+            ),
+            "",
+        )
+        + &sleeper(
+            "scripted",
+            &format!("pre_script = {pre_script}\npos_script = {post_script}"),
+        );
+    let mut daemon = Launch::on(&stage).config(config).start();
+    for name in [
+        "redirected",
+        "no-input",
+        "to-a-file",
+        "grandchild",
+        "pre-script",
+        "post-script",
+    ] {
+        until(name, PATIENCE, || {
+            (stage.read(name) == "lives\n").then_some(())
+        });
+    }
+    for row in daemon.wait_all("RUNNING") {
+        assert_eq!(row.0["restarts"], 0, "{row:?}");
+    }
+    assert_eq!(stage.read("log"), "logged\n");
+    daemon.shut_down();
+}
+
+/// What is written to /dev/tty is shown, however often it is opened and closed, to the last word.
+#[test]
+fn what_comes_to_a_terminal_that_was_let_go_is_shown() {
+    let stage = Stage::new();
+    let script = format!(
+        "echo first; {LET_GO}
+        for n in 1 2 3 4 5; do sleep 0.05; echo again $n >/dev/tty; done
+        sleep 0.05; echo kept open >/dev/tty; exec 3>/dev/tty; sleep 0.05; echo still >&3; exec 3>&-
+        sleep 0.05; printf 'last words' >/dev/tty; exit 3"
+    );
+    let config = shell("web", &script, "");
+    let mut daemon = Launch::on(&stage).config(config).start();
+    let row = daemon.wait_state("web", "FAILED");
+    assert_eq!(row.detail(), "exit 3");
+    // The lines are there when the end is: nothing is waited for.
+    let logged = daemon.cli_ok(&["logs", "web"]);
+    daemon.shut_down();
+    let expected = [
+        "first",
+        "again 1",
+        "again 2",
+        "again 3",
+        "again 4",
+        "again 5",
+        "kept open",
+        "still",
+        "last words",
+    ];
+    assert_eq!(payload(&daemon.out.all(), "web"), expected);
+    assert!(logged.trim_end().ends_with("last words"), "{logged}");
+}
+
+/// A terminal is kept for as long as its service runs, and no longer.
+#[test]
+fn a_terminal_that_was_let_go_is_closed_with_its_service() {
+    let stage = Stage::new();
+    let config = shell("web", &format!("echo up; {LET_GO} exec sleep infinity"), "");
+    let mut daemon = Launch::on(&stage).config(config).start();
+    let terminals = |daemon: &Daemon| {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
+        let open = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+        open.filter(|path| path.ends_with("ptmx")).count()
+    };
+    for run in 1..=12 {
+        daemon.out.wait_for_count("up", run, PATIENCE);
+        assert_eq!(terminals(&daemon), 1);
+        daemon.cli_ok(&["restart", "web"]);
+    }
+    daemon.cli_ok(&["stop", "web"]);
+    assert_eq!(terminals(&daemon), 0);
     daemon.shut_down();
 }

@@ -109,6 +109,7 @@ impl Reactor {
         for (stream, fd) in channels.ours {
             let new = NewStream {
                 service,
+                job,
                 fd,
                 origin: Origin { stream, pid: pid.0 },
                 follows_size: stream == StreamKind::Tty && config.tty_size.is_none(),

@@ -336,7 +336,7 @@ impl Reactor {
                     messages: &mut self.messages,
                     now,
                 };
-                self.streams.last_words(service, &mut outside);
+                self.streams.last_words(service, &round.died, &mut outside);
             }
             self.tell_found(now);
             for job in &round.died {

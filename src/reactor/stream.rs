@@ -23,6 +23,8 @@ const WIDE_BYTES: usize = 32 * 1024;
 /// A stream that is to be watched.
 pub(super) struct NewStream {
     pub service: ServiceId,
+    /// The job that writes to it.
+    pub job: JobId,
     pub fd: OwnedFd,
     pub origin: Origin,
     pub follows_size: bool,
@@ -32,6 +34,8 @@ pub(super) struct NewStream {
 
 pub(super) struct Stream {
     pub service: ServiceId,
+    /// The job that writes to it; None once that job is over.
+    pub job: Option<JobId>,
     pub generation: u32,
     pub file: File,
     pub text: StreamText,
@@ -60,6 +64,7 @@ impl Stream {
     pub fn new(new: NewStream, generation: u32, now: Moment) -> Stream {
         Stream {
             service: new.service,
+            job: Some(new.job),
             generation,
             file: File::from(new.fd),
             text: StreamText::new(new.origin),
@@ -114,7 +119,14 @@ impl Stream {
         }
     }
 
-    /// EIO is how a PTY master tells that the last slave was closed (tty(4) does not; the kernel does).
+    /// Whether it stays open at its end. The last slave of a terminal is closed while its job lives when every
+    /// standard descriptor is redirected. Closing the master then would end that job by SIGHUP, and the job may
+    /// still open /dev/tty: epoll reports what it writes there, and nothing until then.
+    pub fn outlasts_its_end(&self) -> bool {
+        self.is_pty && self.job.is_some()
+    }
+
+    /// A PTY master reads EIO while no process has the slave open (tty(4) does not document this).
     fn ends_with(&self, error: &io::Error) -> bool {
         self.is_pty && error.raw_os_error() == Some(libc::EIO)
     }

@@ -187,13 +187,14 @@ impl Streams {
         }
     }
 
-    /// Watches a stream. At most [`MAX_STREAMS_OF_A_SERVICE`] are kept; the oldest one goes.
+    /// Watches a stream. At most [`MAX_STREAMS_OF_A_SERVICE`] are kept; the oldest one goes, and one whose job is
+    /// over before one whose job lives.
     pub fn add(&mut self, new: NewStream, registry: &Registry, now: Moment) -> io::Result<()> {
         let of_service = self.keys_of(new.service);
         if of_service.len() >= MAX_STREAMS_OF_A_SERVICE
             && let Some(oldest) = of_service
                 .into_iter()
-                .min_by_key(|key| self.slab[*key].generation)
+                .min_by_key(|key| (self.slab[*key].job.is_some(), self.slab[*key].generation))
         {
             self.remove(oldest);
         }
@@ -228,8 +229,14 @@ impl Streams {
     /// The kernel says that a stream has something, or has ended.
     pub fn on_ready(&mut self, slot: Slot) {
         let key = slot.index as usize;
+        let stream = self.slab.get(key);
+        if stream.is_some_and(|stream| stream.generation == slot.generation) {
+            self.set_ready(key);
+        }
+    }
+
+    fn set_ready(&mut self, key: usize) {
         if let Some(stream) = self.slab.get_mut(key)
-            && stream.generation == slot.generation
             && !stream.is_ready
         {
             stream.is_ready = true;
@@ -311,22 +318,28 @@ impl Streams {
         }
     }
 
-    /// Reads what a service's streams still hold, since its process has ended.
-    pub fn last_words(&mut self, service: ServiceId, outside: &mut Outside<'_>) {
+    /// Reads what a service's streams still hold, since these jobs have ended: their terminals end with them.
+    pub fn last_words(&mut self, service: ServiceId, died: &[JobId], outside: &mut Outside<'_>) {
+        let mut is_stalled = false;
         for key in self.keys_of(service) {
-            if outside.queue.len() >= queue::HARD_LIMIT {
-                let limit = queue::HARD_LIMIT >> 20;
-                outside.messages.push(format!("the reader of standard output has stalled with {limit} MiB waiting: last words are lost"));
-                return;
+            self.slab[key].job.take_if(|job| died.contains(job));
+            is_stalled = outside.queue.len() >= queue::HARD_LIMIT;
+            match is_stalled {
+                // The kernel may have reported its end already.
+                true => self.set_ready(key),
+                false => _ = self.drain(key, LAST_WORDS_BYTES, true, outside),
             }
-            self.drain(key, LAST_WORDS_BYTES, true, outside);
+        }
+        if is_stalled {
+            let limit = queue::HARD_LIMIT >> 20;
+            outside.messages.push(format!("the reader of standard output has stalled with {limit} MiB waiting: last words are lost"));
         }
     }
 
     /// Reads everything that every stream still holds, and leaves no archive half written: the end of the daemon.
     pub fn finish(&mut self, outside: &mut Outside<'_>) {
         for service in self.of_service.keys().copied().collect::<Vec<_>>() {
-            self.last_words(service, outside);
+            self.last_words(service, &[], outside);
         }
         for key in self.partial.iter().copied().collect::<Vec<_>>() {
             self.flush(key, Mark::Quiet, outside);
@@ -384,6 +397,10 @@ impl Streams {
             match portion {
                 Portion::More => {}
                 Portion::Empty => {
+                    self.slab[key].is_ready = false;
+                    break;
+                }
+                Portion::End if self.slab[key].outlasts_its_end() => {
                     self.slab[key].is_ready = false;
                     break;
                 }
