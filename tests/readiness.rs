@@ -9,8 +9,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use support::{
-    Daemon, Launch, PATIENCE, Stage, free_port, is_alive, is_root, postgres_programs, quoted,
-    service, shell, skip, sleeper, until, zombies,
+    Daemon, Launch, PATIENCE, Stage, free_port, is_alive, is_root, payload, postgres_programs,
+    quoted, service, shell, skip, sleeper, until, zombies,
 };
 
 fn wait_for_detail(daemon: &Daemon, service: &str, detail: &str) {
@@ -414,4 +414,40 @@ fn a_dependent_starts_as_soon_as_its_dependency_is_ready_and_not_before() {
     );
     // The interpreter's own start is in it.
     assert!(waits[LINKS / 2] < 0.05, "{waits:?}");
+}
+
+/// A filter that refuses getrandom(2), in a container without /dev/urandom.
+#[test]
+fn a_machine_without_random_numbers_starts_and_is_told_of_readiness() {
+    need_root!();
+    need!("strace");
+    need!("python3");
+    let stage = Stage::new();
+    let ready = stage.program(
+        "ready",
+        "#!/usr/bin/env python3\nimport os, socket, time\n\
+         name = os.environ['NOTIFY_SOCKET'].replace('@', chr(0), 1)\n\
+         s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
+         s.sendto(b'READY=1', name)\nprint(os.environ['NOTIFY_SOCKET'], flush=True)\ntime.sleep(1000)\n",
+    );
+    let config = service("a", &ready, &[], "ready = \"notify\"")
+        + &service("b", &ready, &[], "ready = \"notify\"");
+    for error in ["ENOSYS", "EPERM", "EAGAIN"] {
+        let mounts = "mount --bind /dev/null /dev/urandom && mount --bind /dev/null /dev/random";
+        let trace =
+            format!("strace -qq -o /dev/null -e trace=getrandom -e inject=getrandom:error={error}");
+        let first =
+            format!("set -- unshare -m sh -c \"{mounts} && exec \\\"\\$@\\\"\" sh {trace} \"$@\"");
+        let daemon = Launch::on(&stage)
+            .config(config.clone())
+            .shell_first(&first)
+            .start();
+        daemon.wait_all("RUNNING");
+        daemon
+            .out
+            .wait_for_count("@go-overlay/notify/", 2, PATIENCE);
+        let all = daemon.out.all();
+        let names = [payload(&all, "a"), payload(&all, "b")].concat();
+        assert!(names.len() == 2 && names[0] != names[1], "{names:?}");
+    }
 }

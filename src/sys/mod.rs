@@ -19,6 +19,7 @@ pub mod output_end;
 pub mod pid1;
 pub mod pipe;
 pub mod pty;
+pub mod random;
 pub mod reap;
 pub mod script;
 pub mod shebang;

@@ -4,7 +4,6 @@
 //! It is an abstract one, since a service may live in another root or on a read-only one. Anybody may send
 //! to it, so a sender is believed only when it belongs to the service.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -15,6 +14,7 @@ use nix::sys::socket::{
 use nix::unistd;
 
 use crate::base::Pid;
+use crate::sys::random;
 
 /// How many parents of a sender are looked at.
 const MAX_ANCESTORS: usize = 32;
@@ -45,9 +45,7 @@ impl NotifySocket {
         let fd = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
         // Before the name is there, so that no datagram comes without credentials.
         setsockopt(&fd, sockopt::PassCred, &true)?;
-        // Each state is keyed by the kernel's random numbers.
-        let random = || RandomState::new().build_hasher().finish();
-        let name = format!("go-overlay/notify/{:016x}{:016x}", random(), random());
+        let name = format!("go-overlay/notify/{:032x}", random::unguessable());
         bind(fd.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes())?)?;
         Ok(NotifySocket { fd, name })
     }
