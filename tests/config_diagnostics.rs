@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
@@ -58,7 +59,7 @@ impl Facts for World {
         (name == "www-data").then_some(33)
     }
 
-    fn groups_of(&self, _: &str) -> Vec<u32> {
+    fn groups_of(&self, _: &OsStr) -> Vec<u32> {
         Vec::new()
     }
 

@@ -21,13 +21,14 @@ mod restart;
 mod scalar;
 mod service;
 mod terminal;
-mod user;
+pub mod user;
 
 pub use diagnostic::{Finding, Severity, render};
 pub use model::Config;
 pub use scalar::{parse_duration, parse_size};
 
 use core::net::IpAddr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use toml::de::DeTable;
@@ -48,7 +49,7 @@ pub trait Facts {
     /// The number of this group.
     fn group(&self, name: &str) -> Option<u32>;
     /// The groups that list this login name as a member.
-    fn groups_of(&self, name: &str) -> Vec<u32>;
+    fn groups_of(&self, name: &OsStr) -> Vec<u32>;
     /// Every login name, for suggestions.
     fn account_names(&self) -> Vec<String>;
     /// Every group name, for suggestions.
@@ -79,19 +80,19 @@ pub enum FileKind {
     Missing,
 }
 
-/// A line of the passwd file.
+/// A line of the passwd file (passwd(5)), which is bytes and not text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     /// Login name.
-    pub name: String,
+    pub name: OsString,
     /// User id.
     pub uid: u32,
     /// Primary group id.
     pub gid: u32,
     /// Home directory.
-    pub home: String,
+    pub home: OsString,
     /// Login shell.
-    pub shell: String,
+    pub shell: OsString,
 }
 
 /// What came of reading a file.

@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use super::user::{IdOrName, User, UserSpec};
 use crate::base::{ExitStatus, Signal, human_duration};
 
 /// A whole checked `services.toml`.
@@ -55,9 +56,9 @@ pub struct Service {
     /// Ending up FAILED shuts the whole system down.
     pub required: bool,
     /// None: the daemon's own user.
-    pub user: Option<Box<User>>,
+    pub user: Option<Box<UserSpec>>,
     /// Who scripts run as; None: as the service does.
-    pub script_user: Option<Box<User>>,
+    pub script_user: Option<Box<UserSpec>>,
     /// What has to be up before this service starts.
     pub depends_on: Vec<Dependency>,
     /// Runs before the process; failing it fails the service.
@@ -385,23 +386,6 @@ pub enum Condition {
     Healthy,
     /// It exited with 0.
     Completed,
-}
-
-/// Who a process runs as, resolved when the file was read: no name service is asked later.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
-    /// The login name, where the number has one.
-    pub name: Option<String>,
-    /// User id.
-    pub uid: u32,
-    /// Primary group id.
-    pub gid: u32,
-    /// Supplementary groups, the primary one included.
-    pub groups: Vec<u32>,
-    /// HOME, from the passwd file; `/` where it does not say.
-    pub home: String,
-    /// SHELL, from the passwd file; `/bin/sh` where it does not say.
-    pub shell: String,
 }
 
 /// A `pre_script` or `pos_script`.

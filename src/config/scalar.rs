@@ -287,6 +287,13 @@ pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
     }
 }
 
+/// A whole number in decimal; one beyond 64 bits as it is written.
+pub(super) fn number_text(value: &DeValue<'_>) -> Option<String> {
+    let integer = value.as_integer()?;
+    let number = i64::from_str_radix(integer.as_str(), integer.radix());
+    Some(number.map_or_else(|_| integer.to_string(), |number| number.to_string()))
+}
+
 pub(super) fn integer_of(value: &DeValue<'_>) -> Option<i64> {
     let integer = value.as_integer()?;
     i64::from_str_radix(integer.as_str(), integer.radix()).ok()

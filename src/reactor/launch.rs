@@ -87,14 +87,12 @@ impl Reactor {
             Role::PreScript | Role::PostScript | Role::Check => Sign::default(),
         };
         let pid = spawn::spawn(&plan.program).map_err(|error| SpawnFailure {
-            message: error.message(&plan.program.path),
+            message: error.message(&plan.program),
             exit_code: error.exit_code(),
         })?;
         for post in sign.posts {
-            let uid = config
-                .user
-                .as_ref()
-                .map_or_else(launch::own_uid, |user| user.uid);
+            let ids = plan.program.ids.as_ref();
+            let uid = ids.map_or_else(launch::own_uid, |ids| ids.uid);
             let added = self.signs.add(job, (pid, uid), post, self.poll.registry());
             if let Err(error) = added {
                 let name = &config.name;
@@ -177,7 +175,7 @@ impl Reactor {
 
     pub(super) fn open_log_file(&mut self, config: &model::Service) -> Option<LogFile> {
         let path = config.log_file.as_ref()?;
-        let owner = config.user.as_ref().map(|user| (user.uid, user.gid));
+        let owner = launch::log_owner(config);
         let rotation = config.log.max_size.map(|max_size| Rotation {
             max_size,
             keep: config.log.keep,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::streams::Outside;
-use crate::config::model::{Log, Service};
+use crate::config::model::{Log, Service, UserSpec};
 use crate::output::format::Stamp;
 use crate::output::recent::Mark;
 use crate::output::sink::{Sink, StreamText};
@@ -21,7 +21,7 @@ pub(super) struct Outlet {
 #[derive(PartialEq, Eq)]
 struct FileSettings {
     path: PathBuf,
-    owner: Option<(u32, u32)>,
+    owner: Option<Box<UserSpec>>,
     rotation: Option<(u64, u32, bool)>,
 }
 
@@ -35,7 +35,7 @@ impl FileSettings {
         } = config.log;
         Some(FileSettings {
             path: config.log_file.clone()?,
-            owner: config.user.as_ref().map(|user| (user.uid, user.gid)),
+            owner: config.user.clone(),
             rotation: max_size.map(|size| (size, keep, compress)),
         })
     }

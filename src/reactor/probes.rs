@@ -279,7 +279,7 @@ fn command(
     registry
         .register(&mut SourceFd(&ours.as_raw_fd()), token, Interest::READABLE)
         .map_err(|error| format!("cannot watch its output: {error}"))?;
-    let pid = spawn::spawn(&plan.program).map_err(|error| error.message(&plan.program.path))?;
+    let pid = spawn::spawn(&plan.program).map_err(|error| error.message(&plan.program))?;
     let kind = Kind::Command {
         output: File::from(ours),
         said: Vec::new(),

@@ -71,10 +71,7 @@ impl Supervisor {
             condition: condition_name(edge.condition).into(),
             met: matches!(self.verdict(edge), Verdict::MetSince(_)),
         });
-        let user = config
-            .user
-            .as_ref()
-            .map(|user| user.name.clone().unwrap_or_else(|| user.uid.to_string()));
+        let user = config.user.as_ref().map(|spec| spec.user.to_string());
         let dependents = service
             .dependents
             .iter()

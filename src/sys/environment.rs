@@ -128,7 +128,10 @@ pub fn of(
     let mut environment = inherited.clone();
     if let Some(user) = user {
         // A number without a name is still better than the daemon's name.
-        let name = user.name.clone().unwrap_or_else(|| user.uid.to_string());
+        let name = user
+            .name
+            .clone()
+            .unwrap_or_else(|| user.uid.to_string().into());
         environment.set("HOME", &user.home)?;
         environment.set("SHELL", &user.shell)?;
         environment.set("USER", &name)?;
@@ -203,13 +206,15 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::*;
+    use crate::config::model::{IdOrName, UserSpec};
 
     fn made(inherited: &[(&str, &str)], service: &Service) -> Result<Environment, String> {
         let inherited = inherited
             .iter()
             .map(|(key, value)| (key.into(), value.into()));
         let inherited = Environment::without_private(inherited);
-        of(&inherited, service, service.user.as_deref())
+        let alice = alice();
+        of(&inherited, service, service.user.as_ref().map(|_| &alice))
     }
 
     fn get<'e>(environment: &'e Environment, key: &str) -> Option<&'e str> {
@@ -234,7 +239,10 @@ mod tests {
         std::fs::write(&env_file, "A=file\nB=file\nHOME=/from/file\n").unwrap();
         std::fs::write(&secret, "s3cret\n\n").unwrap();
         let service = Service {
-            user: Some(Box::new(alice())),
+            user: Some(Box::new(UserSpec {
+                user: IdOrName::Name("alice".into()),
+                group: None,
+            })),
             env_file: vec![env_file],
             env: vec![
                 ("B".into(), EnvValue::Text("env".into())),

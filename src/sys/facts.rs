@@ -95,7 +95,7 @@ impl Facts for SystemFacts {
             .map(|group| group.gid)
     }
 
-    fn groups_of(&self, name: &str) -> Vec<u32> {
+    fn groups_of(&self, name: &OsStr) -> Vec<u32> {
         let member = |group: &&Group| group.members.iter().any(|member| member == name);
         self.groups
             .iter()
@@ -105,14 +105,17 @@ impl Facts for SystemFacts {
     }
 
     fn account_names(&self) -> Vec<String> {
-        self.accounts
-            .iter()
-            .map(|account| account.name.clone())
+        let names = self.accounts.iter().map(|account| &account.name);
+        names
+            .filter_map(|name| name.to_str().map(str::to_owned))
             .collect()
     }
 
     fn group_names(&self) -> Vec<String> {
-        self.groups.iter().map(|group| group.name.clone()).collect()
+        let names = self.groups.iter().map(|group| &group.name);
+        names
+            .filter_map(|name| name.to_str().map(str::to_owned))
+            .collect()
     }
 
     fn host(&self, name: &str) -> Vec<IpAddr> {

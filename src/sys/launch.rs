@@ -7,10 +7,12 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::rc::Rc;
 
-use crate::config::model::{Health, Probe, Script, Service, User};
+use crate::config::model::{Health, Probe, Script, Service, User, UserSpec};
+use crate::config::user::resolve;
 use crate::supervisor::event::{Role, SpawnFailure};
 use crate::sys::commands::{DEFAULT_PATH, Refusal, find_command, reason};
 use crate::sys::environment::{self, Environment};
+use crate::sys::facts::SystemFacts;
 use crate::sys::script::{self, Invocation, Runner};
 use crate::sys::spawn::{Ids, Program, Session, Stdio};
 
@@ -39,11 +41,18 @@ impl Plan {
 /// Why it cannot be executed, where that can be seen before the attempt, and the exit code it stands for.
 pub fn plan(inherited: &Environment, service: &Service, role: Role) -> Result<Plan, SpawnFailure> {
     let failure = |(exit_code, message): Refusal| SpawnFailure { message, exit_code };
-    let (user, script) = match role {
-        Role::Main | Role::Check => (service.user.as_deref(), None),
-        Role::PreScript => (script_user(service), service.pre_script.as_ref()),
-        Role::PostScript => (script_user(service), service.post_script.as_ref()),
+    let script = match role {
+        Role::Main | Role::Check => None,
+        Role::PreScript => service.pre_script.as_ref(),
+        Role::PostScript => service.post_script.as_ref(),
     };
+    let (key, spec) = match (&service.script_user, role) {
+        (Some(user), Role::PreScript | Role::PostScript) => ("script_user", Some(user)),
+        _ => ("user", service.user.as_ref()),
+    };
+    let user = spec.map(|spec| look_up(spec, key)).transpose();
+    let identity = user.map_err(|why| failure((1, why)))?;
+    let user = identity.as_ref().map(|(user, _)| user);
     let environment = environment::of(inherited, service, user).map_err(|why| failure((1, why)))?;
     let search = environment.get("PATH").unwrap_or(OsStr::new(DEFAULT_PATH));
     check_working_dir(service).map_err(failure)?;
@@ -65,7 +74,10 @@ pub fn plan(inherited: &Environment, service: &Service, role: Role) -> Result<Pl
         Some(Script::Inline(text)) => script::inline(text, search),
     };
     invocation
-        .and_then(|invocation| build(service, user, invocation, environment))
+        .and_then(|invocation| {
+            let ids = identity.as_ref().map(|(_, ids)| ids.clone());
+            build(service, ids, invocation, environment)
+        })
         .map_err(failure)
 }
 
@@ -74,8 +86,25 @@ pub fn own_uid() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
-fn script_user(service: &Service) -> Option<&User> {
-    service.script_user.as_deref().or(service.user.as_deref())
+/// Who makes a service's log file: its user and group; None is the daemon's own, which stands in for a user that
+/// is not there yet.
+pub fn log_owner(service: &Service) -> Option<(u32, u32)> {
+    let user = resolve(service.user.as_deref()?, &SystemFacts::new()).ok()?;
+    Some((user.uid, user.gid))
+}
+
+/// The user as the passwd and group files know it now, which a service before this one may have changed.
+fn look_up(spec: &UserSpec, key: &'static str) -> Result<(User, Ids), String> {
+    let user = resolve(spec, &SystemFacts::new())
+        .map_err(|why| format!("cannot use `{key}`: {why} ({})", why.place()))?;
+    let ids = Ids {
+        uid: user.uid,
+        gid: user.gid,
+        groups: user.groups.clone(),
+        name: spec.user.to_string(),
+        key,
+    };
+    Ok((user, ids))
 }
 
 /// The kernel's "no such file" would be taken for the program's.
@@ -108,7 +137,7 @@ fn command(service: &Service, words: &[String], search: &OsStr) -> Result<Invoca
 
 fn build(
     service: &Service,
-    user: Option<&User>,
+    ids: Option<Ids>,
     invocation: Invocation,
     environment: Environment,
 ) -> Result<Plan, Refusal> {
@@ -120,11 +149,7 @@ fn build(
         argv: argv.collect::<Result<_, _>>()?,
         envp: environment.into_entries(),
         cwd: service.working_dir.as_deref().map(folder).transpose()?,
-        ids: user.map(|user| Ids {
-            uid: user.uid,
-            gid: user.gid,
-            groups: user.groups.clone(),
-        }),
+        ids,
         umask: service.umask,
         nice: service.nice,
         oom_score_adj: service.oom_score_adj,
@@ -153,7 +178,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::config::model::EnvValue;
+    use crate::config::model::{EnvValue, IdOrName};
     use crate::sys::spawn::spawn;
 
     /// A folder that every user can write, and what its programs say: they write to `$OUT`.
@@ -188,7 +213,7 @@ mod tests {
         fn run(&self, service: &Service, role: Role) -> Result<(i32, String), SpawnFailure> {
             let plan = plan(&Environment::inherited(), service, role)?;
             let pid = spawn(&plan.program).map_err(|error| SpawnFailure {
-                message: error.message(&plan.program.path),
+                message: error.message(&plan.program),
                 exit_code: error.exit_code(),
             })?;
             drop(plan);
@@ -213,15 +238,9 @@ mod tests {
         }
     }
 
-    fn nobody() -> User {
-        User {
-            name: Some("nobody".into()),
-            uid: 65534,
-            gid: 65534,
-            groups: vec![65534],
-            home: "/nonexistent".into(),
-            shell: "/usr/sbin/nologin".into(),
-        }
+    fn named(name: &str) -> Option<Box<UserSpec>> {
+        let user = IdOrName::Name(name.into());
+        Some(Box::new(UserSpec { user, group: None }))
     }
 
     fn inline(text: &str) -> Script {
@@ -285,7 +304,7 @@ mod tests {
         let ground = Ground::new();
         let whose = "echo $(id -u) $USER $HOME >$OUT\n";
         let mut service = ground.service(inline(whose));
-        service.user = Some(Box::new(nobody()));
+        service.user = named("nobody");
         let ran = ground.run(&service, Role::PreScript).unwrap();
         assert_eq!(ran, (0, "65534 nobody /nonexistent\n".into()));
         service.pre_script = Some(Script::Path(ground.file("mine", whose, 0o644)));
@@ -294,15 +313,15 @@ mod tests {
         let text = format!("#!/bin/sh\n{whose}");
         service.pre_script = Some(Script::Path(ground.file("owner", &text, 0o744)));
         assert_eq!(ground.run(&service, Role::PreScript).unwrap().0, 0);
-        let root = User {
-            name: Some("root".into()),
-            uid: 0,
-            gid: 0,
-            ..nobody()
-        };
-        service.script_user = Some(Box::new(root));
+        service.script_user = named("root");
         let ran = ground.run(&service, Role::PreScript).unwrap();
-        assert_eq!(ran.1, "0 root /nonexistent\n");
+        assert_eq!(ran.1, "0 root /root\n");
+        service.script_user = named("no-such-user");
+        let failure = ground.run(&service, Role::PreScript).unwrap_err();
+        assert_eq!(failure.exit_code, 1);
+        let why =
+            "cannot use `script_user`: there is no user `no-such-user` (not in the passwd file)";
+        assert_eq!(failure.message, why);
     }
 
     #[test]

@@ -7,9 +7,11 @@
 //! that talks to other threads. Its steps are in `child`.
 
 mod child;
+mod identity;
 mod pad;
 
 use std::ffi::{CStr, CString};
+use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr;
@@ -64,6 +66,23 @@ pub struct Ids {
     pub gid: u32,
     /// Supplementary groups.
     pub groups: Vec<u32>,
+    /// How the configuration names the user, for messages.
+    pub name: String,
+    /// The key that names it: `user` or `script_user`.
+    pub key: &'static str,
+}
+
+impl fmt::Display for Ids {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ids {
+            uid,
+            gid,
+            name,
+            key,
+            ..
+        } = self;
+        write!(f, "user {name} (`{key}`, uid {uid}, gid {gid})")
+    }
 }
 
 /// What a child's standard descriptors are.
@@ -119,8 +138,8 @@ pub struct SpawnError {
 
 impl SpawnError {
     /// In words: what could not be done with the program, why, and where it helps what to do.
-    pub fn message(&self, path: &CStr) -> String {
-        let path = path.to_string_lossy();
+    pub fn message(&self, program: &Program) -> String {
+        let path = program.path.to_string_lossy();
         let why = nix::errno::Errno::from_raw(self.errno).desc();
         match self.stage {
             Stage::Fork => format!("cannot start a process for {path}: {why}"),
@@ -128,9 +147,26 @@ impl SpawnError {
             Stage::Stdio => format!("cannot give {path} its output: {why}"),
             Stage::Limits => format!("cannot set the limits of {path}: {why}"),
             Stage::Priority => format!("cannot set nice or oom_score_adj of {path}: {why}"),
-            Stage::User => format!("cannot run {path} as another user: {why}"),
+            Stage::User => match &program.ids {
+                Some(ids) => format!(
+                    "cannot run {path} as {ids}: {why}{}",
+                    self.advice_on_user(ids)
+                ),
+                None => format!("cannot set no_new_privs for {path}: {why}"),
+            },
             Stage::Directory => format!("cannot enter the working directory of {path}: {why}"),
             Stage::Execute => format!("cannot execute {path}: {why}{}", self.advice()),
+        }
+    }
+
+    fn advice_on_user(&self, ids: &Ids) -> String {
+        match self.errno {
+            libc::EPERM => format!(
+                "; run the daemon as root, or give it CAP_SETUID and CAP_SETGID, or remove `{}`",
+                ids.key
+            ),
+            libc::EINVAL => "; the user namespace of the container has no such id".to_owned(),
+            _ => String::new(),
         }
     }
 

@@ -7,7 +7,7 @@
 use std::os::fd::RawFd;
 use std::ptr;
 
-use super::{Errand, Ids, Session, SpawnError, Stage, Stdio};
+use super::{Errand, Session, SpawnError, Stage, Stdio, identity};
 use crate::sys::signals::KernelAction;
 
 /// One step: below 0, errno says why it failed. To be called in the child only.
@@ -67,7 +67,7 @@ unsafe fn prepare_and_execute(errand: &Errand<'_>) -> SpawnError {
 }
 
 /// Shared with the daemon's thread, which waits.
-fn errno() -> i32 {
+pub(super) fn errno() -> i32 {
     // SAFETY: the place exists as long as the thread does.
     unsafe { *libc::__errno_location() }
 }
@@ -234,7 +234,7 @@ unsafe fn set_user(errand: &Errand<'_>) -> i64 {
     // SAFETY: in the child, as both want it.
     unsafe {
         if let Some(ids) = &errand.program.ids
-            && become_user(ids) < 0
+            && identity::become_user(ids) < 0
         {
             return -1;
         }
@@ -243,33 +243,6 @@ unsafe fn set_user(errand: &Errand<'_>) -> i64 {
             return libc::syscall(libc::SYS_prctl, option, ONE, ZERO, ZERO, ZERO);
         }
         0
-    }
-}
-
-/// The system calls themselves: the library's functions would tell other threads of this memory.
-unsafe fn become_user(ids: &Ids) -> i64 {
-    // SAFETY: system calls on numbers and on a list of groups that the errand holds.
-    unsafe {
-        // Who may not set groups may stay who it is, with the groups it has. Another user with the
-        // daemon's groups would be no drop of privilege, so this is asked before anything is changed.
-        let groups = libc::syscall(libc::SYS_setgroups, ids.groups.len(), ids.groups.as_ptr());
-        if groups < 0 && !(errno() == libc::EPERM && is_already(ids)) {
-            return groups;
-        }
-        let gid = libc::syscall(libc::SYS_setresgid, ids.gid, ids.gid, ids.gid);
-        if gid < 0 {
-            return gid;
-        }
-        libc::syscall(libc::SYS_setresuid, ids.uid, ids.uid, ids.uid)
-    }
-}
-
-/// Keeps errno: these calls cannot fail.
-unsafe fn is_already(ids: &Ids) -> bool {
-    // SAFETY: system calls without arguments.
-    unsafe {
-        libc::syscall(libc::SYS_geteuid) == i64::from(ids.uid)
-            && libc::syscall(libc::SYS_getegid) == i64::from(ids.gid)
     }
 }
 

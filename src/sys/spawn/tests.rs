@@ -83,6 +83,8 @@ fn stranger() -> Ids {
         uid: 12345,
         gid: 12346,
         groups: vec![12346, 12347],
+        name: "stranger".into(),
+        key: "user",
     }
 }
 
@@ -204,6 +206,7 @@ fn does_not_become_another_user_with_the_old_groups() {
                 uid: 12345,
                 gid: nix::unistd::getegid().as_raw(),
                 groups: vec![0],
+                ..stranger()
             }),
             ..shell("true")
         };
@@ -212,6 +215,7 @@ fn does_not_become_another_user_with_the_old_groups() {
                 uid: 0,
                 gid: nix::unistd::getegid().as_raw(),
                 groups: vec![0],
+                ..stranger()
             }),
             ..shell("true")
         };
@@ -223,6 +227,36 @@ fn does_not_become_another_user_with_the_old_groups() {
     let error = refused.0.unwrap_err();
     assert_eq!((error.stage, error.errno), (Stage::User, libc::EPERM));
     assert_eq!(refused.1, Ok(0), "who stays the same needs no right");
+}
+
+/// To setresuid(2) it means "leave as it is": the program would run as root.
+#[test]
+fn the_id_that_changes_nothing_is_refused() {
+    let Some(_guard) = as_root_alone() else {
+        return;
+    };
+    let minus_one = [
+        Ids {
+            uid: u32::MAX,
+            ..stranger()
+        },
+        Ids {
+            gid: u32::MAX,
+            ..stranger()
+        },
+        Ids {
+            groups: vec![u32::MAX],
+            ..stranger()
+        },
+    ];
+    for ids in minus_one {
+        let program = Program {
+            ids: Some(ids),
+            ..shell("id")
+        };
+        let error = spawn(&program).unwrap_err();
+        assert_eq!((error.stage, error.errno), (Stage::User, libc::EINVAL));
+    }
 }
 
 const CAP_SETGID: u32 = 6;
@@ -343,12 +377,12 @@ fn file(text: &str, mode: u32) -> (tempfile::TempDir, CString) {
 }
 
 fn refusal(path: &CStr) -> (String, u8) {
-    let error = spawn(&Program {
+    let program = Program {
         path: path.to_owned(),
         ..shell("true")
-    })
-    .unwrap_err();
-    (error.message(path), error.exit_code())
+    };
+    let error = spawn(&program).unwrap_err();
+    (error.message(&program), error.exit_code())
 }
 
 #[test]

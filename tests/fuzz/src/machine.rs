@@ -1,5 +1,6 @@
 //! A machine on which nearly everything that a configuration names is there; names say what is not.
 
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
@@ -42,7 +43,7 @@ impl Facts for Machine {
         (name.len() < 9).then_some(33)
     }
 
-    fn groups_of(&self, name: &str) -> Vec<u32> {
+    fn groups_of(&self, name: &OsStr) -> Vec<u32> {
         vec![33, name.len() as u32]
     }
 
