@@ -41,12 +41,16 @@ NEEDED=(
     "debootstrap|debootstrap"
     "mksh-static|mksh"
     "wrk|wrk"
+    "zsh|zsh"
+    "fish|fish"
+    "bash-completion|bash-completion"
 )
 
-# PHP's daemon carries its version in its name, and PostgreSQL in its folder.
+# PHP's daemon carries its version in its name, PostgreSQL in its folder, and bash-completion is a file.
 is_there() {
     case "$1" in
     php-fpm) compgen -G '/usr/sbin/php-fpm*' >/dev/null || command -v php-fpm >/dev/null ;;
+    bash-completion) [ -e /usr/share/bash-completion/bash_completion ] ;;
     postgres) compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null ;;
     *) command -v "$1" >/dev/null ;;
     esac

@@ -14,6 +14,17 @@ pub(super) enum Value {
     OneOf(&'static [&'static str]),
     /// The name of a service.
     Service,
+    /// A signal by its name or number.
+    Signal,
+}
+
+/// The positional words of a subcommand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// One of each, in this order, or fewer.
+    Each(&'static [Value]),
+    /// Any number of one kind.
+    Many(Value),
 }
 
 /// One option.
@@ -34,10 +45,22 @@ pub(super) struct Spec {
     pub words: &'static str,
     pub about: &'static str,
     pub flags: &'static [Flag],
-    /// What its positional words are; None where it takes none.
-    pub takes: Option<Value>,
+    pub takes: Takes,
     /// Whole command lines.
     pub examples: &'static [&'static str],
+}
+
+impl Flag {
+    /// Its letter, with the dash.
+    pub fn short(&self) -> Option<&'static str> {
+        let found = SHORT.iter().find(|(_, long)| *long == self.name);
+        found.map(|(short, _)| *short)
+    }
+
+    /// Every form in which it can be typed.
+    pub fn forms(&self) -> impl Iterator<Item = &'static str> {
+        self.short().into_iter().chain([self.name])
+    }
 }
 
 const fn switch(name: &'static str, about: &'static str) -> Flag {
@@ -60,6 +83,17 @@ const fn option(
         about,
     }
 }
+
+const NOTHING: Takes = Takes::Each(&[]);
+
+/// One letter, for what fingers know.
+pub(super) const SHORT: [(&str, &str); 5] = [
+    ("-h", "--help"),
+    ("-V", "--version"),
+    ("-f", "--follow"),
+    ("-n", "--lines"),
+    ("-t", "--timestamps"),
+];
 
 const JSON: Flag = switch("--json", "as JSON");
 const ALL: Flag = switch("--all", "every service");
@@ -116,7 +150,7 @@ const LOOK: [Spec; 6] = [
         words: "",
         about: "every service with its state",
         flags: &[JSON],
-        takes: None,
+        takes: NOTHING,
         examples: &["go-overlay list", "go-overlay list --json"],
     },
     Spec {
@@ -124,7 +158,7 @@ const LOOK: [Spec; 6] = [
         words: "[SERVICE]",
         about: "the counts, or everything about one service",
         flags: &[JSON],
-        takes: Some(Value::Service),
+        takes: Takes::Each(&[Value::Service]),
         examples: &["go-overlay status", "go-overlay status web"],
     },
     Spec {
@@ -149,7 +183,7 @@ const LOOK: [Spec; 6] = [
             switch("--timestamps", "with the time of each line (-t)"),
             switch("--json", "one JSON object a line"),
         ],
-        takes: Some(Value::Service),
+        takes: Takes::Many(Value::Service),
         examples: &[
             "go-overlay logs -n 20 web",
             "go-overlay logs -f --since 5m --grep error",
@@ -164,7 +198,7 @@ const LOOK: [Spec; 6] = [
             option("--lines", Value::Text, "N", "the last N events (-n)"),
             switch("--json", "one JSON object a line"),
         ],
-        takes: Some(Value::Service),
+        takes: Takes::Many(Value::Service),
         examples: &["go-overlay events -n 20 web", "go-overlay events -f --json"],
     },
     Spec {
@@ -172,7 +206,7 @@ const LOOK: [Spec; 6] = [
         words: "",
         about: "exit 0 when all is up (for HEALTHCHECK)",
         flags: &[JSON],
-        takes: None,
+        takes: NOTHING,
         examples: &["HEALTHCHECK CMD [\"/go-overlay\", \"health\"]"],
     },
     Spec {
@@ -189,7 +223,7 @@ const LOOK: [Spec; 6] = [
             TIMEOUT,
             JSON,
         ],
-        takes: Some(Value::Service),
+        takes: Takes::Each(&[Value::Service]),
         examples: &[
             "go-overlay wait db --for healthy --timeout 30s",
             "go-overlay wait migrate --for completed",
@@ -203,7 +237,7 @@ const CHANGE: [Spec; 6] = [
         words: "SERVICE…",
         about: "start services and what they depend on",
         flags: &[ALL, NO_WAIT, TIMEOUT, JSON],
-        takes: Some(Value::Service),
+        takes: Takes::Many(Value::Service),
         examples: &[
             "go-overlay start web worker",
             "go-overlay start --all --timeout 1m",
@@ -214,7 +248,7 @@ const CHANGE: [Spec; 6] = [
         words: "SERVICE…",
         about: "stop services",
         flags: &[ALL, NO_WAIT, TIMEOUT, JSON],
-        takes: Some(Value::Service),
+        takes: Takes::Many(Value::Service),
         examples: &["go-overlay stop web", "go-overlay stop --all --no-wait"],
     },
     Spec {
@@ -228,7 +262,7 @@ const CHANGE: [Spec; 6] = [
             TIMEOUT,
             JSON,
         ],
-        takes: Some(Value::Service),
+        takes: Takes::Many(Value::Service),
         examples: &[
             "go-overlay restart web worker",
             "go-overlay restart db --with-dependents --timeout 1m",
@@ -239,7 +273,7 @@ const CHANGE: [Spec; 6] = [
         words: "SERVICE SIGNAL",
         about: "send a signal to a service's main process",
         flags: &[],
-        takes: Some(Value::Service),
+        takes: Takes::Each(&[Value::Service, Value::Signal]),
         examples: &["go-overlay signal nginx HUP"],
     },
     Spec {
@@ -247,7 +281,7 @@ const CHANGE: [Spec; 6] = [
         words: "",
         about: "read the configuration again and go over to it",
         flags: &[switch("--dry-run", "only print what would be done"), JSON],
-        takes: None,
+        takes: NOTHING,
         examples: &["go-overlay reload --dry-run", "go-overlay reload"],
     },
     Spec {
@@ -260,7 +294,7 @@ const CHANGE: [Spec; 6] = [
             "N",
             "the daemon's exit code",
         )],
-        takes: None,
+        takes: NOTHING,
         examples: &["go-overlay shutdown", "go-overlay shutdown --exit-code 3"],
     },
 ];
@@ -271,7 +305,7 @@ const OFFLINE: [Spec; 5] = [
         words: "[FILE]",
         about: "check a configuration and show the start order",
         flags: &[JSON],
-        takes: Some(Value::File),
+        takes: Takes::Each(&[Value::File]),
         examples: &["go-overlay check", "go-overlay check services.toml --json"],
     },
     Spec {
@@ -279,7 +313,7 @@ const OFFLINE: [Spec; 5] = [
         words: "",
         about: "put a symlink to this program into PATH",
         flags: &[DIR],
-        takes: None,
+        takes: NOTHING,
         examples: &[
             "/opt/go-overlay install",
             "/opt/go-overlay install --dir /usr/bin",
@@ -290,7 +324,7 @@ const OFFLINE: [Spec; 5] = [
         words: "",
         about: "remove the symlink",
         flags: &[DIR],
-        takes: None,
+        takes: NOTHING,
         examples: &["go-overlay uninstall"],
     },
     Spec {
@@ -298,7 +332,7 @@ const OFFLINE: [Spec; 5] = [
         words: "SHELL",
         about: "print a completion script for bash, zsh or fish",
         flags: &[],
-        takes: Some(Value::OneOf(&["bash", "zsh", "fish"])),
+        takes: Takes::Each(&[Value::OneOf(&["bash", "zsh", "fish"])]),
         examples: &[
             "eval \"$(go-overlay completions bash)\"",
             "source <(go-overlay completions zsh)",
@@ -310,7 +344,7 @@ const OFFLINE: [Spec; 5] = [
         words: "",
         about: "print the version, and the daemon's where one runs",
         flags: &[JSON],
-        takes: None,
+        takes: NOTHING,
         examples: &["go-overlay version --json"],
     },
 ];

@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 
-use super::commands::{self, Flag, GLOBAL, Spec};
+use super::commands::{self, Flag, GLOBAL, SHORT, Spec};
 use crate::base::nearest;
 
 /// The command line without the program's name, taken apart at the first `--`.
@@ -131,15 +131,6 @@ pub(super) fn refused(said: &str, of: Option<&'static str>) -> Wrong {
     };
     Wrong { what, of }
 }
-
-/// What fingers know.
-const SHORT: [(&str, &str); 5] = [
-    ("-h", "--help"),
-    ("-V", "--version"),
-    ("-f", "--follow"),
-    ("-n", "--lines"),
-    ("-t", "--timestamps"),
-];
 
 fn long(name: &str) -> &str {
     let found = SHORT.iter().find(|(short, _)| *short == name);

@@ -51,6 +51,11 @@ impl Seat {
 
     /// Waits until the screen has shown `needle` since this was last asked.
     pub fn sees(&mut self, needle: &str) {
+        self.reads_to(needle);
+    }
+
+    /// Waits in the same way, and returns what came before `needle`.
+    pub fn reads_to(&mut self, needle: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         while !self.seen.contains(needle) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -62,7 +67,9 @@ impl Seat {
             );
         }
         let at = self.seen.find(needle).unwrap();
+        let before = self.seen[..at].to_owned();
         self.seen.drain(..at + needle.len());
+        before
     }
 
     /// The program's exit code, and what was shown and not asked for.

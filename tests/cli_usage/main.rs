@@ -1,7 +1,10 @@
 //! The command line as a user meets it: exit codes, help, and what is said when something is wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[macro_use]
+#[path = "../support/mod.rs"]
 mod support;
+mod completions;
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
@@ -342,62 +345,4 @@ fn what_a_stranger_answers_does_not_steer_the_terminal() {
     let output = cli(&stage.socket(), &["shutdown"]);
     server.join().unwrap();
     assert_eq!(out(&output), "\\u{1b}[2Jgone\\r\\n\n");
-}
-
-/// What bash offers after these words.
-fn offered(bash: &str, socket: &std::path::Path, words: &[&str]) -> Vec<String> {
-    let script = format!(
-        "PATH={}:$PATH\nsource <(go-overlay completions bash)\nCOMP_WORDS=({})\nCOMP_CWORD={}\n_go_overlay\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"",
-        std::path::Path::new(PROGRAM).parent().unwrap().display(),
-        words
-            .iter()
-            .map(|word| quoted(word))
-            .collect::<Vec<_>>()
-            .join(" "),
-        words.len() - 1,
-    );
-    let output = Command::new(bash)
-        .args(["-euc", &script])
-        .env("GO_OVERLAY_SOCKET", socket)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    out(&output).lines().map(str::to_owned).collect()
-}
-
-#[test]
-fn bash_completes_commands_options_and_services() {
-    let bash = need!("bash");
-    let stage = Stage::new();
-    let daemon = Launch::on(&stage).config(sleeper("web")).start();
-    let offered = |words: &[&str]| offered(&bash, &daemon.socket, words);
-    assert_eq!(offered(&["go-overlay", "res"]), ["restart"]);
-    assert_eq!(offered(&["go-overlay", "restart", "w"]), ["web"]);
-    assert_eq!(
-        offered(&["go-overlay", "restart", "--with"]),
-        ["--with-dependents"]
-    );
-    assert_eq!(offered(&["go-overlay", "--color", "n"]), ["never"]);
-    assert_eq!(
-        offered(&["go-overlay", "--socket", "/x", "wait", "web", "--for", "h"]),
-        ["healthy"]
-    );
-    assert_eq!(offered(&["go-overlay", "completions", "z"]), ["zsh"]);
-}
-
-#[test]
-fn zsh_and_fish_take_their_scripts() {
-    for (shell, option) in [("zsh", "-n"), ("fish", "--no-execute")] {
-        let Some(found) = support::find_program(shell) else {
-            continue;
-        };
-        let stage = Stage::new();
-        let script = stage.file(shell, &out(&program(&["completions", shell])));
-        let output = Command::new(found)
-            .args([option, &script])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
-        assert!(output.stderr.is_empty(), "{output:?}");
-    }
 }
