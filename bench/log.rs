@@ -3,7 +3,7 @@
 //! daemon, which also splits, names and remembers each line.
 //!
 //! `cargo bench --bench log` or `make bench`; ROUNDS, PTY_MIB and PIPE_MIB change the run. The daemon is the
-//! release binary, or the one that GO_OVERLAY_PROGRAM names.
+//! release binary, or the one that GO_OVERLAY_PROGRAM names; BEFORE names another one to measure beside it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -57,6 +57,7 @@ fn main() -> ExitCode {
     }
     let rounds = setting("ROUNDS", 11);
     let program = program();
+    let before = std::env::var_os("BEFORE").map(PathBuf::from);
     let folder = tempfile::tempdir().unwrap();
     if !nothing_is_lost(&program, folder.path()) {
         return ExitCode::FAILURE;
@@ -77,12 +78,22 @@ fn main() -> ExitCode {
         ("pipe", Route::Pipe, setting("PIPE_MIB", 512) << 20, 0.6),
     ] {
         let (mut floors, mut looking, mut ours) = (Vec::new(), Vec::new(), Vec::new());
+        let mut olds = Vec::new();
         for _ in 0..rounds {
             floors.push(floor(path, bytes, Use::Nothing));
             looking.push(floor(path, bytes, Use::Look));
             ours.push(daemon(&program, folder.path(), path, bytes));
+            if let Some(before) = &before {
+                olds.push(daemon(before, folder.path(), path, bytes));
+            }
         }
         rows.push(row(name, &floors, &looking, &ours, target));
+        if let Some(before) = &before {
+            let pairs = ours.iter().zip(&olds);
+            let ratios = pairs.map(|(our, old)| our.megabytes_a_second / old.megabytes_a_second);
+            let ratio = middle(&sorted(ratios));
+            println!("{name}: {ratio:.3} of the speed of {}", before.display());
+        }
     }
     let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/results");
     fs::create_dir_all(&results).unwrap();

@@ -2,7 +2,8 @@
 //! program could take: a loop that waits for SIGCHLD, reaps, and calls posix_spawn. Both in one run, turn by
 //! turn.
 //!
-//! `cargo bench --bench restart` or `make bench`; ROUNDS changes the run.
+//! `cargo bench --bench restart` or `make bench`; ROUNDS changes the run, and BEFORE names another go-overlay binary to
+//! measure beside this one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 // They are reaped by number, all in one place.
@@ -19,6 +20,9 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+
+/// What everything is compared with.
+const FLOOR: &str = "posix_spawn loop";
 
 /// The largest ratio of the medians that is good enough.
 const TARGET: f64 = 1.5;
@@ -42,21 +46,17 @@ fn main() -> ExitCode {
     }
     let rounds: usize = std::env::var("ROUNDS").map_or(200, |rounds| rounds.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
-    let mut contenders = vec![
-        contender("posix_spawn loop", None, folder.path(), floor_keeper),
-        contender(
-            "go-overlay, pipes",
-            Some("posix_spawn loop"),
-            folder.path(),
-            |folder, fifo| daemon(folder, fifo, false),
-        ),
-        contender(
-            "go-overlay, terminal",
-            Some("posix_spawn loop"),
-            folder.path(),
-            |folder, fifo| daemon(folder, fifo, true),
-        ),
-    ];
+    let mut contenders = vec![contender(FLOOR, None, folder.path(), floor_keeper)];
+    let mut compare = |name, program: PathBuf, tty| {
+        let keeper = |folder: &Path, fifo: &Path| daemon(&program, folder, fifo, tty);
+        contenders.push(contender(name, Some(FLOOR), folder.path(), keeper));
+    };
+    compare("go-overlay, pipes", program(), false);
+    compare("go-overlay, terminal", program(), true);
+    if let Some(before) = std::env::var_os("BEFORE").map(PathBuf::from) {
+        compare("before, pipes", before.clone(), false);
+        compare("before, terminal", before, true);
+    }
     let mut pids: Vec<i32> = contenders
         .iter_mut()
         .map(|one| next_life(&mut one.fifo).0)
@@ -163,7 +163,15 @@ fn floor(fifo: &str) -> ExitCode {
     }
 }
 
-fn daemon(folder: &Path, fifo: &Path, tty: bool) -> Child {
+/// The binary that GO_OVERLAY_PROGRAM names, or the release binary that was built.
+fn program() -> PathBuf {
+    std::env::var_os("GO_OVERLAY_PROGRAM").map_or_else(
+        || own().parent().unwrap().parent().unwrap().join("go-overlay"),
+        PathBuf::from,
+    )
+}
+
+fn daemon(program: &Path, folder: &Path, fifo: &Path, tty: bool) -> Child {
     let config = format!(
         "[[services]]\nname = \"life\"\ncommand = {:?}\nargs = [\"life\", {fifo:?}]\ntty = {tty}\n\
          restart = {{ policy = \"always\", delay = 0, jitter = 0 }}\n",
@@ -171,10 +179,6 @@ fn daemon(folder: &Path, fifo: &Path, tty: bool) -> Child {
     );
     let file = folder.join("services.toml");
     fs::write(&file, config).unwrap();
-    let program = std::env::var_os("GO_OVERLAY_PROGRAM").map_or_else(
-        || own().parent().unwrap().parent().unwrap().join("go-overlay"),
-        PathBuf::from,
-    );
     Command::new(program)
         .arg("--no-install")
         .arg("--socket")

@@ -92,6 +92,10 @@ pub fn all(go_overlay: &Path, tools: &Tools) -> Vec<Contender> {
         ours("go-overlay, pipes", go_overlay, false).beside(PIPES),
         ours("go-overlay, terminals", go_overlay, true).beside(TERMINALS),
     ];
+    if let Some(before) = std::env::var_os("BEFORE").map(PathBuf::from) {
+        all.push(ours("before, pipes", &before, false).beside(PIPES));
+        all.push(ours("before, terminals", &before, true).beside(TERMINALS));
+    }
     all.extend(peers::all(tools));
     all
 }

@@ -2,7 +2,8 @@
 //! of them in one run, turn by turn, in an order that rotates; medians count.
 //!
 //! `make compare`, or `cargo bench --bench compare`. ROUNDS, SERVICES and PARTS (start,restart,list,idle,init,growth)
-//! change the run; ONLY names contenders, with commas.
+//! change the run; ONLY names contenders, with commas; BEFORE names another go-overlay binary to measure beside this
+//! one. Compare copies of the same age: a fresh copy of a binary starts faster than one that was there before.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
