@@ -119,6 +119,14 @@ impl Signal {
     pub const CHLD: Signal = Signal(17);
     /// SIGCONT.
     pub const CONT: Signal = Signal(18);
+    /// SIGTSTP: the key that stops (Ctrl-Z).
+    pub const TSTP: Signal = Signal(20);
+    /// SIGTTIN: a read from the terminal in the background.
+    pub const TTIN: Signal = Signal(21);
+    /// SIGTTOU: a write to the terminal, or a change of it, in the background.
+    pub const TTOU: Signal = Signal(22);
+    /// SIGXCPU.
+    pub const XCPU: Signal = Signal(24);
     /// SIGWINCH.
     pub const WINCH: Signal = Signal(28);
     /// SIGRTMIN+3: what systemd and its container tools send to ask for a shutdown.

@@ -12,31 +12,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::{
-    Launch, PATIENCE, Stage, children, is_alive, is_root, payload, service, shell, skip, sleeper,
-    talker, until, zombies,
+    Launch, PATIENCE, Stage, children, is_alive, payload, service, shell, sleeper, talker, until,
+    zombies,
 };
-
-/// Whether a process namespace can be made here.
-fn can_be_pid_one() -> bool {
-    let user: &[&str] = if is_root() {
-        &[]
-    } else {
-        &["--user", "--map-root-user"]
-    };
-    let tried = Command::new("unshare")
-        .args(user)
-        .args(["--pid", "--fork", "--mount-proc", "true"])
-        .output();
-    tried.is_ok_and(|output| output.status.success())
-}
-
-macro_rules! need_namespace {
-    () => {
-        if !can_be_pid_one() {
-            return skip("no process namespace can be made here");
-        }
-    };
-}
 
 /// Each orphan's parent ends before it, so that PID 1 has to reap it.
 const ORPHANS: &str = "use strict; $| = 1;

@@ -9,6 +9,7 @@ use crate::base::{JobId, Moment, Pid, ServiceId};
 use crate::config::model::{self, Ready, Stdin, TtySize};
 use crate::output::format::{Origin, StreamKind};
 use crate::supervisor::event::{Event, Role, SpawnFailure};
+use crate::sys::job_control::Terminal;
 use crate::sys::launch;
 use crate::sys::limits::{self, Holder};
 use crate::sys::log_file::{LogFile, Rotation};
@@ -66,8 +67,15 @@ impl Reactor {
             ));
         };
         let mut plan = launch::plan(&self.inherited, &config, role)?;
-        let channels = if self.supervisor.is_main_program(service) {
-            plan.program.session = Session::ForegroundGroup;
+        let is_main_program = self.supervisor.is_main_program(service);
+        let terminal = is_main_program.then(Terminal::of_a_program).flatten();
+        let has_foreground = terminal.as_ref().map(Terminal::is_ours);
+        let channels = if is_main_program {
+            plan.program.session = Session::Group {
+                terminal: terminal
+                    .filter(|_| has_foreground == Some(true))
+                    .map(|terminal| terminal.as_raw_fd()),
+            };
             // The main program writes to the same place: what the services said so far comes first.
             self.pump(now);
             self.stdout.flush(self.poll.registry());
@@ -90,6 +98,9 @@ impl Reactor {
             message: error.message(&plan.program),
             exit_code: error.exit_code(),
         })?;
+        if is_main_program {
+            self.begin_foreground(job, pid, has_foreground);
+        }
         for post in sign.posts {
             let ids = plan.program.ids.as_ref();
             let uid = ids.map_or_else(launch::own_uid, |ids| ids.uid);

@@ -8,6 +8,7 @@ mod children;
 mod clients;
 mod console;
 mod events;
+mod foreground;
 mod launch;
 mod logs;
 mod outlet;
@@ -37,13 +38,14 @@ use crate::supervisor::Supervisor;
 use crate::supervisor::event::{Event, Word};
 use crate::sys::environment::Environment;
 use crate::sys::output_end::OutputEnd;
-use crate::sys::signals::SignalFd;
+use crate::sys::signals::{self, Received, Sender, SignalFd};
 use crate::sys::timer::TimerFd;
 use crate::sys::{clock, memory, usage};
 use children::Children;
 use clients::Clients;
 use console::Console;
 use events::Journal;
+use foreground::Foreground;
 use pace::Pace;
 use probes::Probes;
 use signs::Signs;
@@ -124,6 +126,8 @@ pub struct Reactor {
     tidy_at: Option<Moment>,
     /// The daemon's own environment, which never changes.
     inherited: Environment,
+    /// The main program, while it runs.
+    foreground: Option<Foreground>,
     /// What processes use.
     usage: usage::Watch,
     exit: Option<u8>,
@@ -179,6 +183,7 @@ impl Reactor {
             sweeping: false,
             untidy: true,
             tidy_at: None,
+            foreground: None,
             usage: usage::Watch::default(),
             inherited: Environment::inherited(),
             exit: None,
@@ -295,31 +300,48 @@ impl Reactor {
 
     fn on_signals(&mut self, now: Moment) {
         loop {
-            let signal = match self.signals.read() {
-                Ok(Some(signal)) => signal,
+            match self.signals.read() {
+                Ok(Some(received)) => self.on_signal(received, now),
                 Ok(None) => break self.reads_signals(),
                 Err(error) => break self.cannot_read_signals(&error, now),
-            };
-            match signal {
-                Signal::CHLD => {}
-                Signal::TERM | Signal::INT | Signal::QUIT | Signal::RTMIN_3 => {
-                    self.tell(Event::ShutdownSignal(signal), now);
-                }
-                Signal::USR1 if self.config_path.is_some() => self.log_status(now),
-                Signal::USR2 if self.config_path.is_some() => {
-                    let complaints = self.streams.reopen_log_files();
-                    self.messages.extend(complaints);
-                }
-                Signal::HUP if self.config_path.is_some() => self.reload_by_signal(now),
-                Signal::WINCH => {
-                    self.follow_window_size();
-                    self.tell(Event::ForwardSignal(Signal::WINCH), now);
-                }
-                other => self.tell(Event::ForwardSignal(other), now),
             }
         }
         // One SIGCHLD may stand for many children, and any signal may have hidden one.
         self.reap(now);
+        self.watch_foreground(now);
+    }
+
+    /// What each signal means; docs/CLI-COMMANDS.md has the table.
+    fn on_signal(&mut self, received: Received, now: Moment) {
+        let Received { signal, sender } = received;
+        let has_services = self.config_path.is_some();
+        match (signal, sender) {
+            (Signal::CHLD, _) => {}
+            // A write to a closed pipe or beyond `ulimit -f`, and `ulimit -t`: the write failed, or SIGKILL follows.
+            (_, Sender::Own) | (Signal::XCPU, Sender::Kernel) => {}
+            // `nohup go-overlay`, or `go-overlay &` in a script: the terminal has no say.
+            (Signal::HUP | Signal::INT | Signal::QUIT, Sender::Kernel)
+                if signals::was_ignored(signal) => {}
+            (Signal::TERM | Signal::INT | Signal::QUIT | Signal::RTMIN_3, _) => {
+                // The main program ignores what the caller had ignored.
+                let heard = match signals::was_ignored(signal) {
+                    true => Signal::TERM,
+                    false => signal,
+                };
+                self.tell(Event::ShutdownSignal(heard), now);
+            }
+            (Signal::USR1, _) if has_services => self.log_status(now),
+            (Signal::USR2, _) if has_services => {
+                let complaints = self.streams.reopen_log_files();
+                self.messages.extend(complaints);
+            }
+            (Signal::HUP, _) if has_services => self.reload_by_signal(now),
+            (Signal::WINCH, _) => {
+                self.follow_window_size();
+                self.pass_on(received, now);
+            }
+            (_, Sender::Kernel | Sender::Process) => self.pass_on(received, now),
+        }
     }
 
     fn reap(&mut self, now: Moment) {
@@ -328,6 +350,7 @@ impl Reactor {
             Some(error) => self.cannot_reap(error, now),
             None => self.reaps(),
         }
+        self.end_foreground(&round.died);
         if !round.died.is_empty() {
             // Last words before the obituary.
             for service in self.services_of(&round.died) {

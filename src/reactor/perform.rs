@@ -4,7 +4,7 @@ use super::Reactor;
 use super::events::Happened;
 use super::probes::{Begun, Verdict};
 use super::signs::Heard;
-use crate::base::{ClientId, JobId, Moment, ServiceId, Signal};
+use crate::base::{ClientId, ExitStatus, JobId, Moment, ServiceId, Signal};
 use crate::config::model::Service;
 use crate::control::message::{EventKind, Health, Response, State};
 use crate::output::file_text::FileText;
@@ -126,6 +126,7 @@ impl Reactor {
         }
         match stray::signal_everything(signal) {
             Ok(0) => {}
+            Ok(_) if self.is_alone() && !self.debug && signal != Signal::KILL => {}
             Ok(1) => self
                 .messages
                 .push(format!("{signal} to a left-over process")),
@@ -170,7 +171,8 @@ impl Reactor {
                 detail,
             } => {
                 let name = self.name_of(service);
-                let quiet = matches!(to, State::Pending | State::Starting | State::Stopping);
+                let quiet = matches!(to, State::Pending | State::Starting | State::Stopping)
+                    || (self.is_alone() && is_expected(from, to, &detail));
                 let told = !quiet || self.debug;
                 let message = told.then(|| match detail.as_str() {
                     "" => format!("{name}: {from} -> {to}"),
@@ -215,8 +217,9 @@ impl Reactor {
             }
             Notice::ShuttingDown { reason, within } => {
                 let within = crate::base::human_duration(within);
-                let message = format!("shutting down within {within}: {reason}");
-                (about(None, EventKind::Shutdown, reason), Some(message))
+                let told = self.debug || !self.is_alone() || reason.starts_with("cannot ");
+                let message = told.then(|| format!("shutting down within {within}: {reason}"));
+                (about(None, EventKind::Shutdown, reason), message)
             }
             Notice::KillingAll { reason } => {
                 let message = format!("killing everything: {reason}");
@@ -224,6 +227,11 @@ impl Reactor {
                 (happened, Some(message))
             }
         }
+    }
+
+    /// Only a main program is supervised: its exit code says what there is to say, and the rest is its own output.
+    fn is_alone(&self) -> bool {
+        self.config_path.is_none()
     }
 
     pub(super) fn name_of(&self, service: ServiceId) -> String {
@@ -287,4 +295,12 @@ impl Reactor {
         services.dedup();
         services
     }
+}
+
+/// Whether a main program's change needs no word: it runs, or it ended by itself or when it was asked to.
+fn is_expected(from: State, to: State, detail: &str) -> bool {
+    let has_run = matches!(from, State::Running | State::Stopping);
+    let was_forced =
+        detail.starts_with("killed after") || detail == ExitStatus::KilledForMemory.to_string();
+    to == State::Running || (has_run && !was_forced)
 }

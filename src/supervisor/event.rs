@@ -69,7 +69,12 @@ pub enum Event {
         reason: String,
     },
     /// A signal to be passed to the main program.
-    ForwardSignal(Signal),
+    ForwardSignal {
+        /// Which.
+        signal: Signal,
+        /// What a key or a shell sends is for the whole group.
+        scope: Scope,
+    },
     /// Another configuration, checked as the first one was.
     Reload(Box<Config>),
 }

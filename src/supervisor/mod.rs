@@ -141,7 +141,7 @@ impl Supervisor {
             Event::Request { client, request } => self.on_request(client, request, now),
             Event::ClientGone { client } => drop(self.waiters.remove(&client)),
             Event::ShutdownSignal(signal) => self.on_shutdown_signal(signal, now),
-            Event::ForwardSignal(signal) => self.forward(signal),
+            Event::ForwardSignal { signal, scope } => self.forward(signal, scope),
             Event::Reload(config) => self.reload(*config, now),
             Event::Unable { reason } => {
                 self.begin_shutdown(reason, shutdown::ExitCode::Fixed(1), None, now);
@@ -448,14 +448,10 @@ impl Supervisor {
         self.enqueue(id);
     }
 
-    fn forward(&mut self, signal: Signal) {
+    fn forward(&mut self, signal: Signal, scope: Scope) {
         let Some(id) = self.main_program else { return };
         if let Phase::Running { job, .. } = self.service(id).phase {
-            self.actions.push_back(Action::Kill {
-                job,
-                signal,
-                scope: Scope::Process,
-            });
+            self.actions.push_back(Action::Kill { job, signal, scope });
         }
     }
 

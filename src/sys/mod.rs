@@ -8,6 +8,7 @@ pub mod environment;
 pub mod facts;
 pub mod hosts;
 pub mod install;
+pub mod job_control;
 pub mod launch;
 mod lean_libc;
 pub mod limits;

@@ -111,8 +111,12 @@ pub enum Stdio {
 pub enum Session {
     /// A session of its own (setsid(2)).
     New,
-    /// A process group in the daemon's session, in the foreground of its terminal where there is one.
-    ForegroundGroup,
+    /// A process group in the daemon's session, in the foreground of this terminal where one is named. It begins
+    /// with the signals as the daemon's caller left them.
+    Group {
+        /// The daemon's controlling terminal.
+        terminal: Option<RawFd>,
+    },
 }
 
 /// The step at which a start failed.
@@ -196,8 +200,7 @@ struct Errand<'a> {
     envp: Vec<*const libc::c_char>,
     limits: Vec<(libc::c_int, libc::rlimit64)>,
     oom_score_adj: Option<CString>,
-    ignored: &'static [i32],
-    take_terminal: bool,
+    signals: signals::Start,
     layout: Layout,
     failure: Option<SpawnError>,
 }
@@ -273,8 +276,10 @@ pub fn spawn(program: &Program) -> Result<Pid, SpawnError> {
         oom_score_adj: program
             .oom_score_adj
             .and_then(|value| CString::new(value.to_string()).ok()),
-        ignored: signals::ignored(),
-        take_terminal: program.session == Session::ForegroundGroup && leads_terminal(),
+        signals: match program.session {
+            Session::New => signals::Start::by_default(),
+            Session::Group { .. } => signals::Start::as_inherited(),
+        },
         layout: layout.unwrap_or_else(|| Layout::as_it_is(program)),
         failure: None,
     };
@@ -308,7 +313,7 @@ fn with_signals_blocked(
         errno: error.raw_os_error().unwrap_or(libc::EINVAL),
     })?;
     let result = work();
-    signals::set_mask(&before);
+    signals::set_mask(before);
     result
 }
 
@@ -347,12 +352,6 @@ fn give_to_user(program: &Program) {
         // SAFETY: changing the owner of an open file by number.
         unsafe { libc::fchown(fd, ids.uid, ids.gid) };
     }
-}
-
-/// Whether the daemon's standard input is its controlling terminal.
-fn leads_terminal() -> bool {
-    // SAFETY: both calls take numbers only.
-    unsafe { libc::tcgetpgrp(0) >= 0 && libc::tcgetsid(0) == libc::getsid(0) }
 }
 
 fn pointers<S: AsRef<CStr>>(strings: &[S]) -> Vec<*const libc::c_char> {

@@ -184,7 +184,10 @@ impl Coverage {
                 let targets = model.requests.get(client).map(|open| open.targets.clone());
                 self.meet(model, ClientWentAway, targets.unwrap_or_default());
             }
-            Event::Boot | Event::ChildrenGone | Event::ForwardSignal(_) | Event::Unable { .. } => {}
+            Event::Boot
+            | Event::ChildrenGone
+            | Event::ForwardSignal { .. }
+            | Event::Unable { .. } => {}
         }
     }
 

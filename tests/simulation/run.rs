@@ -6,7 +6,7 @@ use std::time::Duration;
 use go_overlay::base::{Moment, ServiceId, Signal};
 use go_overlay::config::model::Config;
 use go_overlay::control::message::{Request, State};
-use go_overlay::supervisor::event::Event;
+use go_overlay::supervisor::event::{Event, Scope};
 
 use crate::clients::{self, Clients};
 use crate::kernel::Kernel;
@@ -91,7 +91,10 @@ impl Run {
             self.interrupt(event)?;
         }
         if self.rng.chance(20) {
-            self.interrupt(Event::ForwardSignal(Signal::WINCH))?;
+            self.interrupt(Event::ForwardSignal {
+                signal: Signal::WINCH,
+                scope: Scope::Process,
+            })?;
         }
         self.advance()
     }

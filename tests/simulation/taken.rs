@@ -53,7 +53,10 @@ impl Model {
                     down.signalled = true;
                 }
             }
-            Event::Boot | Event::ChildrenGone | Event::ForwardSignal(_) | Event::Unable { .. } => {}
+            Event::Boot
+            | Event::ChildrenGone
+            | Event::ForwardSignal { .. }
+            | Event::Unable { .. } => {}
         }
     }
 

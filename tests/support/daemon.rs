@@ -353,11 +353,7 @@ impl Daemon {
 
     /// Sends it a signal by number (`SIGRTMIN+3` has no name in the library).
     pub fn signal_number(&self, number: i32) {
-        let pid = self.pid().to_string();
-        let status = Command::new("kill")
-            .args([&format!("-{number}"), &pid])
-            .status();
-        assert!(status.unwrap().success());
+        super::send(self.pid(), number);
     }
 
     /// Sends it SIGTERM.

@@ -27,7 +27,9 @@ pub use engine::{BUSYBOX, Container, Engine, File};
 pub use follower::Follower;
 pub use lines::{Lines, payload, pieces};
 pub use net::{free_port, http, wait_for_http, wait_for_port};
-pub use processes::{Snapshot, children, descendants, is_alive, status_field, zombies};
+pub use processes::{
+    Snapshot, children, descendants, is_alive, send, state_of, status_field, zombies,
+};
 pub use seat::Seat;
 pub use servers::{nginx_configuration, postgres_programs};
 pub use stage::{Stage, python, quoted};
@@ -133,4 +135,28 @@ macro_rules! need_root {
 /// Whether the tests run as root.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
+}
+
+/// Whether a process namespace can be made here.
+pub fn can_be_pid_one() -> bool {
+    let user: &[&str] = if is_root() {
+        &[]
+    } else {
+        &["--user", "--map-root-user"]
+    };
+    let tried = std::process::Command::new("unshare")
+        .args(user)
+        .args(["--pid", "--fork", "--mount-proc", "true"])
+        .output();
+    tried.is_ok_and(|output| output.status.success())
+}
+
+/// Goes on only where a process namespace can be made, else a visible skip.
+#[macro_export]
+macro_rules! need_namespace {
+    () => {
+        if !$crate::support::can_be_pid_one() {
+            return $crate::support::skip("no process namespace can be made here");
+        }
+    };
 }

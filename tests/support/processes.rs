@@ -14,6 +14,20 @@ pub fn is_alive(pid: i32) -> bool {
     stat(pid).is_some_and(|fields| fields[0] != "Z" && fields[0] != "X")
 }
 
+/// Sends a process a signal by number: the library has no names for real-time signals, and hides two.
+pub fn send(pid: i32, number: i32) {
+    let kill = format!("kill -{number} {pid}");
+    let status = std::process::Command::new("sh")
+        .args(["-c", &kill])
+        .status();
+    assert!(status.unwrap().success(), "{kill}");
+}
+
+/// The state of a process: `S` asleep, `T` stopped; empty for one that is gone.
+pub fn state_of(pid: i32) -> String {
+    stat(pid).map_or_else(String::new, |fields| fields[0].clone())
+}
+
 /// A number of /proc/PID/status, such as `VmRSS` (in kB) or `voluntary_ctxt_switches`.
 pub fn status_field(pid: i32, name: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

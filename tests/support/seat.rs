@@ -11,6 +11,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{PATIENCE, terminal, until};
 
+/// How long [`Seat::shows`] looks.
+const A_MOMENT: Duration = Duration::from_millis(200);
+
 /// The program, and the terminal's end that shows. Dropped, the program is killed.
 pub struct Seat {
     screen: File,
@@ -42,6 +45,28 @@ impl Seat {
             seen: String::new(),
             child,
         }
+    }
+
+    /// The program's process id, or that of what runs it on the terminal.
+    pub fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    /// Whether the screen has shown `needle` within a moment since this was last asked.
+    pub fn shows(&mut self, needle: &str) -> bool {
+        let deadline = Instant::now() + A_MOMENT;
+        while !self.seen.contains(needle) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || !self.has_news(left) || !self.look(left) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn has_news(&self, patience: Duration) -> bool {
+        let mut ends = [PollFd::new(self.screen.as_fd(), PollFlags::POLLIN)];
+        poll(&mut ends, PollTimeout::try_from(patience).unwrap()).unwrap() == 1
     }
 
     /// Types keys.

@@ -8,7 +8,7 @@ use std::os::fd::RawFd;
 use std::ptr;
 
 use super::{Errand, Session, SpawnError, Stage, Stdio, identity};
-use crate::sys::signals::KernelAction;
+use crate::sys::signals::{KernelAction, SET_BYTES};
 
 /// One step: below 0, errno says why it failed. To be called in the child only.
 type Step = unsafe fn(&Errand<'_>) -> i64;
@@ -17,11 +17,11 @@ type Step = unsafe fn(&Errand<'_>) -> i64;
 const ZERO: libc::c_ulong = 0;
 const ONE: libc::c_ulong = 1;
 
-/// The bytes of the kernel's signal set: 64 signals.
-const SIGNAL_SET_BYTES: usize = 8;
-
 /// SIG_DFL and nothing else.
 const DEFAULT_ACTION: KernelAction = [libc::SIG_DFL; 4];
+
+/// SIG_IGN and nothing else.
+const IGNORE: KernelAction = [libc::SIG_IGN, 0, 0, 0];
 
 /// The child's life until it executes its program. Takes an `Errand`.
 pub(super) extern "C" fn run(errand: *mut libc::c_void) -> libc::c_int {
@@ -92,14 +92,14 @@ unsafe fn take_descriptors(errand: &Errand<'_>) -> i64 {
 unsafe fn begin_session(errand: &Errand<'_>) -> i64 {
     // SAFETY: system calls on numbers.
     unsafe {
-        if errand.program.session == Session::New {
+        let Session::Group { terminal } = errand.program.session else {
             return libc::syscall(libc::SYS_setsid);
-        }
+        };
         let result = libc::syscall(libc::SYS_setpgid, 0, 0);
-        if result >= 0 && errand.take_terminal {
+        if let Some(terminal) = terminal.filter(|_| result >= 0) {
             // SIGTTOU is blocked, so that a background group may do this.
             let group = libc::syscall(libc::SYS_getpid) as libc::pid_t;
-            libc::syscall(libc::SYS_ioctl, 0, libc::TIOCSPGRP, &raw const group);
+            libc::syscall(libc::SYS_ioctl, terminal, libc::TIOCSPGRP, &raw const group);
         }
         result
     }
@@ -257,16 +257,20 @@ unsafe fn enter_directory(errand: &Errand<'_>) -> i64 {
 unsafe fn execute(errand: &Errand<'_>) -> i64 {
     // SAFETY: dispositions are the child's own (no CLONE_SIGHAND); the arrays end with null and live on.
     unsafe {
-        for number in errand.ignored {
-            set_default_action(*number);
+        for number in 1..=64 {
+            if errand.signals.to_default.contains(number) {
+                set_action(number, &DEFAULT_ACTION);
+            }
+            if errand.signals.to_ignored.contains(number) {
+                set_action(number, &IGNORE);
+            }
         }
-        let none: u64 = 0;
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK,
-            &raw const none,
+            errand.signals.blocked.as_ptr(),
             ptr::null_mut::<u64>(),
-            SIGNAL_SET_BYTES,
+            SET_BYTES,
         );
         libc::syscall(
             libc::SYS_execve,
@@ -278,15 +282,15 @@ unsafe fn execute(errand: &Errand<'_>) -> i64 {
 }
 
 /// The system call itself: the library's function takes a lock for some signals, and refuses others.
-unsafe fn set_default_action(number: i32) {
+unsafe fn set_action(number: i32, action: &KernelAction) {
     // SAFETY: the kernel reads one action, which is no longer than this, and gives none back.
     unsafe {
         libc::syscall(
             libc::SYS_rt_sigaction,
             number,
-            DEFAULT_ACTION.as_ptr(),
+            action.as_ptr(),
             ptr::null_mut::<KernelAction>(),
-            SIGNAL_SET_BYTES,
+            SET_BYTES,
         );
     }
 }

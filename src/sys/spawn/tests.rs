@@ -340,7 +340,7 @@ fn leads_a_session_with_a_terminal() {
 #[test]
 fn a_foreground_group_is_a_group_in_the_same_session() {
     let program = Program {
-        session: Session::ForegroundGroup,
+        session: Session::Group { terminal: None },
         ..shell("cut -d' ' -f1,5,6 /proc/$$/stat")
     };
     let text = says(program);

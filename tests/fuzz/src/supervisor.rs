@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use go_overlay::base::{ClientId, ExitStatus, JobId, Pid, Signal};
 use go_overlay::control::message::{Request, Selection, WaitFor};
-use go_overlay::supervisor::event::{Action, Event, Word};
+use go_overlay::supervisor::event::{Action, Event, Scope, Word};
 
 use super::cursor::Cursor;
 use super::kernel::Kernel;
@@ -181,7 +181,10 @@ fn signalled(kernel: &mut Kernel, cursor: &mut Cursor<'_>) {
     let signals = [Signal::TERM, Signal::INT, Signal::HUP, Signal::RTMIN_3];
     let signal = cursor.pick(&signals);
     match cursor.one_in(2) {
-        false => kernel.tell(Event::ForwardSignal(signal)),
+        false => kernel.tell(Event::ForwardSignal {
+            signal,
+            scope: Scope::Process,
+        }),
         true => kernel.tell(Event::ShutdownSignal(signal)),
     }
 }
