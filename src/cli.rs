@@ -4,6 +4,7 @@ mod arguments;
 mod commands;
 mod completions;
 mod events;
+mod familiar;
 mod help;
 mod logs;
 mod offline;
@@ -16,10 +17,11 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
+use crate::base::Signal;
 use crate::control::message::{Request, Selection};
 use crate::daemon;
 use crate::sys::install;
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, SignalArgs};
 use talk::Client;
 use words::{Asked, Wrong};
 
@@ -44,25 +46,29 @@ pub fn run(arguments: Vec<OsString>) -> i32 {
             return print(&command.map_or_else(help::text, help::of));
         }
         Ok(Asked::Words(words, command)) => (words, command),
-        Err(Wrong { what, of }) => return wrong_usage(&what, of),
+        Err(wrong) => return wrong_words(wrong),
     };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match Arguments::from_args(&["go-overlay"], &words) {
         Ok(parsed) => dispatch(parsed, main_program),
         Err(exit) if exit.status.is_ok() => print(&exit.output),
-        Err(exit) => {
-            let Wrong { what, of } = words::refused(&exit.output, command);
-            wrong_usage(&what, of)
-        }
+        Err(exit) => wrong_words(words::refused(&exit.output, command)),
     }
 }
 
 /// Says what is wrong with the words, and where help is: a subcommand's own where there is one.
-fn wrong_usage(what: &str, of: Option<&str>) -> i32 {
+fn wrong_usage(what: &str, of: Option<&'static str>) -> i32 {
+    wrong_words(Wrong {
+        what: what.to_owned(),
+        help: None,
+        of,
+    })
+}
+
+fn wrong_words(Wrong { what, help, of }: Wrong) -> i32 {
     let of = of.map_or(String::new(), |command| format!(" {command}"));
-    complain(&format!(
-        "error: {what}\n  = help: go-overlay{of} --help shows what there is\n"
-    ));
+    let help = help.unwrap_or_else(|| format!("go-overlay{of} --help shows what there is"));
+    complain(&format!("error: {what}\n  = help: {help}\n"));
     USAGE
 }
 
@@ -164,6 +170,12 @@ fn ask(client: &Client, command: Command) -> i32 {
                 restart.json,
                 ("restart", "restarting"),
             )
+        }
+        Command::Signal(SignalArgs { service, signal })
+            if Signal::parse(&signal).is_none() && Signal::parse(&service).is_some() =>
+        {
+            let what = format!("the service comes first: go-overlay signal {signal} {service}");
+            wrong_usage(&what, Some("signal"))
         }
         Command::Signal(signal) => {
             let request = Request::Signal {

@@ -22,7 +22,7 @@ impl Client {
         verb: fn(Selection) -> Request,
         selection: Selection,
         json: bool,
-        (command, doing): (&str, &str),
+        (command, doing): (&'static str, &str),
     ) -> i32 {
         if selection.services.is_empty() != selection.all {
             let what = match selection.all {

@@ -6,7 +6,10 @@
 use std::ffi::OsString;
 
 use super::commands::{self, Flag, GLOBAL, SHORT, Spec};
+use super::familiar;
 use crate::base::nearest;
+use crate::config::{Facts, Lookup};
+use crate::sys::facts::SystemFacts;
 
 /// The command line without the program's name, taken apart at the first `--`.
 pub(super) fn apart(mut words: Vec<OsString>) -> (Vec<OsString>, Option<Vec<OsString>>) {
@@ -29,16 +32,23 @@ pub(super) enum Asked {
     Words(Vec<String>, Option<&'static str>),
 }
 
-/// What is wrong, and the subcommand whose help says more.
+/// What is wrong.
 #[derive(Debug)]
 pub(super) struct Wrong {
     pub what: String,
+    /// What to do about it, where more is known than where help is.
+    pub help: Option<String>,
+    /// The subcommand whose help says more.
     pub of: Option<&'static str>,
 }
 
 impl From<String> for Wrong {
     fn from(what: String) -> Wrong {
-        Wrong { what, of: None }
+        Wrong {
+            what,
+            help: None,
+            of: None,
+        }
     }
 }
 
@@ -60,7 +70,11 @@ pub(super) fn arrange(words: &[String]) -> Result<Asked, Wrong> {
         None => None,
     };
     let of = command.map(|command| command.name);
-    let wrong = |what| Wrong { what, of };
+    let wrong = |what| Wrong {
+        what,
+        help: None,
+        of,
+    };
     let (mut front, mut own, mut rest) = (Vec::new(), Vec::new(), Vec::new());
     let mut helps = false;
     let mut at = 0;
@@ -71,7 +85,7 @@ pub(super) fn arrange(words: &[String]) -> Result<Asked, Wrong> {
             rest.push(word.to_owned());
             continue;
         }
-        let (flag, mut value) = option(word, command).map_err(wrong)?;
+        let (flag, mut value) = option(word, command)?;
         if flag.value.is_some() && value.is_none() {
             value = words.get(at).map(|word| (*word).to_owned());
             at += 1;
@@ -129,7 +143,10 @@ pub(super) fn refused(said: &str, of: Option<&'static str>) -> Wrong {
     } else {
         said.to_owned()
     };
-    Wrong { what, of }
+    let help = (of == Some("reload") && said.starts_with("Unrecognized")).then(|| {
+        "reload is of the configuration; to a service: go-overlay signal SERVICE HUP".into()
+    });
+    Wrong { what, help, of }
 }
 
 fn long(name: &str) -> &str {
@@ -147,7 +164,7 @@ fn is_global(name: &str) -> bool {
 }
 
 /// The first word that is neither an option nor an option's value, and its place.
-fn find_command<'w>(words: &[&'w str]) -> Result<Option<(usize, &'w str)>, String> {
+fn find_command<'w>(words: &[&'w str]) -> Result<Option<(usize, &'w str)>, Wrong> {
     let mut at = 0;
     while at < words.len() {
         let word = words[at];
@@ -168,7 +185,7 @@ fn find_command<'w>(words: &[&'w str]) -> Result<Option<(usize, &'w str)>, Strin
     Ok(None)
 }
 
-fn option(word: &str, command: Option<&Spec>) -> Result<(Flag, Option<String>), String> {
+fn option(word: &str, command: Option<&'static Spec>) -> Result<(Flag, Option<String>), Wrong> {
     let (name, value) = match word.split_once('=') {
         Some((name, value)) => (name, Some(value.to_owned())),
         None => (word, None),
@@ -178,10 +195,13 @@ fn option(word: &str, command: Option<&Spec>) -> Result<(Flag, Option<String>), 
     if let Some(flag) = known.clone().find(|flag| flag.name == long(name)) {
         return Ok((*flag, value));
     }
-    let of = command.map_or(String::new(), |command| format!(" of `{}`", command.name));
-    let near = nearest_option(name, &mut known)
-        .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-    Err(format!("there is no option `{name}`{of}{near}"))
+    let of = command.map(|command| command.name);
+    let help = familiar::option(name, of);
+    let near = nearest_option(name, &mut known).filter(|_| help.is_none());
+    let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+    let whose = of.map_or(String::new(), |name| format!(" of `{name}`"));
+    let what = format!("there is no option `{name}`{whose}{near}");
+    Err(Wrong { what, help, of })
 }
 
 /// The dashes, which all options have, say nothing about likeness.
@@ -199,12 +219,22 @@ fn as_two_words(flag: Flag, value: Option<String>) -> Result<Vec<String>, String
     }
 }
 
-fn no_command(name: &str) -> String {
-    match nearest(name, commands::all().map(|spec| spec.name)) {
-        Some(near) => format!("there is no command `{name}`; did you mean `{near}`?"),
-        None => {
-            format!("there is no command `{name}`; to supervise a program: go-overlay -- {name} …")
-        }
+fn no_command(name: &str) -> Wrong {
+    let what = format!("there is no command `{name}`");
+    let supervise = format!("to supervise a program: go-overlay -- {name} …");
+    let (what, help) = if let Some(help) = familiar::verb(name) {
+        (what, Some(help))
+    } else if let Some(near) = nearest(name, commands::all().map(|spec| spec.name)) {
+        let is_program = SystemFacts::new().command(name, None, None) == Lookup::Found;
+        let help = is_program.then_some(supervise);
+        (format!("{what}; did you mean `{near}`?"), help)
+    } else {
+        (format!("{what}; {supervise}"), None)
+    };
+    Wrong {
+        what,
+        help,
+        of: None,
     }
 }
 
@@ -222,7 +252,10 @@ mod tests {
         match arrange(&words) {
             Ok(Asked::Help(of)) => format!("HELP {}", of.unwrap_or("of all")),
             Ok(Asked::Words(words, _)) => words.join(" "),
-            Err(wrong) => format!("error: {}", wrong.what),
+            Err(wrong) => match wrong.help {
+                Some(help) => format!("error: {} ({help})", wrong.what),
+                None => format!("error: {}", wrong.what),
+            },
         }
     }
 
@@ -270,7 +303,27 @@ mod tests {
                 "no option `--with-dependents` of `list`",
             ),
             ("--confg x", "did you mean `--config`?"),
-            ("-c x.toml", "no option `-c`"),
+            ("top -n 1", "no command `top` (go-overlay list"),
+            ("tail -f web", "no command `tail` (go-overlay logs SERVICE"),
+            ("kill -9 web", "no command `kill` (go-overlay stop SERVICE"),
+            (
+                "HUP web",
+                "no command `HUP` (go-overlay signal SERVICE SIGHUP",
+            ),
+            ("services.toml", "(go-overlay --config services.toml"),
+            ("-f x/services.yaml", "(go-overlay --config x/services.yaml"),
+            (
+                "-c x.toml",
+                "no option `-c` (the configuration is --config FILE",
+            ),
+            (
+                "signal -HUP web",
+                "no option `-HUP` of `signal` (the signal has no dash: go-overlay signal SERVICE HUP",
+            ),
+            (
+                "logs --tail 5",
+                "no option `--tail` of `logs` (the last N lines are -n N",
+            ),
             ("sh -c x", "to supervise a program: go-overlay -- sh"),
             ("--confg=x", "did you mean `--config`?"),
             ("list --json=yes", "`--json` takes no value"),

@@ -292,13 +292,15 @@ impl Supervisor {
                     .iter()
                     .map(|id| self.service(*id).config.name.as_str());
                 let near = nearest(name, names);
+                let hint = match (name, near) {
+                    ("all" | "*", _) => "every service is --all for start, stop and restart, and no name for logs, events and status".to_owned(),
+                    (_, Some(known)) => format!("did you mean {known:?}?"),
+                    (_, None) => "go-overlay list shows the services".to_owned(),
+                };
                 Refusal {
                     code: ErrorCode::UnknownService,
                     message: format!("there is no service {name:?}"),
-                    hint: Some(near.map_or_else(
-                        || "go-overlay list shows the services".to_owned(),
-                        |known| format!("did you mean {known:?}?"),
-                    )),
+                    hint: Some(hint),
                 }
             })
     }

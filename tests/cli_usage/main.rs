@@ -103,6 +103,20 @@ fn wrong_usage_is_2_and_says_what_was_meant() {
         (&["list", "--color=pink"], "auto, always or never"),
         (&["list", "--", "sh"], "does not go with a command"),
         (&["nginx", "-g"], "go-overlay -- nginx"),
+        (
+            &["sort", "x"],
+            "did you mean `start`?\n  = help: to supervise a program: go-overlay -- sort",
+        ),
+        (&["top"], "= help: go-overlay list"),
+        (&["exec", "web", "sh"], "go-overlay -- PROGRAM"),
+        (
+            &["supervisorctl", "status"],
+            "the command is the first word",
+        ),
+        (&["services.toml"], "go-overlay --config services.toml"),
+        (&["reload", "web"], "go-overlay signal SERVICE HUP"),
+        (&["signal", "HUP", "web"], "go-overlay signal web HUP"),
+        (&["signal", "web", "-9"], "go-overlay signal SERVICE 9"),
     ] {
         let output = program(args);
         assert_eq!(code(&output), 2, "{args:?}: {output:?}");
@@ -185,6 +199,7 @@ fn outcomes_decide_the_exit_code() {
         ),
         (&["status", "web"], 0, "sleep 1000"),
         (&["status", "webb"], 1, "did you mean"),
+        (&["stop", "all"], 1, "every service is --all"),
         (&["restart", "web"], 0, "✓ web  RUNNING"),
         (&["wait", "bad", "--for", "running"], 1, "✗ bad  FAILED"),
         (
