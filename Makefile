@@ -20,6 +20,9 @@ QUICK_TESTS = --lib --test architecture --test supervisor
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
 		printf '  make %-10s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo '`make test` and `make faults` begin with `make setup`, which installs about 500 MB as root on Debian.'
+	@echo '`make build`, `make run` and `make check` install nothing. The binary: $(BINARY)'
 
 build: ## Build the static release binary
 	$(CARGO) build --release --locked
@@ -32,8 +35,12 @@ install: build ## Install it under PREFIX (/usr/local), with DESTDIR in front
 uninstall: ## Remove what `make install` installed
 	rm -f "$(BINDIR)/go-overlay"
 
-run: build ## Build it and supervise docs/examples/run.toml; ctrl-c ends it
-	@"$(BINARY)" --no-install --config docs/examples/run.toml
+# Without a shell between make and the daemon, which ends with 0 on Ctrl-C: of a shell that dies of SIGINT make says
+# that the target failed.
+run: build ## Build it and supervise docs/examples/run.toml; Ctrl-C ends it
+	@echo "in a second terminal: $(abspath $(BINARY))$${GO_OVERLAY_SOCKET:+ --socket $$GO_OVERLAY_SOCKET} list"
+	@echo "there too: status web, logs -f, stop web, start web, --help; Ctrl-C in this one ends it"
+	@exec "$(BINARY)" --no-install --config docs/examples/run.toml
 
 test: setup build ## Run every test against real servers, then verify sources and binary
 	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" $(CARGO) test --locked
@@ -86,7 +93,7 @@ fuzz: ## Fuzz one target for a while: make fuzz TARGET=config SECONDS=60 (docs/T
 check: lint ## Check format and lints and run the quick tests
 	$(CARGO) test --locked $(QUICK_TESTS)
 
-setup: ## Install what the tests need (as root on Debian; elsewhere it says what is missing)
+setup: ## Install what the tests need, 500 MB (as root on Debian; elsewhere it says what is missing)
 	@tests/setup.sh
 
 lint: ## Check format and lints

@@ -3,13 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[macro_use]
 mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use support::{Launch, PROGRAM, Stage, skip, until};
+use support::{Launch, PROGRAM, Seat, Stage, skip, until};
 
 fn examples() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples");
@@ -113,5 +114,53 @@ fn every_example_runs() {
             || daemon.cli(&["health"]).status.success().then_some(()),
         );
         daemon.shut_down();
+    }
+}
+
+#[test]
+fn the_example_of_the_readme_is_good_where_its_programs_are() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let text = readme.split("```toml\n").nth(1).unwrap();
+    let text = text.split("```").next().unwrap();
+    let stage = Stage::new();
+    let checked = check(Path::new(&stage.file("services.toml", text)));
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert!(
+        checked.status.success() || only_lacks_programs(&said),
+        "{said}"
+    );
+}
+
+/// `make run` with the program under test, typed at a terminal.
+#[test]
+fn make_run_says_what_to_type_elsewhere_and_ctrl_c_is_no_error() {
+    let make = need!("make");
+    let stage = Stage::new();
+    // A shell that outlives Ctrl-C, as the one at a prompt does.
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "trap : INT; \"$@\"; echo left", "sh", &make])
+        .args(["-C", env!("CARGO_MANIFEST_DIR"), "--no-print-directory"])
+        .args(["--old-file=build", "run"])
+        .arg(format!("BINARY={PROGRAM}"))
+        // Those of a make that runs the tests are not for this one.
+        .env("MAKEFLAGS", "")
+        .env("GO_OVERLAY_SOCKET", stage.socket());
+    let mut seat = Seat::of(&command, 200, 40);
+    seat.sees("in a second terminal: ");
+    let line = seat.reads_to("\r\n");
+    seat.sees("web: STARTING -> RUNNING");
+    let output = Command::new("sh").args(["-c", &line]).output().unwrap();
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        table.starts_with("NAME") && table.contains("web"),
+        "{line}: {output:?}"
+    );
+    seat.types("\x03");
+    seat.sees("web: STOPPING -> STOPPED");
+    let rest = seat.reads_to("left");
+    for word in ["Error", "***", "Interrupt"] {
+        assert!(!rest.contains(word), "{rest}");
     }
 }

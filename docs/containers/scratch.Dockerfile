@@ -1,8 +1,8 @@
 # Nothing but the binary, a static program and what they read.
 FROM scratch
-COPY go-overlay /go-overlay
+COPY go-overlay /usr/local/bin/go-overlay
 COPY app /app
 COPY services.toml /services.toml
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --start-period=30s CMD ["/go-overlay", "health"]
-ENTRYPOINT ["/go-overlay"]
+HEALTHCHECK --interval=10s --start-period=30s CMD ["/usr/local/bin/go-overlay", "health"]
+ENTRYPOINT ["/usr/local/bin/go-overlay"]

@@ -207,7 +207,7 @@ const LOOK: [Spec; 6] = [
         about: "exit 0 when all is up (for HEALTHCHECK)",
         flags: &[JSON],
         takes: NOTHING,
-        examples: &["HEALTHCHECK CMD [\"/go-overlay\", \"health\"]"],
+        examples: &["HEALTHCHECK CMD [\"/usr/local/bin/go-overlay\", \"health\"]"],
     },
     Spec {
         name: "wait",

@@ -361,3 +361,46 @@ fn what_a_stranger_answers_does_not_steer_the_terminal() {
     server.join().unwrap();
     assert_eq!(out(&output), "\\u{1b}[2Jgone\\r\\n\n");
 }
+
+/// Text of the project's pages, recipes and manifests, by path.
+fn pages() -> Vec<(String, String)> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["docs", "docs/containers", "docs/examples"].map(|folder| root.join(folder));
+    let entries = folders
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let files = entries.map(|entry| entry.unwrap().path());
+    files
+        .chain([root.join("README.md")])
+        .filter(|path| path.is_file())
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).unwrap();
+            (path.display().to_string(), text)
+        })
+        .collect()
+}
+
+/// A newcomer copies these lines from different pages into one image.
+#[test]
+fn the_binary_has_one_path_wherever_a_recipe_names_it() {
+    let path = "/usr/local/bin/go-overlay";
+    let mut named = 0;
+    let mut pages = pages();
+    pages.push(("help".into(), out(&program(&["health", "--help"]))));
+    for (page, text) in pages {
+        // The exec form of a Dockerfile, of Compose and of Kubernetes.
+        for (at, _) in text.match_indices("go-overlay\"") {
+            let quoted = &text[text[..at].rfind('"').unwrap() + 1..at + "go-overlay".len()];
+            assert_eq!(quoted, path, "{page}");
+            named += 1;
+        }
+        for line in text.lines().filter(|line| line.starts_with("COPY ")) {
+            let to = line.split(' ').next_back().unwrap();
+            assert!(!to.ends_with("go-overlay") || to == path, "{page}: {line}");
+        }
+        for line in text.lines().filter(|line| line.contains("docker exec")) {
+            assert!(!line.contains(" /go-overlay"), "{page}: {line}");
+        }
+    }
+    assert!(named > 20, "{named}");
+}

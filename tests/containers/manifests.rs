@@ -42,8 +42,9 @@ fn the_compose_file_comes_up_healthy_and_goes_down_clean() {
     let published = std::fs::read_to_string(published).unwrap();
     let network =
         "services: { app: { build: { context: ., network: none }, network_mode: none } }\n";
-    let dockerfile =
-        format!("FROM {BUSYBOX}\nCOPY go-overlay /go-overlay\nCOPY services.toml /services.toml\n");
+    let dockerfile = format!(
+        "FROM {BUSYBOX}\nCOPY go-overlay /usr/local/bin/go-overlay\nCOPY services.toml /services.toml\n"
+    );
     let folder = engine.context(
         "compose",
         &dockerfile,

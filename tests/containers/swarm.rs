@@ -52,9 +52,9 @@ fn image(node: &Node, base: &str, tag: &str, services: &str) {
     node.engine.build(
         tag,
         &format!(
-            "FROM {base}\nCOPY go-overlay /go-overlay\nCOPY services.toml /services.toml\nENV VERSION={tag}\n\
-             HEALTHCHECK --interval=300ms --retries=3 --start-period=5s CMD [\"/go-overlay\", \"health\"]\n\
-             ENTRYPOINT [\"/go-overlay\"]\n"
+            "FROM {base}\nCOPY go-overlay /usr/local/bin/go-overlay\nCOPY services.toml /services.toml\nENV VERSION={tag}\n\
+             HEALTHCHECK --interval=300ms --retries=3 --start-period=5s CMD [\"/usr/local/bin/go-overlay\", \"health\"]\n\
+             ENTRYPOINT [\"/usr/local/bin/go-overlay\"]\n"
         ),
         &[("go-overlay", File::CopyOf(PROGRAM.into())), ("services.toml", File::Text(services))],
     );
