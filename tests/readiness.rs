@@ -250,6 +250,43 @@ fn the_main_process_may_be_another_one() {
 }
 
 #[test]
+fn a_daemon_that_detaches_itself_may_say_that_it_is_ready_and_be_the_main_process() {
+    let _ = need!("python3");
+    let stage = Stage::new();
+    // As daemon(3) has it, twice: its parents are gone, and it is in a session of its own.
+    let detaches = "first = os.getpid()
+if os.fork(): os._exit(0) if len(sys.argv) > 1 else time.sleep(1000)
+os.setsid()
+if os.fork(): os._exit(0)
+while os.getppid() in (first, first + 1): time.sleep(0.01)
+os.setsid()
+say('READY=1', 'STATUS=detached'); time.sleep(1000)
+";
+    // The main process ends as soon as it has named the next one: its last words are received before its end counts.
+    let hands_over = "pid = os.fork()
+if pid: say('READY=1', f'MAINPID={pid}'); os._exit(3)
+time.sleep(1000)
+";
+    let more = "ready = \"notify\"\ntty = false";
+    let mut config = speaker(&stage, "detached", more, detaches);
+    for number in 0..20 {
+        config += &speaker(&stage, &format!("next{number}"), more, hands_over);
+    }
+    let mut daemon = Launch::on(&stage).config(config).start();
+    daemon.wait_all("RUNNING");
+    wait_for_detail(&daemon, "detached", "detached");
+    for number in 0..20 {
+        let name = format!("next{number}");
+        until("a main process that is not the first", PATIENCE, || {
+            let row = daemon.row(&name);
+            assert_eq!(row.state(), "RUNNING", "{row:?}\n{}", daemon.said());
+            row.pid().filter(|pid| is_alive(*pid))
+        });
+    }
+    daemon.shut_down();
+}
+
+#[test]
 fn nobody_takes_anothers_process_for_his_own() {
     let _ = need!("python3");
     let stage = Stage::new();

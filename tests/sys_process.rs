@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use go_overlay::base::{ExitStatus, Pid, Signal};
-use go_overlay::sys::reap::{self, Reaped};
+use go_overlay::sys::reap::{self, Found};
 use go_overlay::sys::spawn::{self, Program, Session, Stdio};
 use go_overlay::sys::{descriptors, limits, output_end::OutputEnd, pid1, signals::SignalFd, stray};
 
@@ -72,10 +72,10 @@ fn started(script: &str) -> (Pid, String) {
 fn reap() -> Option<(Pid, ExitStatus)> {
     let begin = Instant::now();
     loop {
-        match reap::reap_next().unwrap() {
-            Reaped::Child { pid, status } => return Some((pid, status)),
-            Reaped::NoChildren => return None,
-            Reaped::NoneReady => assert!(begin.elapsed() < PATIENCE, "no child ends"),
+        match reap::find_dead().unwrap() {
+            Found::Dead(pid) => return Some((pid, reap::reap(pid).unwrap())),
+            Found::NoChildren => return None,
+            Found::NoneDead => assert!(begin.elapsed() < PATIENCE, "no child ends"),
         }
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -100,9 +100,9 @@ fn me() -> std::path::PathBuf {
 #[test]
 fn reaps_children_and_says_when_there_is_none() {
     let _alone = alone();
-    assert_eq!(reap::reap_next().unwrap(), Reaped::NoChildren);
+    assert_eq!(reap::find_dead().unwrap(), Found::NoChildren);
     let (pid, _) = started("echo; exec sleep 60");
-    assert_eq!(reap::reap_next().unwrap(), Reaped::NoneReady);
+    assert_eq!(reap::find_dead().unwrap(), Found::NoneDead);
     assert!(reap::kill_process(pid, Signal::KILL).unwrap());
     assert_eq!(reap(), Some((pid, ExitStatus::Signaled(Signal::KILL))));
     let (pid, _) = started("exit 200");
@@ -111,7 +111,7 @@ fn reaps_children_and_says_when_there_is_none() {
     let (pid, _) = started("echo; exec sleep 60");
     reap::kill_process(pid, Signal::RTMIN_3).unwrap();
     assert_eq!(reap(), Some((pid, ExitStatus::Signaled(Signal::RTMIN_3))));
-    assert_eq!(reap::reap_next().unwrap(), Reaped::NoChildren);
+    assert_eq!(reap::find_dead().unwrap(), Found::NoChildren);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_failed_start_leaves_nothing_to_reap() {
         ..shell("true")
     };
     assert!(spawn::spawn(&program).is_err());
-    assert_eq!(reap::reap_next().unwrap(), Reaped::NoChildren);
+    assert_eq!(reap::find_dead().unwrap(), Found::NoChildren);
 }
 
 #[test]
@@ -156,7 +156,9 @@ fn strays_are_found_wherever_they_went() {
     // Until the subshell is gone: its child is ours by then.
     while stray::signal_everything(Signal::CONT).unwrap() != 3 {
         assert!(begin.elapsed() < PATIENCE, "there should be three");
-        while let Reaped::Child { .. } = reap::reap_next().unwrap() {}
+        while let Found::Dead(pid) = reap::find_dead().unwrap() {
+            reap::reap(pid).unwrap();
+        }
         std::thread::sleep(Duration::from_millis(2));
     }
     assert_eq!(stray::signal_everything(Signal::KILL).unwrap(), 3);

@@ -1,15 +1,21 @@
 //! The daemon's children: which job a process is, and the process groups that outlive their leaders.
 //!
-//! A job's end is told only when its group is empty: what is left of the group gets SIGKILL, and
-//! since the daemon is the reaper of the adopted, the last of them to go is noticed here.
+//! A job's end is reported only when its group is empty: what is left of the group gets SIGKILL, and
+//! since the daemon reaps the adopted, the end of the last one is noticed here.
+//!
+//! A number is signalled only while a process of the job holds it: the job's process until it is reaped, and its
+//! group through it. So a dead process is looked at first (its group gets SIGKILL) and reaped then.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::time::Duration;
 
 use crate::base::{ExitStatus, JobId, Moment, Pid, Signal};
 use crate::supervisor::event::{Event, Scope};
 use crate::sys::oom::OomKills;
-use crate::sys::reap::{self, Reaped};
+use crate::sys::pinned::Pinned;
+use crate::sys::process;
+use crate::sys::reap::{self, Found};
 
 /// How long a group that does not die of SIGKILL holds back its job's end. A member may be stuck in
 /// the kernel, or be a zombie whose own parent left the group and does not reap it.
@@ -19,13 +25,14 @@ const LINGER: Duration = Duration::from_millis(500);
 /// ends that process.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
 
+/// Children that are reaped before other events have a turn.
+pub(super) const REAPS_A_TURN: usize = 256;
+
 pub(super) struct Children {
     jobs: BTreeMap<Pid, JobId>,
-    pids: BTreeMap<JobId, Pid>,
-    /// Process groups of jobs whose main process is not the one that was started.
-    groups: BTreeMap<JobId, Pid>,
-    /// Who is to be the main process of a job when the present one ends (`MAINPID=`).
-    announced: BTreeMap<JobId, Pid>,
+    running: BTreeMap<JobId, Child>,
+    /// The process that is to be the main one of a job when the present one ends (`MAINPID=`).
+    announced: BTreeMap<JobId, Pinned>,
     lingering: Vec<Lingering>,
     /// Jobs that were sent SIGKILL and live, and when they get it again.
     killed: BTreeMap<JobId, (Scope, Moment)>,
@@ -34,11 +41,30 @@ pub(super) struct Children {
     pub adopted_reaped: u64,
 }
 
+/// A job's process. It is not reaped, so that its number is held.
+#[derive(Clone, Copy)]
+struct Child {
+    pid: Pid,
+    /// It took the place of the one that was started, and need not lead a group.
+    is_successor: bool,
+}
+
 struct Lingering {
-    group: Pid,
+    groups: Groups,
     job: JobId,
     status: ExitStatus,
     until: Moment,
+}
+
+/// The groups that a process leaves when it ends: the one that it led, and the one that it was in.
+type Groups = [Option<Pid>; 2];
+
+/// A child that has ended and is not reaped.
+pub(super) enum Dead {
+    /// A job's process.
+    Job(JobId),
+    /// An orphan that was adopted.
+    Adopted(Pid),
 }
 
 /// What one round of reaping found.
@@ -52,16 +78,17 @@ pub(super) struct Round {
     pub ended: Vec<Event>,
     /// No child is left, ours or adopted.
     pub none_left: bool,
-    /// The kernel would not say.
-    pub refused: Option<std::io::Error>,
+    /// The kernel refused to answer.
+    pub refused: Option<io::Error>,
+    /// The bound of a turn was reached; there may be more.
+    pub more: bool,
 }
 
 impl Children {
     pub fn new() -> Children {
         Children {
             jobs: BTreeMap::new(),
-            pids: BTreeMap::new(),
-            groups: BTreeMap::new(),
+            running: BTreeMap::new(),
             announced: BTreeMap::new(),
             lingering: Vec::new(),
             killed: BTreeMap::new(),
@@ -71,8 +98,17 @@ impl Children {
     }
 
     pub fn add(&mut self, job: JobId, pid: Pid) {
+        let child = Child {
+            pid,
+            is_successor: false,
+        };
         self.jobs.insert(pid, job);
-        self.pids.insert(job, pid);
+        self.running.insert(job, child);
+    }
+
+    /// Whether a process is a job's, and has not been reaped.
+    pub fn is_job(&self, pid: Pid) -> bool {
+        self.jobs.contains_key(&pid)
     }
 
     /// Sends a signal; somebody who is gone is an ordinary thing.
@@ -82,73 +118,91 @@ impl Children {
         signal: Signal,
         scope: Scope,
         now: Moment,
-    ) -> std::io::Result<bool> {
-        if signal == Signal::KILL && self.pids.contains_key(&job) {
+    ) -> io::Result<bool> {
+        if signal == Signal::KILL && self.running.contains_key(&job) {
             self.killed.insert(job, (scope, now.after(KILL_AGAIN)));
         }
         self.send(job, signal, scope)
     }
 
-    fn send(&self, job: JobId, signal: Signal, scope: Scope) -> std::io::Result<bool> {
-        let Some(&pid) = self.pids.get(&job) else {
+    fn send(&self, job: JobId, signal: Signal, scope: Scope) -> io::Result<bool> {
+        let Some(&Child { pid, is_successor }) = self.running.get(&job) else {
             return Ok(false);
         };
         match scope {
-            Scope::Group => reap::kill_group(self.group(job, pid), signal),
+            Scope::Group if is_successor => reap::kill_group_of(pid, signal),
+            Scope::Group => reap::kill_group(pid, signal),
             Scope::Process => reap::kill_process(pid, signal),
         }
     }
 
-    fn group(&self, job: JobId, pid: Pid) -> Pid {
-        self.groups.get(&job).copied().unwrap_or(pid)
-    }
-
     /// A service names another process of its own as the main one; it counts from when the present one has
-    /// ended, for only then it is our child.
-    pub fn announce(&mut self, job: JobId, pid: Pid) {
-        // Nobody's main process becomes another's.
-        let is_free = !self.jobs.contains_key(&pid);
-        if is_free && self.pids.contains_key(&job) {
-            self.announced.insert(job, pid);
+    /// ended, for only then it is a child of this process.
+    pub fn announce(&mut self, job: JobId, process: Pinned) {
+        // The main process of one job never becomes another's.
+        if !self.is_job(process.pid()) && self.running.contains_key(&job) {
+            self.announced.insert(job, process);
         }
     }
 
-    /// The process that takes the place of a job's, where one was named and lives.
-    fn successor(&mut self, job: JobId) -> Option<(Pid, Pid)> {
-        let pid = self.announced.remove(&job)?;
-        if self.jobs.contains_key(&pid) {
-            return None;
-        }
-        let group = reap::group_of_child(pid)?;
-        Some((pid, group))
+    /// The process that takes the place of a job's, where one was named that is still there. As a child its
+    /// number is held; that it is there then says that the number was its own.
+    fn successor(&self, job: JobId) -> Option<Pid> {
+        let named = self.announced.get(&job)?;
+        let pid = named.pid();
+        (!self.is_job(pid) && reap::is_child(pid) && named.is_there()).then_some(pid)
     }
 
-    /// Reaps until nobody is ready. Ended by the number of dead children, each of which is a slot of
-    /// the kernel's process table.
-    pub fn reap(&mut self, now: Moment) -> Round {
-        let mut round = Round::default();
-        loop {
-            match reap::reap_next() {
-                Ok(Reaped::Child { pid, status }) => self.on_child(pid, status, now, &mut round),
-                Ok(Reaped::NoChildren) if self.jobs.is_empty() => {
-                    round.none_left = true;
-                    break;
+    /// The next child that has ended. What a job's process sent before is to be received now: it still holds what
+    /// it is known by. Then comes [`Children::bury`].
+    pub fn next_dead(&self, round: &mut Round) -> Option<Dead> {
+        match reap::find_dead() {
+            Ok(Found::Dead(pid)) => Some(match self.jobs.get(&pid) {
+                Some(job) => Dead::Job(*job),
+                None => Dead::Adopted(pid),
+            }),
+            Ok(Found::NoneDead) => None,
+            Ok(Found::NoChildren) => {
+                match self.jobs.is_empty() {
+                    true => round.none_left = true,
+                    // No other process reaps them: this is not true.
+                    false => round.refused = Some(io::Error::from_raw_os_error(libc::ECHILD)),
                 }
-                Ok(Reaped::NoChildren) => {
-                    // Nobody else reaps them: this is not true.
-                    round.refused = Some(std::io::Error::from_raw_os_error(libc::ECHILD));
-                    break;
-                }
-                Ok(Reaped::NoneReady) => break,
-                Err(error) => {
-                    round.refused = Some(error);
-                    break;
-                }
+                None
+            }
+            Err(error) => {
+                round.refused = Some(error);
+                None
             }
         }
-        self.release_lingering(now, &mut round);
+    }
+
+    /// Reaps a child that has ended. False when the kernel refuses.
+    pub fn bury(&mut self, dead: &Dead, now: Moment, round: &mut Round) -> bool {
+        let buried = match *dead {
+            Dead::Adopted(pid) => reap::reap(pid).map(|_| self.adopted_reaped += 1),
+            Dead::Job(job) => self.bury_job(job, now, round),
+        };
+        round.refused = buried.err();
+        round.refused.is_none()
+    }
+
+    /// What is due beside the dead, at the end of a round.
+    pub fn finish_round(&mut self, now: Moment, round: &mut Round) {
+        self.release_lingering(now, round);
         self.kill_again(now);
-        round
+    }
+
+    /// Whether no child is left, jobs' and adopted. Those that have ended go unnoticed.
+    pub fn none_left(&mut self, now: Moment) -> bool {
+        let mut round = Round::default();
+        for _ in 0..REAPS_A_TURN {
+            let dead = self.next_dead(&mut round);
+            if !dead.is_some_and(|dead| self.bury(&dead, now, &mut round)) {
+                break;
+            }
+        }
+        round.none_left
     }
 
     /// When the first group that lingers is given up, or somebody gets SIGKILL again.
@@ -159,9 +213,9 @@ impl Children {
             .min()
     }
 
-    /// Who was not seen to end.
+    /// The processes that were not seen to end.
     pub fn left(&self) -> impl Iterator<Item = (JobId, Pid)> {
-        self.pids.iter().map(|(job, pid)| (*job, *pid))
+        self.running.iter().map(|(job, child)| (*job, child.pid))
     }
 
     fn kill_again(&mut self, now: Moment) {
@@ -176,18 +230,28 @@ impl Children {
         }
     }
 
-    fn on_child(&mut self, pid: Pid, status: ExitStatus, now: Moment, round: &mut Round) {
-        let Some(job) = self.jobs.remove(&pid) else {
-            self.adopted_reaped += 1;
-            return;
+    fn bury_job(&mut self, job: JobId, now: Moment, round: &mut Round) -> io::Result<()> {
+        let Some(&child) = self.running.get(&job) else {
+            return Ok(());
         };
+        let successor = self.successor(job);
+        let groups = self.groups_of(child);
+        if successor.is_none() {
+            for group in groups.into_iter().flatten() {
+                // Its dead process is in it: that it cannot be sent says nothing, and the wait is bounded.
+                let _ = reap::kill_group(group, Signal::KILL);
+            }
+        }
+        let status = reap::reap(child.pid)?;
+        self.jobs.remove(&child.pid);
+        self.announced.remove(&job);
         self.killed.remove(&job);
-        if let Some((successor, group)) = self.successor(job) {
-            self.jobs.insert(successor, job);
-            self.pids.insert(job, successor);
-            self.groups.insert(job, group);
-            round.moved.push((job, successor));
-            return;
+        if let Some(pid) = successor {
+            let is_successor = true;
+            self.jobs.insert(pid, job);
+            self.running.insert(job, Child { pid, is_successor });
+            round.moved.push((job, pid));
+            return Ok(());
         }
         let status = match status {
             ExitStatus::Signaled(Signal::KILL) if self.oom_kills.take_one() => {
@@ -195,28 +259,36 @@ impl Children {
             }
             status => status,
         };
-        self.pids.remove(&job);
+        self.running.remove(&job);
         round.died.push(job);
-        let group = self.groups.remove(&job).unwrap_or(pid);
-        // The number cannot belong to a new group yet: the kernel hands numbers out in a circle, and
-        // this follows the reaping at once.
-        match reap::kill_group(group, Signal::KILL) {
-            Ok(false) => round.ended.push(Event::Exited { job, status }),
-            Ok(true) | Err(_) => {
-                self.lingering.push(Lingering {
-                    group,
-                    job,
-                    status,
-                    until: now.after(LINGER),
-                });
-            }
+        match is_populated(groups) {
+            false => round.ended.push(Event::Exited { job, status }),
+            true => self.lingering.push(Lingering {
+                groups,
+                job,
+                status,
+                until: now.after(LINGER),
+            }),
         }
+        Ok(())
+    }
+
+    /// Of a process that has ended and is not reaped, so that it holds their numbers. A process that was started
+    /// here leads its group. One that took its place may be in one that it does not lead; never in another job's,
+    /// nor in that of this process.
+    fn groups_of(&self, child: Child) -> Groups {
+        let other = process::group(child.pid).filter(|group| {
+            child.is_successor
+                && *group != child.pid
+                && !self.is_job(*group)
+                && process::group(process::own()) != Some(*group)
+        });
+        [Some(child.pid), other]
     }
 
     fn release_lingering(&mut self, now: Moment, round: &mut Round) {
         self.lingering.retain(|lingering| {
-            let empty = matches!(reap::kill_group(lingering.group, Signal::KILL), Ok(false));
-            let released = empty || lingering.until <= now;
+            let released = lingering.until <= now || !is_populated(lingering.groups);
             if released {
                 round.ended.push(Event::Exited {
                     job: lingering.job,
@@ -226,4 +298,10 @@ impl Children {
             !released
         });
     }
+}
+
+/// The processes of a group were all sent SIGKILL before the last of the job was reaped: from then on they are
+/// only looked at, for the number is not held any more.
+fn is_populated(groups: Groups) -> bool {
+    groups.into_iter().flatten().any(reap::group_is_populated)
 }

@@ -41,7 +41,7 @@ use crate::sys::output_end::OutputEnd;
 use crate::sys::signals::{self, Received, Sender, SignalFd};
 use crate::sys::timer::TimerFd;
 use crate::sys::{clock, memory, usage};
-use children::Children;
+use children::{Children, Dead, REAPS_A_TURN, Round};
 use clients::Clients;
 use console::Console;
 use events::Journal;
@@ -118,6 +118,8 @@ pub struct Reactor {
     accept_again: bool,
     /// When connections that could not be taken are tried again.
     accept_at: Option<Moment>,
+    /// More children may have ended than one turn reaps.
+    reap_again: bool,
     /// Strays were sent a signal: the end of the last child is to be told.
     sweeping: bool,
     /// Much was done that is not done every day; what it took is to be given back before the next rest.
@@ -180,6 +182,7 @@ impl Reactor {
             answered: VecDeque::new(),
             accept_again: false,
             accept_at: None,
+            reap_again: false,
             sweeping: false,
             untidy: true,
             tidy_at: None,
@@ -209,7 +212,8 @@ impl Reactor {
             self.arm(now);
             let more_to_read =
                 self.streams.has_work(&mut self.stdout.queue) || self.signs.has_work();
-            let timeout = (more_to_read || self.accept_again || !self.answered.is_empty())
+            let more_to_do = more_to_read || self.accept_again || self.reap_again;
+            let timeout = (more_to_do || !self.answered.is_empty())
                 .then_some(Duration::ZERO)
                 .or(self.trouble.patience());
             if timeout.is_none() && std::mem::take(&mut self.untidy) {
@@ -254,6 +258,8 @@ impl Reactor {
         }
         if signals {
             self.on_signals(now);
+        } else if self.reap_again {
+            self.reap(now);
         }
         // What was said in time is heard before time is looked at.
         self.hear_signs(now);
@@ -345,7 +351,9 @@ impl Reactor {
     }
 
     fn reap(&mut self, now: Moment) {
-        let round = self.children.reap(now);
+        let mut round = Round::default();
+        let words = self.bury_the_dead(&mut round, now);
+        self.reap_again = round.more;
         match &round.refused {
             Some(error) => self.cannot_reap(error, now),
             None => self.reaps(),
@@ -362,13 +370,11 @@ impl Reactor {
                 self.streams.last_words(service, &round.died, &mut outside);
             }
             self.tell_found(now);
-            for job in &round.died {
-                let heard = self.signs.last_words(*job);
-                self.tell_heard(heard, now);
-            }
+        }
+        for (job, word) in words {
+            self.tell(Event::Said { job, word }, now);
         }
         for (job, pid) in round.moved {
-            self.signs.moved(job, pid);
             let word = Word::MainPid(pid);
             self.tell(Event::Said { job, word }, now);
         }
@@ -384,6 +390,41 @@ impl Reactor {
         }
         if round.none_left && self.sweeping {
             self.tell(Event::ChildrenGone, now);
+        }
+    }
+
+    /// Reaps the children that have ended, as many as a turn has time for, and returns what they said of themselves
+    /// before. That is received while they hold their numbers, and may name the process that takes their place.
+    fn bury_the_dead(&mut self, round: &mut Round, now: Moment) -> Vec<(JobId, Word)> {
+        let mut words = Vec::new();
+        round.more = true;
+        for _ in 0..REAPS_A_TURN {
+            let Some(dead) = self.children.next_dead(round) else {
+                round.more = false;
+                break;
+            };
+            if let Dead::Job(job) = dead {
+                for heard in self.signs.last_words(job, &self.children) {
+                    words.extend(self.take_successor(heard));
+                }
+            }
+            if !self.children.bury(&dead, now, round) {
+                round.more = false;
+                break;
+            }
+            self.follow_main(round);
+        }
+        self.children.finish_round(now, round);
+        words
+    }
+
+    /// The socket of a job goes with its last process, and stays for one that takes its place.
+    fn follow_main(&mut self, round: &Round) {
+        if let Some((job, pid)) = round.moved.last() {
+            self.signs.moved(*job, *pid);
+        }
+        if let Some(job) = round.died.last() {
+            self.signs.forget(*job);
         }
     }
 

@@ -81,27 +81,31 @@ impl Reactor {
     /// Tells what services say of themselves.
     pub(super) fn hear_signs(&mut self, now: Moment) {
         if self.signs.has_work() {
-            let heard = self.signs.listen();
+            let heard = self.signs.listen(&self.children);
             self.tell_heard(heard, now);
         }
     }
 
     pub(super) fn tell_heard(&mut self, heard: Vec<Heard>, now: Moment) {
-        for Heard { words, stranger } in heard {
-            if let Some((job, who)) = stranger {
-                let service = self.job_services.get(&job).map(|id| self.name_of(*id));
-                let name = service.unwrap_or_default();
-                self.messages.push(format!(
-                    "{name}: {who} is none of its processes: what it says to NOTIFY_SOCKET does not count"
-                ));
-            }
+        for one in heard {
+            let words = self.take_successor(one);
             for (job, word) in words {
-                match word {
-                    Word::MainPid(pid) => self.children.announce(job, pid),
-                    word => self.tell(Event::Said { job, word }, now),
-                }
+                self.tell(Event::Said { job, word }, now);
             }
         }
+    }
+
+    /// Takes what is not the supervisor's, and returns the rest.
+    pub(super) fn take_successor(&mut self, heard: Heard) -> Vec<(JobId, Word)> {
+        if let Some((job, complaint)) = heard.complaint {
+            let service = self.job_services.get(&job).map(|id| self.name_of(*id));
+            let name = service.unwrap_or_default();
+            self.messages.push(format!("{name}: {complaint}"));
+        }
+        if let Some((job, process)) = heard.successor {
+            self.children.announce(job, process);
+        }
+        heard.words
     }
 
     /// Tells of the services whose output held what they are ready with.
@@ -121,7 +125,8 @@ impl Reactor {
     /// Whoever is left gets the signal; where nobody is, that is said at once.
     fn signal_strays(&mut self, signal: Signal, now: Moment) {
         self.sweeping = true;
-        if self.children.reap(now).none_left {
+        self.reap_again = true;
+        if self.children.none_left(now) {
             return self.supervisor.handle(Event::ChildrenGone, now);
         }
         match stray::signal_everything(signal) {

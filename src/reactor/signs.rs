@@ -1,4 +1,4 @@
-//! Where services tell of themselves: a notify socket or the reading end of a pipe each.
+//! Where services report their state: a notify socket or the reading end of a pipe each.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -9,14 +9,20 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use slab::Slab;
 
+use super::children::Children;
 use super::token::{Slot, Source};
 use crate::base::{JobId, Pid};
 use crate::probe::notify::{self, MAX_DATAGRAM};
 use crate::supervisor::event::Word;
-use crate::sys::notify::{NotifySocket, Sender, belongs};
+use crate::sys::notify::{NotifySocket, Sender};
+use crate::sys::pinned::Pinned;
+use crate::sys::process::{Kin, kin};
 
-/// Datagrams of one service before somebody else has a turn.
+/// Datagrams of one service before other events have a turn.
 const DATAGRAMS_A_TURN: usize = 64;
+
+/// Such portions that are received of a process that has ended: more than a socket holds (`net.unix.max_dgram_qlen`).
+const LAST_PORTIONS: usize = 16;
 
 #[derive(Default)]
 pub(super) struct Signs {
@@ -29,10 +35,10 @@ pub(super) struct Signs {
 struct Sign {
     job: JobId,
     generation: u32,
-    /// The process that was started, and the one that took its place.
-    leaders: Vec<Pid>,
+    /// The main process. The sign goes before it is reaped, so that its number and its session are held.
+    main: Pid,
     uid: u32,
-    /// A stranger was complained about.
+    /// A sender was complained about.
     complained: bool,
     post: Post,
 }
@@ -49,8 +55,10 @@ pub(super) enum Post {
 #[derive(Default)]
 pub(super) struct Heard {
     pub words: Vec<(JobId, Word)>,
-    /// The sender that was not believed, the first time.
-    pub stranger: Option<(JobId, String)>,
+    /// The process that it names as its main one.
+    pub successor: Option<(JobId, Pinned)>,
+    /// What was not believed, the first time.
+    pub complaint: Option<(JobId, String)>,
 }
 
 impl Post {
@@ -83,7 +91,7 @@ impl Signs {
         entry.insert(Sign {
             job,
             generation,
-            leaders: vec![leader],
+            main: leader,
             uid,
             complained: false,
             post,
@@ -91,12 +99,10 @@ impl Signs {
         Ok(())
     }
 
-    /// A job goes on in another process: what comes from that one counts too.
+    /// A job goes on in another process.
     pub fn moved(&mut self, job: JobId, pid: Pid) {
         for (_, sign) in self.slab.iter_mut().filter(|(_, sign)| sign.job == job) {
-            // The first one stays: its session may live on.
-            sign.leaders.truncate(1);
-            sign.leaders.push(pid);
+            sign.main = pid;
         }
     }
 
@@ -117,38 +123,52 @@ impl Signs {
     }
 
     /// What was said, a portion of each service.
-    pub fn listen(&mut self) -> Vec<Heard> {
+    pub fn listen(&mut self, children: &Children) -> Vec<Heard> {
         let ready = std::mem::take(&mut self.again);
-        ready.into_iter().map(|key| self.hear(key)).collect()
+        ready
+            .into_iter()
+            .map(|key| self.hear(key, children))
+            .collect()
     }
 
-    /// What a program said before it ended; nothing more is heard of it.
-    pub fn last_words(&mut self, job: JobId) -> Vec<Heard> {
-        let of_job = |(_, sign): &(usize, &Sign)| sign.job == job;
-        let keys: Vec<usize> = self
-            .slab
-            .iter()
-            .filter(of_job)
-            .map(|(key, _)| key)
-            .collect();
-        let heard = keys.iter().map(|key| self.hear(*key)).collect();
-        for key in keys {
-            self.again.retain(|other| *other != key);
-            if self.slab.contains(key) {
-                self.slab.remove(key);
+    /// What a program said whose process has ended and is not reaped.
+    pub fn last_words(&mut self, job: JobId, children: &Children) -> Vec<Heard> {
+        let mut heard = Vec::new();
+        for key in self.of_job(job) {
+            for _ in 0..LAST_PORTIONS {
+                self.again.retain(|other| *other != key);
+                heard.push(self.hear(key, children));
+                if !self.again.contains(&key) {
+                    break;
+                }
             }
         }
         heard
     }
 
-    fn hear(&mut self, key: usize) -> Heard {
+    /// A job is over: nothing is received for it any more.
+    pub fn forget(&mut self, job: JobId) {
+        for key in self.of_job(job) {
+            self.again.retain(|other| *other != key);
+            self.slab.remove(key);
+        }
+    }
+
+    fn of_job(&self, job: JobId) -> Vec<usize> {
+        let all = self.slab.iter();
+        all.filter(|(_, sign)| sign.job == job)
+            .map(|(key, _)| key)
+            .collect()
+    }
+
+    fn hear(&mut self, key: usize, children: &Children) -> Heard {
         let mut heard = Heard::default();
         let Some(sign) = self.slab.get_mut(key) else {
             return heard;
         };
         match &mut sign.post {
             Post::Notify(_) => {
-                if sign.take_datagrams(&mut heard) {
+                if sign.take_datagrams(&mut heard, children) {
                     self.again.push_back(key);
                 }
             }
@@ -164,50 +184,89 @@ impl Signs {
 }
 
 impl Sign {
-    fn knows(&self, sender: Sender) -> bool {
-        let mut leaders = self.leaders.iter();
-        leaders.any(|leader| belongs(sender, *leader, self.uid))
+    /// Whether a sender is of the service: of the session of its main process or descended from it; or an orphan
+    /// that was adopted, of the service's user, that no other job's process answers for. Of one that is gone
+    /// already (`systemd-notify` does not wait) no more is known than its user, and that it could reach the socket.
+    fn knows(&self, sender: Sender, children: &Children) -> Option<Kin> {
+        let Sender { pid, uid } = sender;
+        if pid.0 <= 0 || (uid != self.uid && uid != 0) {
+            return None;
+        }
+        let kin = kin(pid, self.main);
+        let known = match kin {
+            Kin::Own | Kin::Gone => true,
+            Kin::Adopted { by_way_of, session } => {
+                uid == self.uid && !children.is_job(by_way_of) && !children.is_job(session)
+            }
+            Kin::Other => false,
+        };
+        known.then_some(kin)
     }
 
-    /// What may be believed of a process of the service: not that another's process is its main one.
-    fn believes(&self, word: &Word) -> bool {
-        match word {
-            Word::MainPid(pid) => self.knows(Sender {
-                pid: *pid,
-                uid: self.uid,
-            }),
-            _ => true,
-        }
+    /// The process that a sender names as the main one, held: it has to run, and to be of the service as far as its
+    /// session or its parents show, or of the sender's own.
+    fn successor(&self, pid: Pid, sender: Sender, children: &Children) -> Option<Pinned> {
+        let named = Pinned::new(pid)?;
+        let is_of_sender = || {
+            let Some(held) = Pinned::new(sender.pid) else {
+                return false;
+            };
+            let known = matches!(
+                self.knows(sender, children),
+                Some(Kin::Own | Kin::Adopted { .. })
+            );
+            known && kin(pid, sender.pid) == Kin::Own && held.is_running()
+        };
+        let is_of_service = kin(pid, self.main) == Kin::Own || is_of_sender();
+        (is_of_service && named.is_running()).then_some(named)
     }
 
     /// True when there may be more.
-    fn take_datagrams(&mut self, heard: &mut Heard) -> bool {
+    fn take_datagrams(&mut self, heard: &mut Heard, children: &Children) -> bool {
         let Post::Notify(socket) = &self.post else {
             return false;
         };
         let mut buffer = [0; MAX_DATAGRAM];
-        for _ in 0..DATAGRAMS_A_TURN {
+        let mut complaint = None;
+        let mut left = DATAGRAMS_A_TURN;
+        while left > 0 {
             let Ok(Some((count, sender))) = socket.receive(&mut buffer) else {
-                return false;
+                break;
             };
-            match sender {
-                Some(sender) if self.knows(sender) => {
-                    let words = notify::words(&buffer[..count]);
-                    let believed = words.into_iter().filter(|word| self.believes(word));
-                    heard.words.extend(believed.map(|word| (self.job, word)));
-                }
-                _ if self.complained => {}
-                sender => {
-                    self.complained = true;
-                    let who = sender.map_or("nobody known".into(), |sender| {
-                        format!("process {} of user {}", sender.pid.0, sender.uid)
-                    });
-                    heard.stranger = Some((self.job, who));
+            left -= 1;
+            let Some(sender) = sender.filter(|sender| self.knows(*sender, children).is_some())
+            else {
+                complaint.get_or_insert_with(|| stranger(sender));
+                continue;
+            };
+            for word in notify::words(buffer.get(..count).unwrap_or_default()) {
+                match word {
+                    Word::MainPid(pid) if pid == self.main => {}
+                    Word::MainPid(pid) => match self.successor(pid, sender, children) {
+                        Some(named) => heard.successor = Some((self.job, named)),
+                        None => {
+                            complaint.get_or_insert_with(|| {
+                                format!("MAINPID={} is ignored: no running process of the service has this id", pid.0)
+                            });
+                        }
+                    },
+                    word => heard.words.push((self.job, word)),
                 }
             }
         }
-        true
+        if let Some(text) = complaint.filter(|_| !self.complained) {
+            self.complained = true;
+            heard.complaint = Some((self.job, text));
+        }
+        left == 0
     }
+}
+
+fn stranger(sender: Option<Sender>) -> String {
+    let who = sender.map_or("a sender without credentials".into(), |sender| {
+        format!("process {} of user {}", sender.pid.0, sender.uid)
+    });
+    format!("{who} is none of its processes: what it sends to NOTIFY_SOCKET is ignored")
 }
 
 /// A newline, or that there can be none any more (s6's notification-fd).

@@ -4,20 +4,15 @@
 //! It is an abstract one, since a service may live in another root or on a read-only one. Anybody may send
 //! to it, so a sender is believed only when it belongs to the service.
 
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, UnixCredentials,
-    bind, recvmsg, setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockType, UnixAddr, bind, setsockopt, socket, sockopt,
 };
-use nix::unistd;
 
 use crate::base::Pid;
 use crate::sys::random;
-
-/// How many parents of a sender are looked at.
-const MAX_ANCESTORS: usize = 32;
 
 /// A service's socket.
 #[derive(Debug)]
@@ -55,32 +50,69 @@ impl NotifySocket {
         format!("@{}", self.name)
     }
 
-    /// The next datagram, cut to the buffer; None when there is none. Descriptors that come with it (such as
-    /// BARRIER=1 brings) are closed by the kernel for want of room, which is what their sender waits for.
+    /// The next datagram, cut to the buffer; None when there is none.
+    ///
+    /// Descriptors that come with it (FDSTORE=1, BARRIER=1) are never taken: the room is for the credentials, which
+    /// come first. The kernel closes the descriptors, which is what the sender of BARRIER=1 waits for, and marks the
+    /// message as cut (MSG_CTRUNC), which says nothing about the credentials.
     ///
     /// # Errors
     /// None that a correct caller can provoke.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, Option<Sender>)>> {
-        let mut space = nix::cmsg_space!(UnixCredentials);
-        let mut parts = [IoSliceMut::new(buffer)];
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-        let fd = self.fd.as_raw_fd();
-        match recvmsg::<UnixAddr>(fd, &mut parts, Some(&mut space), flags) {
-            Ok(message) => {
-                // Credentials come first; what follows them has been cut off.
-                let sender = message.cmsgs().ok().and_then(|mut all| all.next());
-                let sender = match sender {
-                    Some(ControlMessageOwned::ScmCredentials(credentials)) => Some(Sender {
-                        pid: Pid(credentials.pid()),
-                        uid: credentials.uid(),
-                    }),
-                    _ => None,
-                };
-                Ok(Some((message.bytes, sender)))
-            }
-            Err(nix::errno::Errno::EAGAIN) => Ok(None),
-            Err(error) => Err(error.into()),
+        let mut control = Control([0; CONTROL_BYTES]);
+        let mut part = libc::iovec {
+            iov_base: buffer.as_mut_ptr().cast(),
+            iov_len: buffer.len(),
+        };
+        // SAFETY: all zeroes is a valid msghdr; musl has private padding in it.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iov = &mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.0.as_mut_ptr().cast();
+        message.msg_controllen = CONTROL_BYTES as _;
+        let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+        // SAFETY: the message names buffers that live as long as the call, with their sizes.
+        let count = unsafe { libc::recvmsg(self.fd.as_raw_fd(), &mut message, flags) };
+        match usize::try_from(count) {
+            // SAFETY: the kernel filled the message in, and its control buffer still lives.
+            Ok(count) => Ok(Some((count, unsafe { sender(&message) }))),
+            Err(_) => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+                error => Err(error),
+            },
         }
+    }
+}
+
+/// Room for the credentials and nothing else.
+// SAFETY: CMSG_SPACE computes with its argument.
+const CONTROL_BYTES: usize = unsafe { libc::CMSG_SPACE(size_of::<libc::ucred>() as u32) } as usize;
+
+/// Aligned as a cmsghdr has to be.
+#[repr(align(8))]
+struct Control([u8; CONTROL_BYTES]);
+
+/// The credentials in a message that was received.
+///
+/// # Safety
+/// `msg_control` points to `msg_controllen` bytes that the kernel filled in.
+unsafe fn sender(message: &libc::msghdr) -> Option<Sender> {
+    // SAFETY: the header is inside of the control buffer, or null; what it announces was written by the kernel.
+    unsafe {
+        let header = libc::CMSG_FIRSTHDR(message).as_ref()?;
+        let is_whole =
+            header.cmsg_len as usize >= libc::CMSG_LEN(size_of::<libc::ucred>() as u32) as usize;
+        if header.cmsg_level != libc::SOL_SOCKET
+            || header.cmsg_type != libc::SCM_CREDENTIALS
+            || !is_whole
+        {
+            return None;
+        }
+        let credentials: libc::ucred = std::ptr::read_unaligned(libc::CMSG_DATA(header).cast());
+        Some(Sender {
+            pid: Pid(credentials.pid),
+            uid: credentials.uid,
+        })
     }
 }
 
@@ -88,43 +120,6 @@ impl AsRawFd for NotifySocket {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         self.fd.as_raw_fd()
     }
-}
-
-/// Whether a process is of the session that `leader` leads, or comes from it. One that is gone already
-/// (`systemd-notify` does not wait) is believed when it ran as the service's user, or as root.
-pub fn belongs(sender: Sender, leader: Pid, service_uid: u32) -> bool {
-    let Sender { pid, uid } = sender;
-    if pid.0 <= 0 || (uid != service_uid && uid != 0) {
-        return false;
-    }
-    match unistd::getsid(Some(unistd::Pid::from_raw(pid.0))) {
-        Ok(session) if session.as_raw() == leader.0 => true,
-        Ok(_) => descends(pid, leader),
-        Err(_) => true,
-    }
-}
-
-/// Whether `pid` is `leader` or comes from it, as far as /proc says.
-fn descends(pid: Pid, leader: Pid) -> bool {
-    let mut at = pid;
-    for _ in 0..MAX_ANCESTORS {
-        if at == leader {
-            return true;
-        }
-        match parent(at) {
-            Some(parent) if parent.0 > 1 => at = parent,
-            _ => return false,
-        }
-    }
-    false
-}
-
-/// The parent of a process, where /proc tells (proc_pid_stat(5)).
-pub fn parent(pid: Pid) -> Option<Pid> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.0)).ok()?;
-    // The name in brackets may hold anything.
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(1)?.parse().ok().map(Pid)
 }
 
 #[cfg(test)]
@@ -148,51 +143,8 @@ mod tests {
         let (count, sender) = socket.receive(&mut buffer).unwrap().unwrap();
         assert_eq!(&buffer[..count], b"READY=1");
         let own = Pid(std::process::id() as i32);
-        let uid = unistd::geteuid().as_raw();
+        let uid = nix::unistd::geteuid().as_raw();
         assert_eq!(sender, Some(Sender { pid: own, uid }));
         assert_ne!(NotifySocket::new().unwrap().address(), name);
-    }
-
-    #[test]
-    fn only_who_comes_from_the_service_is_believed() {
-        let mut child = std::process::Command::new("sleep")
-            .arg("60")
-            .spawn()
-            .unwrap();
-        let pid = Pid(child.id() as i32);
-        let own = Pid(std::process::id() as i32);
-        let sender = Sender { pid, uid: 1000 };
-        assert!(belongs(sender, pid, 1000));
-        assert!(belongs(sender, own, 1000), "a child");
-        assert!(belongs(Sender { pid, uid: 0 }, own, 1000), "root");
-        assert!(
-            !belongs(Sender { pid, uid: 1001 }, own, 1000),
-            "another user"
-        );
-        assert!(
-            !belongs(
-                Sender {
-                    pid: own,
-                    uid: 1000
-                },
-                pid,
-                1000
-            ),
-            "a stranger"
-        );
-        assert!(
-            !belongs(
-                Sender {
-                    pid: Pid(0),
-                    uid: 0
-                },
-                pid,
-                0
-            ),
-            "another namespace"
-        );
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(belongs(sender, own, 1000), "gone already");
     }
 }

@@ -2,51 +2,68 @@
 
 use std::io;
 
+use super::pinned::Pinned;
+use super::process;
 use crate::base::{ExitStatus, Pid, Signal};
 
-/// What one call found.
+/// What one look found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reaped {
-    /// A child ended and its entry in the process table is gone.
-    Child {
-        /// Which.
-        pid: Pid,
-        /// How.
-        status: ExitStatus,
-    },
+pub enum Found {
+    /// This child has ended. It is a zombie until it is reaped, and holds its number, its group and its
+    /// session until then.
+    Dead(Pid),
     /// There are children; none has ended.
-    NoneReady,
-    /// There is no child at all, ours or adopted.
+    NoneDead,
+    /// There is no child at all, started here or adopted.
     NoChildren,
 }
 
-/// Reaps one child without waiting.
+/// Looks for a child that has ended, and leaves it as it is (waitid(2) with WNOWAIT). Never waits.
 ///
 /// # Errors
 /// None that a correct caller can provoke.
-pub fn reap_next() -> io::Result<Reaped> {
-    loop {
-        let mut status = 0;
-        // It does not wait, so that no signal can cut it short: any error is the caller's to see.
-        // SAFETY: the status is a valid place to write to.
-        let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) };
-        match pid {
-            0 => return Ok(Reaped::NoneReady),
-            1.. => {
-                if let Some(status) = decode(status) {
-                    return Ok(Reaped::Child {
-                        pid: Pid(pid),
-                        status,
-                    });
-                }
-            }
-            _ => match io::Error::last_os_error() {
-                error if error.raw_os_error() == Some(libc::ECHILD) => {
-                    return Ok(Reaped::NoChildren);
-                }
-                error => return Err(error),
-            },
+pub fn find_dead() -> io::Result<Found> {
+    match look(libc::P_ALL, 0) {
+        Ok(None) => Ok(Found::NoneDead),
+        Ok(Some(pid)) => Ok(Found::Dead(pid)),
+        Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Ok(Found::NoChildren),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a process is a child of this one that has not been reaped: as long as only this process reaps, the
+/// number is held.
+pub fn is_child(pid: Pid) -> bool {
+    u32::try_from(pid.0).is_ok_and(|number| number > 0 && look(libc::P_PID, number).is_ok())
+}
+
+/// The child that has ended among those that are asked for; None while each of them runs.
+fn look(which: libc::idtype_t, number: libc::id_t) -> io::Result<Option<Pid>> {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: all zeroes is a valid siginfo, and says that no child was found.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // It does not wait, so that no signal can cut it short: any error is the caller's to see.
+    // SAFETY: the siginfo is a valid place to write to, and its pid is set by waitid or zero.
+    let pid = unsafe {
+        match libc::waitid(which, number, &mut info, flags) {
+            0 => info.si_pid(),
+            _ => return Err(io::Error::last_os_error()),
         }
+    };
+    Ok((pid > 0).then_some(Pid(pid)))
+}
+
+/// Reaps a child that has ended: from here on its number may be another process's.
+///
+/// # Errors
+/// When it has not ended, or is no child.
+pub fn reap(pid: Pid) -> io::Result<ExitStatus> {
+    let mut status = 0;
+    // SAFETY: the status is a valid place to write to.
+    match unsafe { libc::waitpid(pid.0, &mut status, libc::WNOHANG) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Err(io::ErrorKind::WouldBlock.into()),
+        _ => decode(status).ok_or_else(|| io::ErrorKind::WouldBlock.into()),
     }
 }
 
@@ -94,13 +111,42 @@ fn kill(pid: Pid, target: fn(i32) -> i32, signal: Signal) -> io::Result<bool> {
     }
 }
 
-/// The process group of a process that is our child and not our group; None otherwise.
-pub fn group_of_child(pid: Pid) -> Option<Pid> {
-    let parent = crate::sys::notify::parent(pid)?;
-    let process = nix::unistd::Pid::from_raw(pid.0);
-    let group = nix::unistd::getpgid(Some(process)).ok()?;
-    let ours = parent.0 == nix::unistd::getpid().as_raw() && group != nix::unistd::getpgrp();
-    ours.then_some(Pid(group.as_raw()))
+/// Whether a process is left in a group, zombies included. The answer may be about a later group of the same
+/// number, so it decides on no more than how long to wait.
+pub fn group_is_populated(leader: Pid) -> bool {
+    // SAFETY: kill takes numbers only; without a signal it only looks.
+    let looked = unsafe { libc::kill(-leader.0, 0) };
+    looked == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+}
+
+/// Sends a signal to the group that a child is in; false when the child is gone.
+///
+/// The number of a group that the child leads is held by the child. Any other is held by its members, which may
+/// leave, so that each of them is sent the signal on its own: it is held, and found in the group while the child is.
+///
+/// # Errors
+/// EPERM, when it may not be sent to the child.
+pub fn kill_group_of(child: Pid, signal: Signal) -> io::Result<bool> {
+    let place = |pid| Some((process::group(pid)?, process::session(pid)?));
+    let Some(of_child) = place(child) else {
+        return Ok(false);
+    };
+    if of_child.0 == child {
+        return kill_group(child, signal);
+    }
+    let is_own_group = Some(of_child.0) == process::group(process::own());
+    for pid in process::all().filter(|pid| *pid != child && !is_own_group) {
+        if place(pid) != Some(of_child) {
+            continue;
+        }
+        let Some(member) = Pinned::new(pid) else {
+            continue;
+        };
+        if place(pid) == Some(of_child) && place(child) == Some(of_child) {
+            let _ = member.signal(signal);
+        }
+    }
+    kill_process(child, signal)
 }
 
 #[cfg(test)]

@@ -1,64 +1,68 @@
-//! Whoever is left at the end: processes that nobody started here, or that detached themselves.
+//! Processes that are left at the end: the daemon did not start them, or they detached themselves.
 
 use std::collections::BTreeMap;
 use std::io;
 
+use super::pinned::Pinned;
+use super::process::{self, Stat};
 use crate::base::{Pid, Signal};
-use crate::sys::{pid1, reap};
+use crate::sys::pid1;
 
-/// Sends a signal to every process that is left: as PID 1 to all but ourselves (kill(2) with -1),
-/// otherwise to all our descendants. Gives back to how many, as far as that is known.
+/// Sends a signal to every process that is left: as PID 1 to all but this one (kill(2) with -1),
+/// otherwise to all descendants. Returns to how many, as far as that is known.
 ///
 /// # Errors
-/// EPERM, when it may not be sent to anybody.
+/// EPERM, when it may not be sent to any of them.
 pub fn signal_everything(signal: Signal) -> io::Result<usize> {
     if pid1::is_pid1() {
-        // SAFETY: kill takes numbers only; as PID 1, -1 means everybody else in this namespace.
+        // SAFETY: kill takes numbers only; as PID 1, -1 means every other process in this namespace.
         if unsafe { libc::kill(-1, signal.number()) } == 0 {
-            // Somebody was there, even where /proc does not say who.
-            return Ok(processes().count().saturating_sub(1).max(1));
+            // A process was there, even where /proc does not show which.
+            return Ok(process::all().count().saturating_sub(1).max(1));
         }
         return match io::Error::last_os_error() {
             error if error.raw_os_error() == Some(libc::ESRCH) => Ok(0),
             error => Err(error),
         };
     }
-    let descendants = descendants(std::process::id() as i32);
-    let mut told = 0;
-    for pid in descendants {
-        told += usize::from(reap::kill_process(Pid(pid), signal).unwrap_or(false));
-    }
-    Ok(told)
+    Ok(signal_descendants(signal))
 }
 
-/// Everybody below a process, from one look through /proc; nobody where there is no /proc.
-fn descendants(root: i32) -> Vec<i32> {
-    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
-    // The root is nobody's descendant here, whatever a number that was used anew meanwhile suggests.
-    for pid in processes().filter(|pid| *pid != root) {
-        if let Some(parent) = parent_of(pid) {
-            children.entry(parent).or_default().push(pid);
+/// The numbers were read a while ago, and may be those of processes from elsewhere by now. So each is looked
+/// at once more when it is held: its parent is this process, or a descendant that was found to be one.
+fn signal_descendants(signal: Signal) -> usize {
+    let own = process::own();
+    let mut ours: BTreeMap<Pid, u64> = BTreeMap::new();
+    let mut sent = 0;
+    for pid in descendants(own) {
+        let Some((pinned, stat)) = Pinned::new(pid).zip(Stat::of(pid)) else {
+            continue;
+        };
+        let is_same =
+            |started: &u64| Stat::of(stat.parent).is_some_and(|now| now.started == *started);
+        if stat.parent == own || ours.get(&stat.parent).is_some_and(is_same) {
+            ours.insert(pid, stat.started);
+            sent += usize::from(pinned.signal(signal).unwrap_or(false));
+        }
+    }
+    sent
+}
+
+/// Every process below another, parents first, from one look through /proc; none where there is no /proc.
+fn descendants(root: Pid) -> Vec<Pid> {
+    let mut children: BTreeMap<Pid, Vec<Pid>> = BTreeMap::new();
+    // The root descends from no other one here, whatever a number that was used again suggests.
+    for pid in process::all().filter(|pid| *pid != root) {
+        if let Some(stat) = Stat::of(pid) {
+            children.entry(stat.parent).or_default().push(pid);
         }
     }
     let mut found = vec![root];
     let mut next = 0;
-    while let Some(&at) = found.get(next) {
+    while let Some(at) = found.get(next) {
+        let below = children.remove(at).unwrap_or_default();
         next += 1;
-        found.extend(children.remove(&at).unwrap_or_default());
+        found.extend(below);
     }
     found.split_off(1)
-}
-
-/// Every process that /proc shows.
-fn processes() -> impl Iterator<Item = i32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-/// The fourth field of /proc/PID/stat; the name before it may hold anything, brackets too.
-fn parent_of(pid: i32) -> Option<i32> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let after_name = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(stat.get(after_name + 1..)?).ok()?;
-    rest.split_ascii_whitespace().nth(1)?.parse().ok()
 }

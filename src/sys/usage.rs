@@ -11,7 +11,7 @@ use nix::sys::stat::Mode;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd;
 
-use super::clock;
+use super::{clock, process};
 use crate::base::{Moment, Pid};
 
 /// What a process tree uses.
@@ -237,15 +237,7 @@ const LINE_BYTES: usize = 2048;
 /// None for a process that is gone, or not to be seen.
 fn parent(pid: i32, proc: &File) -> Option<i32> {
     let mut line = [0; LINE_BYTES];
-    parent_in(read(proc, &format!("{pid}/stat"), &mut line)?)
-}
-
-/// proc_pid_stat(5): the fourth word. The second one, a name in brackets, may hold anything, brackets and spaces too;
-/// nothing after it does.
-fn parent_in(stat: &[u8]) -> Option<i32> {
-    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = str::from_utf8(stat.get(name_end + 1..)?).ok()?;
-    rest.split_ascii_whitespace().nth(1)?.parse().ok()
+    process::parent_in(read(proc, &format!("{pid}/stat"), &mut line)?)
 }
 
 /// Of all threads of a process, those that have ended too; None when it is gone. The clock's number is made as
@@ -286,15 +278,6 @@ mod tests {
 
     use super::*;
     use crate::base::Signal;
-
-    #[test]
-    fn a_parent_is_found_whatever_the_name_is() {
-        let line = b"42 (a) b (c)) S 7 42 6 0 -1 4194304 90 0 0 0 11 22 100 200 20 0 1 0 55";
-        assert_eq!(parent_in(line), Some(7));
-        for broken in ["", "42", "42 (a", "42 (a) S", "42 (a) S x 42 6 0"] {
-            assert_eq!(parent_in(broken.as_bytes()), None, "{broken:?}");
-        }
-    }
 
     #[test]
     fn a_share_is_of_the_time_since_the_start() {

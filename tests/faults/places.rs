@@ -251,6 +251,7 @@ pub const PLACES: &[Place] = &[
     place("openat", Path("/dev/null"), START, "open", OPEN),
     place("dup3", Anything, BOTH, "dup", &["EBADF", "EBUSY", "EINTR", "EINVAL", "EMFILE"]),
     place("statx", Path("/bin/sh"), BOTH, "statx", STAT),
+    place("waitid", Anything, AFTER, "wait", &["EAGAIN", "ECHILD", "EINTR", "EINVAL", "ESRCH"]),
     place("wait4", Anything, AFTER, "wait", &["EAGAIN", "ECHILD", "EINTR", "EINVAL", "ESRCH"]),
     place("kill", Anything, AFTER, "kill", &["EINVAL", "EPERM", "ESRCH"]),
 
