@@ -107,7 +107,7 @@ fn load(options: &Options) -> Result<Loaded, Refusal> {
         }
     };
     let file = path.display().to_string();
-    let checked = config::check(&text, &SystemFacts::new());
+    let checked = config::check_at_boot(&text, &SystemFacts::new());
     let report = config::render(
         &checked.findings,
         &file,

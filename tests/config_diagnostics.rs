@@ -453,6 +453,7 @@ fn a_health_check_is_read_with_its_defaults() {
     let defaults = Health {
         probe: Probe::Tcp {
             addresses: vec![([127, 0, 0, 1], 80).into()],
+            host: "127.0.0.1:80".into(),
         },
         interval: Duration::from_secs(10),
         timeout: Duration::from_secs(2),
@@ -471,7 +472,7 @@ fn a_health_check_is_read_with_its_defaults() {
 #[test]
 fn addresses_are_resolved_when_the_file_is_read() {
     let tcp = |text: &str| match read_health(&format!("tcp = \"{text}\"")).probe {
-        Probe::Tcp { addresses } => {
+        Probe::Tcp { addresses, .. } => {
             let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
             addresses.join(" ")
         }

@@ -13,11 +13,24 @@ pub enum Severity {
     Warning,
 }
 
+/// What a finding is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The text: whatever the machine is like, it is wrong.
+    Text,
+    /// What the machine has: a program, path or user that may be there when the service starts.
+    Machine,
+}
+
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
+    /// What it is about.
+    pub kind: Kind,
+    /// The place of its service in the file's list; None: it is about no single one.
+    pub service: Option<usize>,
     /// What is wrong.
     pub message: String,
     /// Where: bytes of the text.
@@ -40,6 +53,8 @@ impl Finding {
         let (message, label) = (message.into(), label.into());
         Finding {
             severity: Severity::Error,
+            kind: Kind::Text,
+            service: None,
             message,
             span,
             label,
@@ -57,6 +72,14 @@ impl Finding {
         Finding {
             severity: Severity::Warning,
             ..Finding::error(span, message, label)
+        }
+    }
+
+    /// About what the machine has.
+    pub(super) fn on_machine(self) -> Finding {
+        Finding {
+            kind: Kind::Machine,
+            ..self
         }
     }
 

@@ -37,13 +37,63 @@ fn refused(what: impl Into<String>, label: &'static str, help: impl Into<String>
 /// A URL that was taken apart.
 #[derive(Debug)]
 pub(super) struct Url {
-    pub addresses: Vec<SocketAddr>,
-    pub host: String,
+    pub authority: Authority,
     pub path: String,
 }
 
+/// A host and its port.
+#[derive(Debug)]
+pub struct Authority {
+    /// As it is written: `127.0.0.1:80`, `[::1]`, `redis:6379`.
+    pub text: String,
+    host: Host,
+    port: u16,
+}
+
+#[derive(Debug)]
+enum Host {
+    Address(IpAddr),
+    Name(String),
+}
+
+impl Authority {
+    /// `host[:port]` from a configuration that was checked.
+    pub fn parse(text: &str) -> Option<Authority> {
+        host_and_port(text, Some(80)).ok()
+    }
+
+    /// The addresses to try, in their order; none where the host is unknown.
+    pub fn addresses(&self, facts: &dyn Facts) -> Vec<SocketAddr> {
+        let found = match &self.host {
+            Host::Address(address) => vec![*address],
+            Host::Name(name) => facts.host(name),
+        };
+        let with_port = found.into_iter().take(MAX_ADDRESSES);
+        with_port
+            .map(|address| SocketAddr::new(address, self.port))
+            .collect()
+    }
+
+    pub(super) fn unknown_host(&self) -> Refused {
+        let host = match &self.host {
+            Host::Address(_) => self.text.as_str(),
+            Host::Name(name) => name,
+        };
+        let help = match nearest(host, ["localhost"]) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => {
+                "no name server is asked: write an address, such as 127.0.0.1 for this container, or \
+                 `localhost`, or a name that /etc/hosts knows"
+                    .to_owned()
+            }
+        };
+        let what = format!("names the unknown host `{host}`");
+        refused(what, "not in /etc/hosts", help)
+    }
+}
+
 /// `http://host[:port][/path][?query]`.
-pub(super) fn url(text: &str, facts: &dyn Facts) -> Result<Url, Refused> {
+pub(super) fn url(text: &str) -> Result<Url, Refused> {
     let (authority, path) = split_url(text)?;
     let path = match path.strip_prefix('?') {
         Some(query) => format!("/?{query}"),
@@ -64,8 +114,7 @@ pub(super) fn url(text: &str, facts: &dyn Facts) -> Result<Url, Refused> {
         return Err(refused("has a login", "no login is sent", help));
     }
     Ok(Url {
-        addresses: host_and_port(authority, Some(80), facts)?,
-        host: authority.to_owned(),
+        authority: host_and_port(authority, Some(80))?,
         path,
     })
 }
@@ -97,11 +146,7 @@ fn split_url(text: &str) -> Result<(&str, &str), Refused> {
 }
 
 /// `host:port`, `[address]:port`; the port may be missing where there is a default one.
-pub(super) fn host_and_port(
-    text: &str,
-    default_port: Option<u16>,
-    facts: &dyn Facts,
-) -> Result<Vec<SocketAddr>, Refused> {
+pub(super) fn host_and_port(text: &str, default_port: Option<u16>) -> Result<Authority, Refused> {
     if text.contains("://") {
         let help = "write the host and the port alone, such as \"127.0.0.1:6379\"";
         return Err(refused("is no URL", "expected host:port", help));
@@ -132,11 +177,11 @@ pub(super) fn host_and_port(
             refused("has no port", "no port", help)
         })?,
     };
-    let addresses = addresses(host, bracketed.is_some(), facts)?;
-    let with_port = addresses.into_iter().take(MAX_ADDRESSES);
-    Ok(with_port
-        .map(|address| SocketAddr::new(address, port))
-        .collect())
+    Ok(Authority {
+        text: text.to_owned(),
+        host: self::host(host, bracketed.is_some())?,
+        port,
+    })
 }
 
 /// The standard library would take `+80`.
@@ -149,35 +194,18 @@ fn port_number(text: &str) -> Result<u16, Refused> {
     })
 }
 
-fn addresses(host: &str, bracketed: bool, facts: &dyn Facts) -> Result<Vec<IpAddr>, Refused> {
+fn host(text: &str, bracketed: bool) -> Result<Host, Refused> {
     if bracketed {
-        let address = host.parse::<Ipv6Addr>().map_err(|_| {
+        let address = text.parse::<Ipv6Addr>().map_err(|_| {
             let help = "in brackets stands an IPv6 address without a zone, such as [::1]";
-            refused(format!("has the address `[{host}]`"), "no address", help)
+            refused(format!("has the address `[{text}]`"), "no address", help)
         })?;
-        return Ok(vec![address.into()]);
+        return Ok(Host::Address(address.into()));
     }
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![address]);
-    }
-    let found = facts.host(host);
-    match found.is_empty() {
-        false => Ok(found),
-        true => Err(unknown_host(host)),
-    }
-}
-
-fn unknown_host(host: &str) -> Refused {
-    let help = match nearest(host, ["localhost"]) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => {
-            "no name server is asked: write an address, such as 127.0.0.1 for this container, or \
-             `localhost`, or a name that /etc/hosts knows"
-                .to_owned()
-        }
-    };
-    let what = format!("names the unknown host `{host}`");
-    refused(what, "not in /etc/hosts", help)
+    Ok(match text.parse::<IpAddr>() {
+        Ok(address) => Host::Address(address),
+        Err(_) => Host::Name(text.to_owned()),
+    })
 }
 
 /// The path of a stream socket, or an abstract name behind `@`.

@@ -9,18 +9,17 @@ use super::model::EnvValue;
 use super::scalar::{Table, type_name};
 use super::{Facts, FileKind};
 
-pub(super) fn env_files(fields: &mut Table<'_, '_>, facts: &dyn Facts) -> Vec<PathBuf> {
+pub(super) fn env_files(fields: &mut Table<'_, '_>, facts: Option<&dyn Facts>) -> Vec<PathBuf> {
     let files = match fields.get("env_file").map(|value| value.get_ref()) {
         Some(DeValue::Array(_)) => fields.strings("env_file").unwrap_or_default(),
         _ => fields.string("env_file").into_iter().collect(),
     };
     for (file, span) in &files {
-        if facts.file(Path::new(file)) != FileKind::File {
-            fields.report(Finding::error(
-                span.clone(),
-                format!("`env_file`: there is no file `{file}`"),
-                "not found",
-            ));
+        if let Some(facts) = facts
+            && facts.file(Path::new(file)) != FileKind::File
+        {
+            let what = format!("`env_file`: there is no file `{file}`");
+            fields.report(Finding::error(span.clone(), what, "not found").on_machine());
         }
     }
     files.into_iter().map(|(file, _)| file.into()).collect()

@@ -1,12 +1,13 @@
 //! How it is found out whether a service is well: `[services.health]`.
 
+use core::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use toml::de::DeValue;
 
 use super::diagnostic::Finding;
-use super::endpoint::{self, Refused};
+use super::endpoint::{self, Authority, Refused};
 use super::model::{EnvValue, Health, OnUnhealthy, Probe};
 use super::scalar::{Table, integer_of};
 use super::{Facts, Lookup};
@@ -50,7 +51,8 @@ const EXAMPLE: &str = "add one line, such as http = \"http://127.0.0.1:8080/heal
 pub(super) struct Place<'p> {
     pub env: &'p [(String, EnvValue)],
     pub cwd: Option<&'p Path>,
-    pub facts: &'p dyn Facts,
+    /// None: nothing is looked up.
+    pub facts: Option<&'p dyn Facts>,
 }
 
 /// `[services.health]`.
@@ -191,14 +193,16 @@ fn probe(
     }
     let (text, span) = fields.string(key)?;
     let probe = match key {
-        "http" => endpoint::url(&text, place.facts).map(|url| Probe::Http {
-            addresses: url.addresses,
-            host: url.host,
+        "http" => endpoint::url(&text).map(|url| Probe::Http {
+            addresses: resolved(fields, key, &url.authority, place),
+            host: url.authority.text,
             path: url.path,
             expected: expected.unwrap_or_else(|| vec![(200, 399)]),
         }),
-        "tcp" => endpoint::host_and_port(&text, None, place.facts)
-            .map(|addresses| Probe::Tcp { addresses }),
+        "tcp" => endpoint::host_and_port(&text, None).map(|authority| Probe::Tcp {
+            addresses: resolved(fields, key, &authority, place),
+            host: authority.text,
+        }),
         _ => endpoint::socket_path(&text).map(|()| Probe::Unix(text.into())),
     };
     match probe {
@@ -209,6 +213,27 @@ fn probe(
             None
         }
     }
+}
+
+/// The addresses of a host; none where it is unknown, which has its finding, or where nothing is looked up.
+fn resolved(
+    fields: &mut Table<'_, '_>,
+    key: &str,
+    authority: &Authority,
+    place: &Place<'_>,
+) -> Vec<SocketAddr> {
+    let Some(facts) = place.facts else {
+        return Vec::new();
+    };
+    let addresses = authority.addresses(facts);
+    if addresses.is_empty()
+        && let Some(span) = fields.get(key).map(|value| value.span())
+    {
+        let Refused { what, label, help } = authority.unknown_host();
+        let finding = Finding::error(span, format!("`{key}` {what}"), label);
+        fields.report(finding.help(help).on_machine());
+    }
+    addresses
 }
 
 fn exec(fields: &mut Table<'_, '_>, place: &Place<'_>) -> Option<Probe> {
@@ -223,7 +248,10 @@ fn exec(fields: &mut Table<'_, '_>, place: &Place<'_>) -> Option<Probe> {
         EnvValue::Text(text) if key == "PATH" => Some(text.as_str()),
         _ => None,
     });
-    let finding = match place.facts.command(program, path, place.cwd) {
+    let found = place
+        .facts
+        .map(|facts| facts.command(program, path, place.cwd));
+    let finding = match found.unwrap_or(Lookup::Found) {
         Lookup::Found => None,
         Lookup::NotExecutable(file) => {
             let what = format!("`{file}` cannot be executed");
@@ -241,7 +269,7 @@ fn exec(fields: &mut Table<'_, '_>, place: &Place<'_>) -> Option<Probe> {
         }
     };
     if let Some(finding) = finding {
-        fields.report(finding);
+        fields.report(finding.on_machine());
     }
     Some(Probe::Exec(
         words.into_iter().map(|(word, _)| word).collect(),

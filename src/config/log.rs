@@ -266,7 +266,7 @@ fn overflow(fields: &mut Table<'_, '_>, key: &str) -> Option<Overflow> {
 }
 
 /// `log_file`.
-pub(super) fn file(fields: &mut Table<'_, '_>, facts: &dyn Facts) -> Option<PathBuf> {
+pub(super) fn file(fields: &mut Table<'_, '_>, facts: Option<&dyn Facts>) -> Option<PathBuf> {
     let (text, span) = fields.string("log_file")?;
     if text.is_empty() {
         let finding = Finding::error(span, "`log_file` is empty", "expected a path");
@@ -274,26 +274,27 @@ pub(super) fn file(fields: &mut Table<'_, '_>, facts: &dyn Facts) -> Option<Path
         return None;
     }
     let path = PathBuf::from(text);
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    if facts.file(&path) == FileKind::Directory {
-        fields.report(Finding::error(
-            span,
-            format!("`log_file`: `{}` is a directory", path.display()),
-            "expected a file",
-        ));
+    let Some(facts) = facts else {
+        return Some(path);
+    };
+    let parent = folder_of(&path);
+    let finding = if facts.file(&path) == FileKind::Directory {
+        let what = format!("`log_file`: `{}` is a directory", path.display());
+        Finding::error(span, what, "expected a file")
     } else if facts.file(parent) != FileKind::Directory {
         let parent = parent.display();
-        fields.report(
-            Finding::error(
-                span,
-                format!("`log_file`: there is no directory `{parent}`"),
-                "its directory is missing",
-            )
-            .help(format!("mkdir -p {parent}")),
-        );
-    }
+        let what = format!("`log_file`: there is no directory `{parent}`");
+        Finding::error(span, what, "its directory is missing").help(format!("mkdir -p {parent}"))
+    } else {
+        return Some(path);
+    };
+    fields.report(finding.on_machine());
     Some(path)
+}
+
+/// The folder that a log file is in.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }

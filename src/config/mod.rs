@@ -6,13 +6,13 @@
 pub mod change;
 mod depends_on;
 mod diagnostic;
-mod endpoint;
+pub mod endpoint;
 mod environment;
 mod graph;
 mod health;
 mod instead;
 mod limits;
-mod log;
+pub mod log;
 pub mod model;
 mod program;
 mod read;
@@ -23,11 +23,12 @@ mod service;
 mod terminal;
 pub mod user;
 
-pub use diagnostic::{Finding, Severity, render};
+pub use diagnostic::{Finding, Kind, Severity, render};
 pub use model::Config;
 pub use scalar::{parse_duration, parse_size};
 
 use core::net::IpAddr;
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
@@ -104,18 +105,61 @@ pub struct Checked {
     pub findings: Vec<Finding>,
 }
 
-/// Reads and checks a file's text, and finds everything that is wrong with it.
+/// Reads and checks a file's text, and finds everything that is wrong with it. Nothing is looked up for services
+/// that are disabled.
 pub fn check(text: &str, facts: &dyn Facts) -> Checked {
+    check_for(text, facts, |_| true)
+}
+
+/// As [`check`], at the start of the daemon: what the machine lacks is a warning, for it may be there when the turn
+/// of its service comes.
+pub fn check_at_boot(text: &str, facts: &dyn Facts) -> Checked {
+    check_for(text, facts, |_| false)
+}
+
+/// As [`check`]; what the machine lacks is an error only for services that start at once, which `starting` tells by
+/// name from a configuration whose text is good.
+pub fn check_for_reload(
+    text: &str,
+    facts: &dyn Facts,
+    starting: impl FnOnce(&Config) -> BTreeSet<String>,
+) -> Checked {
+    let mut names = None;
+    let mut starting = Some(starting);
+    check_for(text, facts, |(config, service)| {
+        let names = names.get_or_insert_with(|| starting.take().map(|names| names(config)));
+        names
+            .as_ref()
+            .is_some_and(|names| names.contains(&service.name))
+    })
+}
+
+fn check_for(
+    text: &str,
+    facts: &dyn Facts,
+    mut is_needed: impl FnMut((&Config, &model::Service)) -> bool,
+) -> Checked {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut findings: Vec<Finding> = errors.iter().map(Finding::syntax).collect();
     // What follows a syntax error may be nonsense; a second wave of complaints would hide the first.
     let config = findings
         .is_empty()
         .then(|| read::file(table.get_ref(), text, facts, &mut findings));
+    let is_error = |finding: &Finding| finding.severity == Severity::Error;
+    let of_text = |finding: &Finding| finding.kind == Kind::Text && is_error(finding);
+    if let Some(config) = config.as_ref().filter(|_| !findings.iter().any(of_text)) {
+        for finding in findings
+            .iter_mut()
+            .filter(|finding| finding.kind == Kind::Machine)
+        {
+            let service = finding.service.and_then(|index| config.services.get(index));
+            if service.is_some_and(|service| !is_needed((config, service))) {
+                finding.severity = Severity::Warning;
+            }
+        }
+    }
     findings.sort_by_key(Finding::start);
-    let failed = findings
-        .iter()
-        .any(|finding| finding.severity == Severity::Error);
+    let failed = findings.iter().any(is_error);
     Checked {
         config: config.filter(|_| !failed),
         findings,

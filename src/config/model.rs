@@ -228,7 +228,7 @@ pub struct Health {
 pub enum Probe {
     /// A GET over HTTP, without TLS.
     Http {
-        /// What the host's name stands for, at least one, tried in turn.
+        /// What the host's name stands for, tried in turn; empty: looked up at each check.
         addresses: Vec<SocketAddr>,
         /// The `Host` header: host and port as they were written.
         host: String,
@@ -239,8 +239,10 @@ pub enum Probe {
     },
     /// Connecting is enough.
     Tcp {
-        /// What the host's name stands for, at least one, tried in turn.
+        /// What the host's name stands for, tried in turn; empty: looked up at each check.
         addresses: Vec<SocketAddr>,
+        /// Host and port as they were written.
+        host: String,
     },
     /// Connecting to a stream socket is enough; `@name` is an abstract one.
     Unix(PathBuf),
@@ -476,9 +478,9 @@ impl fmt::Display for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Probe::Http { host, path, .. } => write!(f, "GET http://{host}{path}"),
-            Probe::Tcp { addresses } => match addresses.first() {
+            Probe::Tcp { addresses, host } => match addresses.first() {
                 Some(address) => write!(f, "tcp {address}"),
-                None => f.write_str("tcp"),
+                None => write!(f, "tcp {host}"),
             },
             Probe::Unix(path) => write!(f, "unix {}", path.display()),
             Probe::Exec(words) => f.write_str(&words.join(" ")),

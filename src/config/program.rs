@@ -19,7 +19,7 @@ pub(super) fn command(
     header: Range<usize>,
     env: &[(String, EnvValue)],
     cwd: Option<&Path>,
-    facts: &dyn Facts,
+    facts: Option<&dyn Facts>,
 ) -> String {
     // A slip in the key is reported as an unknown key, with the one that was meant.
     let is_misspelt = |key: &str| nearest(key, KEYS) == Some("command");
@@ -51,6 +51,9 @@ pub(super) fn command(
         EnvValue::Text(text) if key == "PATH" => Some(text.as_str()),
         _ => None,
     });
+    let Some(facts) = facts else {
+        return command;
+    };
     match facts.command(&command, path, cwd) {
         Lookup::Found => {}
         Lookup::NotExecutable(path) => {
@@ -60,7 +63,8 @@ pub(super) fn command(
                     format!("`{path}` cannot be executed"),
                     "not an executable file",
                 )
-                .help(format!("chmod +x {path}")),
+                .help(format!("chmod +x {path}"))
+                .on_machine(),
             );
         }
         Lookup::Missing(searched) => {
@@ -83,10 +87,12 @@ pub(super) fn command(
                     let keys = instead::keys(first, rest, has_args);
                     finding.help(format!("no shell splits it; {keys}"))
                 }
-                (_, Some(path)) => finding.help(format!(
-                    "looked for it in {path}; install it, or give its whole path"
-                )),
-                (_, None) => finding.help("install it, or correct the path"),
+                (_, Some(path)) => finding
+                    .help(format!(
+                        "looked for it in {path}; install it, or give its whole path"
+                    ))
+                    .on_machine(),
+                (_, None) => finding.help("install it, or correct the path").on_machine(),
             });
         }
     }
@@ -152,7 +158,7 @@ pub(super) fn arguments(fields: &mut Table<'_, '_>) -> Vec<String> {
     arguments
 }
 
-pub(super) fn post_script(fields: &mut Table<'_, '_>, facts: &dyn Facts) -> Option<Script> {
+pub(super) fn post_script(fields: &mut Table<'_, '_>, facts: Option<&dyn Facts>) -> Option<Script> {
     if let (Some(first), Some(second)) = (
         fields.span_of_key("pos_script"),
         fields.span_of_key("post_script"),
@@ -169,75 +175,80 @@ pub(super) fn post_script(fields: &mut Table<'_, '_>, facts: &dyn Facts) -> Opti
     script(fields, "pos_script", facts).or_else(|| script(fields, "post_script", facts))
 }
 
-pub(super) fn script(fields: &mut Table<'_, '_>, key: &str, facts: &dyn Facts) -> Option<Script> {
+/// A script: a file, or its text. `facts` None: nothing is looked up.
+pub(super) fn script(
+    fields: &mut Table<'_, '_>,
+    key: &str,
+    facts: Option<&dyn Facts>,
+) -> Option<Script> {
     let (text, span) = fields.string(key)?;
-    let interpreter = if text.starts_with("#!") || text.contains('\n') {
-        let line = text.lines().next().unwrap_or_default();
-        Some(
-            line.strip_prefix("#!")
-                .unwrap_or("/bin/sh")
-                .trim()
-                .to_owned(),
-        )
-    } else {
-        match facts.file(Path::new(&text)) {
-            FileKind::File => facts.interpreter(Path::new(&text)),
-            FileKind::Directory => {
-                fields.report(Finding::error(
-                    span.clone(),
-                    format!("`{text}` is a directory"),
-                    "expected a script",
-                ));
-                None
-            }
-            FileKind::Missing => {
-                let finding = Finding::error(
-                    span.clone(),
-                    format!("there is no script `{text}`"),
-                    "not found",
-                );
-                fields.report(finding.help("give the whole path of a file, or the text itself: one that begins with #! or has several lines"));
-                None
-            }
+    let is_inline = text.starts_with("#!") || text.contains('\n');
+    if let Some(facts) = facts {
+        let interpreter = if is_inline {
+            let line = text.lines().next().unwrap_or_default();
+            Some(line.strip_prefix("#!").unwrap_or("/bin/sh").to_owned())
+        } else {
+            script_file(fields, &text, span.clone(), facts)
+        };
+        interpreter_exists(fields, interpreter.as_deref(), span, facts);
+    }
+    Some(match is_inline {
+        true => Script::Inline(text),
+        false => Script::Path(text.into()),
+    })
+}
+
+/// The `#!` line of a script's file.
+fn script_file(
+    fields: &mut Table<'_, '_>,
+    text: &str,
+    span: Range<usize>,
+    facts: &dyn Facts,
+) -> Option<String> {
+    let finding = match facts.file(Path::new(text)) {
+        FileKind::File => return facts.interpreter(Path::new(text)),
+        FileKind::Directory => {
+            let what = format!("`{text}` is a directory");
+            Finding::error(span, what, "expected a script")
+        }
+        FileKind::Missing => {
+            let what = format!("there is no script `{text}`");
+            Finding::error(span, what, "not found").help(
+                "give the whole path of a file, or the text itself: one that begins with #! or has several lines",
+            )
         }
     };
-    let program = interpreter
-        .as_deref()
-        .and_then(|line| line.split_whitespace().next());
+    fields.report(finding.on_machine());
+    None
+}
+
+fn interpreter_exists(
+    fields: &mut Table<'_, '_>,
+    line: Option<&str>,
+    span: Range<usize>,
+    facts: &dyn Facts,
+) {
+    let program = line.and_then(|line| line.split_whitespace().next());
     if let Some(program) = program
         && facts.command(program, None, None) != Lookup::Found
     {
-        fields.report(Finding::error(
-            span,
-            format!("the script's interpreter `{program}` is not to be had"),
-            "cannot be executed",
-        ));
-    }
-    match text.starts_with("#!") || text.contains('\n') {
-        true => Some(Script::Inline(text)),
-        false => Some(Script::Path(text.into())),
+        let what = format!("cannot find the script's interpreter `{program}`");
+        let finding = Finding::error(span, what, "cannot be executed");
+        fields.report(finding.on_machine());
     }
 }
 
-pub(super) fn existing(
+/// The folder that a service runs in.
+pub(super) fn working_dir(
     fields: &mut Table<'_, '_>,
-    key: &str,
-    wanted: FileKind,
-    facts: &dyn Facts,
+    facts: Option<&dyn Facts>,
 ) -> Option<PathBuf> {
-    let (text, span) = fields.string(key)?;
-    let found = facts.file(Path::new(&text));
-    if found != wanted {
-        let kind = if wanted == FileKind::Directory {
-            "directory"
-        } else {
-            "file"
-        };
-        fields.report(Finding::error(
-            span,
-            format!("`{key}`: there is no {kind} `{text}`"),
-            "not found",
-        ));
+    let (text, span) = fields.string("working_dir")?;
+    if let Some(facts) = facts
+        && facts.file(Path::new(&text)) != FileKind::Directory
+    {
+        let what = format!("`working_dir`: there is no directory `{text}`");
+        fields.report(Finding::error(span, what, "not found").on_machine());
     }
     Some(text.into())
 }

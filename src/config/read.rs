@@ -1,9 +1,10 @@
 //! The file as a whole: its top level, `[timeouts]`, and the list of services.
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Finding;
-use super::model::{Config, Timeouts};
+use super::model::{Config, Log, Timeouts};
 use super::scalar::{Table, type_name};
 use super::{Facts, graph, log, service};
 use crate::base::nearest;
@@ -27,26 +28,7 @@ pub(super) fn file(
         .get("services")
         .map(|value| (value.get_ref(), value.span()))
     {
-        Some((DeValue::Array(items), _)) => items
-            .iter()
-            .filter_map(|item| match item.get_ref() {
-                DeValue::Table(table) => {
-                    Some(service::read(table, item.span(), &log, facts, findings))
-                }
-                other => {
-                    let found = type_name(other);
-                    findings.push(
-                        Finding::error(
-                            item.span(),
-                            format!("a service has to be a table, and this is {found}"),
-                            "expected a table",
-                        )
-                        .help("write each service under a [[services]] line of its own"),
-                    );
-                    None
-                }
-            })
-            .collect(),
+        Some((DeValue::Array(items), _)) => services(items, &log, facts, findings),
         Some((DeValue::Table(_), span)) => {
             findings.push(
                 Finding::error(
@@ -85,6 +67,38 @@ pub(super) fn file(
         timeouts,
         services: read.into_iter().map(|read| read.service).collect(),
     }
+}
+
+/// The services in their order; each finding about one has its place.
+fn services(
+    items: &[Spanned<DeValue<'_>>],
+    log: &Log,
+    facts: &dyn Facts,
+    findings: &mut Vec<Finding>,
+) -> Vec<service::Read> {
+    let mut services = Vec::new();
+    for item in items {
+        let before = findings.len();
+        match item.get_ref() {
+            DeValue::Table(table) => {
+                let read = service::read(table, item.span(), log, facts, findings);
+                for finding in findings.iter_mut().skip(before) {
+                    finding.service = Some(services.len());
+                }
+                services.push(read);
+            }
+            other => {
+                let what = format!(
+                    "a service has to be a table, and this is {}",
+                    type_name(other)
+                );
+                let finding = Finding::error(item.span(), what, "expected a table");
+                findings
+                    .push(finding.help("write each service under a [[services]] line of its own"));
+            }
+        }
+    }
+    services
 }
 
 fn unknown_keys(table: &DeTable<'_>, findings: &mut Vec<Finding>) {

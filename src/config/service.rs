@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
+use super::Facts;
 use super::diagnostic::Finding;
 use super::model::{Log, Service};
 use super::scalar::{Table, integer_of};
-use super::{Facts, FileKind};
 use super::{
     depends_on, environment, health, limits, log, program, ready, restart, terminal, user,
 };
@@ -77,10 +77,12 @@ pub(super) fn read(
 ) -> Read {
     let mut fields = Table { table, findings };
     unknown_keys(&mut fields);
+    let enabled = fields.boolean("enabled").unwrap_or(true);
+    let facts = enabled.then_some(facts);
     let header = span.start..span.start + "[[services]]".len();
     let (name, name_at) = name(&mut fields, header.clone());
     let env = environment::environment(&mut fields);
-    let working_dir = program::existing(&mut fields, "working_dir", FileKind::Directory, facts);
+    let working_dir = program::working_dir(&mut fields, facts);
     let command = program::command(&mut fields, header, &env, working_dir.as_deref(), facts);
     let user = user::read(&mut fields, "user", facts).map(Box::new);
     let script_user = user::read(&mut fields, "script_user", facts).map(Box::new);
@@ -96,7 +98,7 @@ pub(super) fn read(
         ..Service::default()
     };
     service.args = program::arguments(&mut fields);
-    service.enabled = fields.boolean("enabled").unwrap_or(true);
+    service.enabled = enabled;
     service.required = fields.boolean("required").unwrap_or(false);
     service.tty = fields.boolean("tty").unwrap_or(true);
     service.no_new_privs = fields.boolean("no_new_privs").unwrap_or(false);

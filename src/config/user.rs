@@ -94,7 +94,11 @@ impl Unresolved {
     }
 }
 
-pub(super) fn read(fields: &mut Table<'_, '_>, key: &str, facts: &dyn Facts) -> Option<UserSpec> {
+pub(super) fn read(
+    fields: &mut Table<'_, '_>,
+    key: &str,
+    facts: Option<&dyn Facts>,
+) -> Option<UserSpec> {
     let value = fields.get(key)?;
     let (text, span) = match number_text(value.get_ref()) {
         Some(uid) => (uid, value.span()),
@@ -111,16 +115,21 @@ pub(super) fn read(fields: &mut Table<'_, '_>, key: &str, facts: &dyn Facts) -> 
             return None;
         }
     };
-    if let Err(unresolved) = resolve(&spec, facts) {
-        let (finding, known, name) = match &unresolved {
-            Unresolved::NoUser(name) => (unresolved.to_string(), facts.account_names(), name),
-            Unresolved::NoGroup(name) => (unresolved.to_string(), facts.group_names(), name),
-            Unresolved::ReservedId(whose) => (unresolved.to_string(), Vec::new(), whose),
-        };
-        let finding = Finding::error(span, finding, unresolved.place());
-        fields.report(finding.suggest(name, known.iter().map(String::as_str)));
+    if let Some(facts) = facts
+        && let Err(why) = resolve(&spec, facts)
+    {
+        let finding = Finding::error(span, why.to_string(), why.place()).on_machine();
+        fields.report(match &why {
+            Unresolved::NoUser(name) => suggest(finding, name, facts.account_names()),
+            Unresolved::NoGroup(name) => suggest(finding, name, facts.group_names()),
+            Unresolved::ReservedId(_) => finding,
+        });
     }
     Some(spec)
+}
+
+fn suggest(finding: Finding, name: &str, known: Vec<String>) -> Finding {
+    finding.suggest(name, known.iter().map(String::as_str))
 }
 
 /// What the text says, or what is wrong with it, to go on behind the key's name.

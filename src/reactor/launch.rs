@@ -67,6 +67,9 @@ impl Reactor {
             ));
         };
         let mut plan = launch::plan(&self.inherited, &config, role)?;
+        if matches!(role, Role::Main | Role::PreScript) {
+            self.open_late_log_file(service, &config);
+        }
         let is_main_program = self.supervisor.is_main_program(service);
         let terminal = is_main_program.then(Terminal::of_a_program).flatten();
         let has_foreground = terminal.as_ref().map(Terminal::is_ours);
@@ -182,6 +185,18 @@ impl Reactor {
     /// The daemon's terminal has another size: so do the services'.
     pub(super) fn follow_window_size(&self) {
         self.streams.resize(self.size_for_services());
+    }
+
+    /// Opens a log file whose folder or owner was not there when the daemon began.
+    fn open_late_log_file(&mut self, service: ServiceId, config: &model::Service) {
+        let is_main_program = self.supervisor.is_main_program(service);
+        if config.log_file.is_none() || is_main_program || self.streams.keeps_file(service, config)
+        {
+            return;
+        }
+        let log_file = self.open_log_file(config);
+        let sink = self.sink(config, log_file.is_some());
+        self.streams.fit_service(service, config, sink, log_file);
     }
 
     pub(super) fn open_log_file(&mut self, config: &model::Service) -> Option<LogFile> {

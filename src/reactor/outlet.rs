@@ -41,13 +41,19 @@ impl FileSettings {
     }
 }
 
+/// None where no file was opened yet.
+fn settings_of(log_file: &Option<LogFile>, config: &Service) -> Option<Box<FileSettings>> {
+    log_file.as_ref()?;
+    FileSettings::of(config).map(Box::new)
+}
+
 impl Outlet {
     pub fn new(config: &Service, sink: Sink, log_file: Option<LogFile>) -> Outlet {
         Outlet {
             name: config.name.clone(),
             sink,
+            file_settings: settings_of(&log_file, config),
             log_file: log_file.map(Box::new),
-            file_settings: FileSettings::of(config).map(Box::new),
         }
     }
 
@@ -61,8 +67,8 @@ impl Outlet {
         self.sink.refit(sink);
         let is_other = !self.has_file_of(config);
         if is_other {
+            self.file_settings = settings_of(&log_file, config);
             self.log_file = log_file.map(Box::new);
-            self.file_settings = FileSettings::of(config).map(Box::new);
         }
         is_other
     }

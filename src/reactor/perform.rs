@@ -12,7 +12,7 @@ use crate::output::format::Layout;
 use crate::output::recent::Recent;
 use crate::output::sink::Sink;
 use crate::supervisor::event::{Action, Event, Notice, Scope, Word};
-use crate::sys::stray;
+use crate::sys::{launch, stray};
 
 impl Reactor {
     /// Takes the supervisor's actions until there is none. Each answer to a spawn goes back in before
@@ -270,7 +270,10 @@ impl Reactor {
                 continue;
             };
             if !self.supervisor.is_main_program(id) {
-                let log_file = self.open_log_file(&config);
+                let log_file = match launch::can_have_log_file(&config) {
+                    true => self.open_log_file(&config),
+                    false => None,
+                };
                 let sink = self.sink(&config, log_file.is_some());
                 self.streams.add_service(id, &config, sink, log_file);
             }

@@ -15,10 +15,12 @@ use slab::Slab;
 
 use super::token::{Slot, Source};
 use crate::base::{ExitStatus, JobId, Moment, Pid, human_duration};
+use crate::config::endpoint::Authority;
 use crate::config::model::{Health, Probe, Service};
 use crate::probe::http::{self, Answer};
 use crate::supervisor::event::Role;
 use crate::sys::environment::Environment;
+use crate::sys::facts::SystemFacts;
 use crate::sys::spawn::{self, Stdio};
 use crate::sys::{launch, pipe};
 
@@ -106,10 +108,12 @@ impl Probes {
             Probe::Exec(_) => {
                 command(inherited, service, registry, token).map(|(kind, pid)| (kind, Some(pid)))
             }
-            Probe::Http { addresses, .. } | Probe::Tcp { addresses } => {
-                let rest = addresses.iter().copied().collect();
-                connect_next(rest, registry, token).map(|kind| (kind, None))
+            Probe::Http {
+                addresses, host, ..
             }
+            | Probe::Tcp { addresses, host } => resolved(addresses, host)
+                .and_then(|rest| connect_next(rest, registry, token))
+                .map(|kind| (kind, None)),
             Probe::Unix(path) => connect_unix(path, registry, token).map(|kind| (kind, None)),
         };
         let (mut kind, pid) = match begun {
@@ -210,6 +214,18 @@ fn in_words(health: &Health, why: &str) -> String {
         Probe::Http { path, .. } => format!("GET {path}: {why}"),
         Probe::Tcp { .. } | Probe::Unix(_) | Probe::Exec(_) => format!("{}: {why}", health.probe),
     }
+}
+
+/// The addresses of a host that was unknown when the file was read may be known by now.
+fn resolved(addresses: &[SocketAddr], host: &str) -> Result<VecDeque<SocketAddr>, String> {
+    if !addresses.is_empty() {
+        return Ok(addresses.iter().copied().collect());
+    }
+    let found = Authority::parse(host).map(|host| host.addresses(&SystemFacts::new()));
+    let found = found.filter(|found| !found.is_empty());
+    found
+        .map(VecDeque::from)
+        .ok_or_else(|| format!("cannot find the host of {host} in /etc/hosts"))
 }
 
 /// The first of the addresses to which a connection can be begun.

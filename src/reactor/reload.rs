@@ -1,5 +1,6 @@
 //! Reload: the file is read and checked as at the start; only a good one changes anything.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::Reactor;
@@ -31,7 +32,12 @@ impl Reactor {
         }
         // A file's syntax tree takes far more than what is kept of it.
         self.untidy = true;
-        let config = read(Path::new(path)).map_err(|why| {
+        let starting = |config: &Config| {
+            let plan = self.supervisor.plan(config);
+            let restarted = plan.restarted.into_iter().map(|change| change.name);
+            plan.added.into_iter().chain(restarted).collect()
+        };
+        let config = read(Path::new(path), starting).map_err(|why| {
             let message = format!("cannot reload {path}:\n{why}");
             refuse(ErrorCode::BadConfig, message)
         })?;
@@ -90,11 +96,11 @@ impl Reactor {
     }
 }
 
-fn read(path: &Path) -> Result<Config, String> {
+fn read(path: &Path, starting: impl FnOnce(&Config) -> BTreeSet<String>) -> Result<Config, String> {
     let file = path.display().to_string();
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("cannot read it: {error}; nothing was changed"))?;
-    let checked = config::check(&text, &SystemFacts::new());
+    let checked = config::check_for_reload(&text, &SystemFacts::new(), starting);
     let report = config::render(
         &checked.findings,
         &file,

@@ -7,6 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::rc::Rc;
 
+use crate::config::log::folder_of;
 use crate::config::model::{Health, Probe, Script, Service, User, UserSpec};
 use crate::config::user::resolve;
 use crate::supervisor::event::{Role, SpawnFailure};
@@ -56,6 +57,9 @@ pub fn plan(inherited: &Environment, service: &Service, role: Role) -> Result<Pl
     let environment = environment::of(inherited, service, user).map_err(|why| failure((1, why)))?;
     let search = environment.get("PATH").unwrap_or(OsStr::new(DEFAULT_PATH));
     check_working_dir(service).map_err(failure)?;
+    if matches!(role, Role::Main | Role::PreScript) {
+        check_log_folder(service).map_err(failure)?;
+    }
     let invocation = match script {
         None => match (role, service.health.as_deref()) {
             (
@@ -86,11 +90,16 @@ pub fn own_uid() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
-/// Who makes a service's log file: its user and group; None is the daemon's own, which stands in for a user that
-/// is not there yet.
+/// Whose log file a service has: user and group; None is the daemon's own, which stands in for a user that is not
+/// there.
 pub fn log_owner(service: &Service) -> Option<(u32, u32)> {
     let user = resolve(service.user.as_deref()?, &SystemFacts::new()).ok()?;
     Some((user.uid, user.gid))
+}
+
+/// Whether the folder and the owner of a service's log file are there; they may be made before it starts.
+pub fn can_have_log_file(service: &Service) -> bool {
+    check_log_folder(service).is_ok() && (service.user.is_none() || log_owner(service).is_some())
 }
 
 /// The user as the passwd and group files know it now, which a service before this one may have changed.
@@ -112,17 +121,33 @@ fn check_working_dir(service: &Service) -> Result<(), Refusal> {
     let Some(folder) = &service.working_dir else {
         return Ok(());
     };
-    let why = match std::fs::metadata(folder) {
-        Ok(metadata) if metadata.is_dir() => return Ok(()),
-        Ok(_) => "it is not a directory".to_owned(),
-        // The service's user may see more than the daemon's.
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Ok(()),
-        Err(error) => reason(&error),
+    is_folder(folder).map_err(|why| {
+        let shown = folder.display();
+        (1, format!("cannot use working_dir {shown}: {why}"))
+    })
+}
+
+/// A log file that could never be opened is known before the service runs.
+fn check_log_folder(service: &Service) -> Result<(), Refusal> {
+    let Some(path) = &service.log_file else {
+        return Ok(());
     };
-    Err((
-        1,
-        format!("cannot use working_dir {}: {why}", folder.display()),
-    ))
+    let folder = folder_of(path);
+    is_folder(folder).map_err(|why| {
+        let (path, folder) = (path.display(), folder.display());
+        let advice = format!("{folder}: {why}; mkdir -p {folder}");
+        (1, format!("cannot open log_file {path} in {advice}"))
+    })
+}
+
+fn is_folder(folder: &Path) -> Result<(), String> {
+    match std::fs::metadata(folder) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err("it is not a directory".to_owned()),
+        // The service's user may see more than the daemon's.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(reason(&error)),
+    }
 }
 
 fn command(service: &Service, words: &[String], search: &OsStr) -> Result<Invocation, Refusal> {
