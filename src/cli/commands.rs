@@ -131,7 +131,7 @@ pub(super) const GLOBAL: [Flag; 7] = [
         "WHEN",
         "auto, always or never",
     ),
-    switch("--debug", "say more"),
+    switch("--debug", "enable debug output of the daemon"),
     switch("--no-install", "do not put a symlink into PATH"),
     switch("--version", "print the version (-V)"),
     switch("--help", "print this, or a command's own help (-h)"),
@@ -274,7 +274,11 @@ const CHANGE: [Spec; 6] = [
         about: "send a signal to a service's main process",
         flags: &[],
         takes: Takes::Each(&[Value::Service, Value::Signal]),
-        examples: &["go-overlay signal nginx HUP"],
+        examples: &[
+            "go-overlay signal nginx HUP",
+            "go-overlay signal web SIGUSR1",
+            "go-overlay signal web 9",
+        ],
     },
     Spec {
         name: "reload",

@@ -15,12 +15,18 @@ use crate::sys::facts::SystemFacts;
 /// Checks a configuration: prints every finding, and the order in which its services start.
 pub(super) fn check(file: Option<PathBuf>, json: bool, color: ColorChoice) -> i32 {
     let named = file.or_else(|| super::variable("GO_OVERLAY_CONFIG"));
+    let is_named = named.is_some();
     let path = named.unwrap_or_else(|| PathBuf::from(daemon::DEFAULT_CONFIG));
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) => {
+            let help = match error.kind() {
+                io::ErrorKind::InvalidData => "\n  = help: save the file as UTF-8",
+                _ if is_named => "",
+                _ => "\n  = help: name the file: go-overlay check FILE",
+            };
             complain(&format!(
-                "error: cannot read {}: {error}\n  = help: name the file: go-overlay check FILE\n",
+                "error: cannot read {}: {error}{help}\n",
                 path.display()
             ));
             return USAGE;

@@ -143,15 +143,43 @@ pub(super) fn refused(said: &str, of: Option<&'static str>) -> Wrong {
     } else {
         said.to_owned()
     };
-    let help = (of == Some("reload") && said.starts_with("Unrecognized")).then(|| {
-        "reload is of the configuration; to a service: go-overlay signal SERVICE HUP".into()
-    });
+    let help = match of {
+        Some("wait") if said.starts_with("Required ") => {
+            Some("CONDITION is running, healthy, stopped or completed".into())
+        }
+        Some(of) if said.starts_with("Unrecognized ") => instead_of_word(of),
+        _ => None,
+    };
     Wrong { what, help, of }
 }
 
 fn long(name: &str) -> &str {
     let found = SHORT.iter().find(|(short, _)| *short == name);
     found.map_or(name, |(_, long)| long)
+}
+
+/// What to type where a word was given to a command that takes none, or no more.
+fn instead_of_word(command: &str) -> Option<String> {
+    let help = match command {
+        "reload" => "reload is of the configuration; to a service: go-overlay signal SERVICE HUP",
+        "list" => "go-overlay status SERVICE shows one service",
+        "status" => "it takes one service; go-overlay list shows all",
+        "health" => "for one service: go-overlay wait SERVICE --for healthy --timeout 1s",
+        "shutdown" => "it ends everything; one service: go-overlay stop SERVICE",
+        _ => return None,
+    };
+    Some(help.to_owned())
+}
+
+/// An option's name and the value that is joined to it: `--lines=20`, `-n=20` or `-n20`.
+fn parted(word: &str) -> (&str, Option<&str>) {
+    if let Some((name, value)) = word.split_once('=') {
+        return (name, Some(value));
+    }
+    match word.strip_prefix("-n") {
+        Some(count) if count.starts_with(|c: char| c.is_ascii_digit()) => ("-n", Some(count)),
+        _ => (word, None),
+    }
 }
 
 /// A lone dash is a word like any other.
@@ -171,7 +199,7 @@ fn find_command<'w>(words: &[&'w str]) -> Result<Option<(usize, &'w str)>, Wrong
         if !is_option(word) {
             return Ok(Some((at, word)));
         }
-        let name = word.split_once('=').map_or(word, |(name, _)| name);
+        let (name, _) = parted(word);
         let mut known = GLOBAL
             .iter()
             .chain(commands::all().flat_map(|spec| spec.flags));
@@ -186,10 +214,8 @@ fn find_command<'w>(words: &[&'w str]) -> Result<Option<(usize, &'w str)>, Wrong
 }
 
 fn option(word: &str, command: Option<&'static Spec>) -> Result<(Flag, Option<String>), Wrong> {
-    let (name, value) = match word.split_once('=') {
-        Some((name, value)) => (name, Some(value.to_owned())),
-        None => (word, None),
-    };
+    let (name, value) = parted(word);
+    let value = value.map(str::to_owned);
     let own = command.map_or(&[][..], |command| command.flags);
     let mut known = own.iter().chain(&GLOBAL);
     if let Some(flag) = known.clone().find(|flag| flag.name == long(name)) {
@@ -268,6 +294,8 @@ mod tests {
             ("--json list --debug", "--debug list --json"),
             ("--config a=b check", "--config a=b check"),
             ("--config=a=b", "--config a=b"),
+            ("logs -n20 web", "logs --lines 20 -- web"),
+            ("-n20 logs -n=3", "logs --lines 20 --lines 3"),
             ("start web --timeout 5 db", "start --timeout 5 -- web db"),
             ("--timeout list start list", "start --timeout list -- list"),
             ("signal list TERM", "signal -- list TERM"),

@@ -81,7 +81,11 @@ fn wrong_usage_is_2_and_says_what_was_meant() {
         (&["lst"][..], "did you mean `list`?"),
         (&["list", "--jsn"], "did you mean `--json`?"),
         (&["list", "--json=1"], "takes no value"),
-        (&["list", "web"], "web"),
+        (
+            &["list", "web"],
+            "go-overlay status SERVICE shows one service",
+        ),
+        (&["wait", "web"], "running, healthy, stopped or completed"),
         (&["start"], "name the services, or say --all"),
         (&["stop", "web", "--all"], "--all is every service"),
         (&["list", ""], "`` is a word too many for `list`"),
@@ -299,6 +303,7 @@ fn check_shows_the_order_or_every_problem() {
     let output = program(&["check", &stage.at("missing.toml")]);
     assert_eq!(code(&output), 2);
     assert!(err(&output).contains("missing.toml"));
+    assert!(!err(&output).contains("name the file"), "it was named");
     let output = Command::new(PROGRAM)
         .arg("check")
         .env("GO_OVERLAY_CONFIG", &good)
