@@ -15,7 +15,7 @@ use crate::supervisor::Supervisor;
 use crate::sys::facts::SystemFacts;
 use crate::sys::signals::SignalFd;
 use crate::sys::socket::{self, BindError, Bound};
-use crate::sys::{clock, descriptors, install, limits, pid1};
+use crate::sys::{clock, descriptors, install, limits, pid1, survivors};
 
 /// Where the configuration is looked for when nobody says where.
 pub const DEFAULT_CONFIG: &str = "/services.toml";
@@ -212,11 +212,28 @@ fn supervise(
     std::process::exit(i32::from(code));
 }
 
+/// What a daemon before this one left would hold the ports and files that the services need.
+fn end_survivors(bound: &Bound, messages: &mut Vec<String>) {
+    let socket::Address::Path(path) = &bound.address else {
+        return;
+    };
+    survivors::begin_marking(path);
+    if bound.replaces_dead {
+        match survivors::kill_all() {
+            0 => {}
+            count => messages.push(format!(
+                "the daemon before this one was killed: ended {count} of its processes"
+            )),
+        }
+    }
+}
+
 /// A daemon that lives already is never displaced; any other trouble with the socket costs the
 /// commands, not the services.
 fn bind(options: &Options, messages: &mut Vec<String>) -> Result<Option<Bound>, Refusal> {
     match socket::bind(options.socket.as_deref()) {
         Ok(bound) => {
+            end_survivors(&bound, messages);
             if options.debug {
                 messages.push(format!("control socket: {}", bound.address));
             }

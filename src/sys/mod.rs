@@ -30,6 +30,7 @@ pub mod signals;
 pub mod socket;
 pub mod spawn;
 pub mod stray;
+pub mod survivors;
 pub mod timer;
 pub mod usage;
 pub mod users;

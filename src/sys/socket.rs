@@ -93,6 +93,8 @@ pub struct Bound {
     pub listener: UnixListener,
     /// Where.
     pub address: Address,
+    /// A dead daemon's socket was in its place: that daemon ended without cleaning up.
+    pub replaces_dead: bool,
     file: Option<(u64, u64)>,
 }
 
@@ -261,19 +263,19 @@ fn bind_path(path: &Path) -> Result<Bound, BindError> {
     // Two daemons that start at the same time: the lock on the directory (no file is left behind) lets
     // one of them look and bind at a time.
     let _lock = lock(directory).map_err(|why| unusable(&address, why))?;
-    make_free(path, &address)?;
+    let replaces_dead = make_free(path, &address)?;
     let before = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
     let listener = UnixListener::bind(path);
     nix::sys::stat::umask(before);
-    finish(
-        listener.map_err(|error| unusable(&address, error))?,
-        address,
-    )
+    let listener = listener.map_err(|error| unusable(&address, error))?;
+    let mut bound = finish(listener, address)?;
+    bound.replaces_dead = replaces_dead;
+    Ok(bound)
 }
 
-/// Removes what a dead daemon left, and nothing else. Only a refused connection tells that nobody
+/// Removes what a dead daemon left, and nothing else; whether there was something. Only a refused connection tells that nobody
 /// listens: whoever has no time to answer is alive.
-fn make_free(path: &Path, address: &Address) -> Result<(), BindError> {
+fn make_free(path: &Path, address: &Address) -> Result<bool, BindError> {
     let running = |pid| BindError::AlreadyRunning {
         address: address.clone(),
         pid,
@@ -281,8 +283,9 @@ fn make_free(path: &Path, address: &Address) -> Result<(), BindError> {
     match open_stream(address) {
         Ok(stream) => Err(running(peer(stream.as_fd()).map_or(0, |peer| peer.pid))),
         Err(Errno::EAGAIN) => Err(running(0)),
-        Err(Errno::ENOENT) => Ok(()),
+        Err(Errno::ENOENT) => Ok(false),
         Err(Errno::ECONNREFUSED) if is_socket(path) => fs::remove_file(path)
+            .map(|()| true)
             .map_err(|error| unusable(address, format!("cannot remove the stale socket: {error}"))),
         Err(Errno::ECONNREFUSED | Errno::EPROTOTYPE) => Err(unusable(
             address,
@@ -314,6 +317,7 @@ fn finish(listener: UnixListener, address: Address) -> Result<Bound, BindError> 
     Ok(Bound {
         listener,
         address,
+        replaces_dead: false,
         file,
     })
 }

@@ -21,7 +21,7 @@ use nix::sys::prctl;
 
 use crate::base::Pid;
 use crate::config::model::{Limit, Resource};
-use crate::sys::{limits, signals};
+use crate::sys::{limits, pid1, signals, survivors};
 use pad::Pad;
 
 /// All that a child needs.
@@ -201,6 +201,8 @@ struct Errand<'a> {
     limits: Vec<(libc::c_int, libc::rlimit64)>,
     oom_score_adj: Option<CString>,
     signals: signals::Start,
+    /// The daemon, where its children are to die with it.
+    parent: Option<libc::pid_t>,
     layout: Layout,
     failure: Option<SpawnError>,
 }
@@ -280,6 +282,7 @@ pub fn spawn(program: &Program) -> Result<Pid, SpawnError> {
             Session::New => signals::Start::by_default(),
             Session::Group { .. } => signals::Start::as_inherited(),
         },
+        parent: (!pid1::is_pid1()).then(|| std::process::id().cast_signed()),
         layout: layout.unwrap_or_else(|| Layout::as_it_is(program)),
         failure: None,
     };
@@ -373,6 +376,13 @@ fn kernel_limits(program: &Program) -> Vec<(libc::c_int, libc::rlimit64)> {
             },
         )
     });
+    let mark = survivors::mark().map(|(soft, hard)| {
+        let rlimit = libc::rlimit64 {
+            rlim_cur: soft,
+            rlim_max: hard,
+        };
+        (libc::RLIMIT_LOCKS as libc::c_int, rlimit)
+    });
     let own = program.limits.iter().map(|limit| {
         let rlimit = libc::rlimit64 {
             rlim_cur: value(limit.soft),
@@ -380,7 +390,8 @@ fn kernel_limits(program: &Program) -> Vec<(libc::c_int, libc::rlimit64)> {
         };
         (resource_number(limit.resource), rlimit)
     });
-    original.into_iter().chain(own).collect()
+    // The service's own limits come last.
+    original.into_iter().chain(mark).chain(own).collect()
 }
 
 fn resource_number(resource: Resource) -> libc::c_int {

@@ -1,6 +1,12 @@
 //! What remains when the daemon ends without a chance to clean up.
 
-use super::support::{Launch, PATIENCE, Stage, send, sleeper};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::support::{
+    Daemon, Launch, PATIENCE, Stage, descendants, is_alive, say_skipped, send, shell, sleeper,
+    until,
+};
 
 /// Signals whose default action ends a process, and which mean nothing to the daemon.
 const MEANINGLESS: [i32; 17] = [
@@ -26,7 +32,7 @@ fn a_limit_on_file_size_costs_log_lines_and_not_the_daemon() {
     let stage = Stage::new();
     let log = format!("log_file = \"{}\"", stage.at("log"));
     let script = "head -c 100000 /dev/zero | tr '\\0' '.' | fold -w 99; echo; echo done; exec sleep infinity";
-    let config = super::support::shell("web", script, &log);
+    let config = shell("web", script, &log);
     // In blocks of 512 bytes.
     let launch = Launch::on(&stage)
         .config(config)
@@ -36,4 +42,91 @@ fn a_limit_on_file_size_costs_log_lines_and_not_the_daemon() {
     daemon.err.wait_for("File too large", PATIENCE);
     assert_eq!(daemon.row("web").state(), "RUNNING");
     daemon.shut_down();
+}
+
+/// SIGKILL, which the daemon can do nothing about.
+fn kill_outright(daemon: &mut Daemon) {
+    kill(Pid::from_raw(daemon.pid()), Signal::SIGKILL).unwrap();
+    assert_eq!(daemon.wait_exit(PATIENCE), 137);
+}
+
+#[test]
+fn services_die_with_a_daemon_that_is_killed() {
+    let stage = Stage::new();
+    let deaf = "trap '' HUP TERM; while :; do sleep 0.05; done";
+    let script = format!("pre_script = \"#!/bin/sh\\n{deaf}\\n\"");
+    let check = "health = { exec = [\"sleep\", \"1000\"], timeout = 1000 }";
+    let mut config = shell("terminal", deaf, "")
+        + &shell("pipes", deaf, "tty = false")
+        + &sleeper("prepares", &script)
+        + &sleeper("checked", check);
+    let mut count = 5;
+    if super::support::is_root() {
+        config += &shell("other", deaf, "user = \"20077\"\nno_new_privs = true");
+        count += 1;
+    } else {
+        say_skipped("another user needs root");
+    }
+    let mut daemon = Launch::on(&stage).config(config).start();
+    let own = daemon.pid();
+    let direct = || super::support::children(own);
+    until("all to run", PATIENCE, || {
+        (direct().len() == count).then_some(())
+    });
+    let all = direct();
+    kill_outright(&mut daemon);
+    until("their end", PATIENCE, || {
+        (!all.iter().any(|pid| is_alive(*pid))).then_some(())
+    });
+}
+
+#[test]
+fn a_main_program_dies_with_a_daemon_that_is_killed() {
+    let stage = Stage::new();
+    let script = "trap '' HUP TERM; echo up; while :; do sleep 0.05; done";
+    let mut daemon = Launch::on(&stage)
+        .main(&["sh", "-c", script])
+        .start_blindly();
+    daemon.out.wait_for("up", PATIENCE);
+    let program = super::support::children(daemon.pid())[0];
+    kill_outright(&mut daemon);
+    until("its end", PATIENCE, || (!is_alive(program)).then_some(()));
+}
+
+/// Grandchildren are not tied to the daemon. The next one ends them before it starts anything.
+#[test]
+fn the_next_daemon_ends_what_a_killed_one_left() {
+    let stage = Stage::new();
+    let script = "setsid sh -c 'trap \"\" HUP; echo up; sleep 1000' </dev/null & sleep 1000";
+    let config = shell("one", script, "tty = false") + &shell("two", script, "");
+    let mut first = Launch::on(&stage).config(config.as_str()).start();
+    first.out.wait_for_count("up", 2, PATIENCE);
+    let named = |pid: &i32| {
+        let path = format!("/proc/{pid}/comm");
+        std::fs::read_to_string(path).is_ok_and(|comm| comm == "sleep\n")
+    };
+    let own = first.pid();
+    let sleepers = until("the sleepers", PATIENCE, || {
+        let found: Vec<i32> = descendants(own).into_iter().filter(named).collect();
+        (found.len() == 4).then_some(found)
+    });
+    // A stranger's process, and one of another daemon at another place.
+    let elsewhere = Stage::new();
+    let other = Launch::on(&elsewhere).config(sleeper("web", "")).start();
+    let others = other.wait_state("web", "RUNNING").pid().unwrap();
+    kill_outright(&mut first);
+    let left = || sleepers.iter().filter(|pid| is_alive(**pid)).count();
+    assert!(left() > 0, "there is nothing to end");
+
+    let mut second = Launch::on(&stage).config(sleeper("web", "")).start();
+    assert_eq!(left(), 0);
+    assert!(is_alive(others));
+    second
+        .err
+        .wait_for("the daemon before this one was killed: ended", PATIENCE);
+    second.shut_down();
+    // An orderly end leaves nothing to look for.
+    let mut third = Launch::on(&stage).config(sleeper("web", "")).start();
+    third.shut_down();
+    assert_eq!(third.err.text().matches("was killed").count(), 0);
 }

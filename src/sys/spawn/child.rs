@@ -40,7 +40,7 @@ pub(super) extern "C" fn run(errand: *mut libc::c_void) -> libc::c_int {
 /// # Safety
 /// To be called in the child only.
 unsafe fn prepare_and_execute(errand: &Errand<'_>) -> SpawnError {
-    let steps: [(Stage, Step); 9] = [
+    let steps: [(Stage, Step); 10] = [
         (Stage::Fork, take_descriptors),
         (Stage::Session, begin_session),
         (Stage::Stdio, set_stdio),
@@ -48,6 +48,7 @@ unsafe fn prepare_and_execute(errand: &Errand<'_>) -> SpawnError {
         (Stage::Priority, set_priority),
         (Stage::Limits, set_limits),
         (Stage::User, set_user),
+        (Stage::Fork, tie_to_daemon),
         (Stage::Directory, enter_directory),
         (Stage::Execute, execute),
     ];
@@ -243,6 +244,25 @@ unsafe fn set_user(errand: &Errand<'_>) -> i64 {
             return libc::syscall(libc::SYS_prctl, option, ONE, ZERO, ZERO, ZERO);
         }
         0
+    }
+}
+
+/// The kernel kills the program when the daemon dies. After the change of user, which would clear this; so would
+/// the execution of a program with setuid bits or capabilities.
+unsafe fn tie_to_daemon(errand: &Errand<'_>) -> i64 {
+    let Some(parent) = errand.parent else {
+        return 0;
+    };
+    // SAFETY: system calls on numbers.
+    unsafe {
+        let (option, kill) = (libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong);
+        // A filter that forbids this is no reason not to start.
+        libc::syscall(libc::SYS_prctl, option, kill, ZERO, ZERO, ZERO);
+        // The daemon may have died before.
+        match libc::syscall(libc::SYS_getppid) == i64::from(parent) {
+            true => 0,
+            false => -1,
+        }
     }
 }
 
