@@ -75,9 +75,7 @@ pub fn kill_all() -> usize {
         }
         killed += found.len();
         for process in &found {
-            let left = until.saturating_duration_since(Instant::now());
-            let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-            let _ = poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], left);
+            ends_within(process, until.saturating_duration_since(Instant::now()));
         }
     }
     killed
@@ -101,7 +99,8 @@ fn kill_marked(pid: i32, mark: u64) -> Option<OwnedFd> {
     let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
     // SAFETY: the descriptor is new, valid and owned by nobody else.
     let process = unsafe { OwnedFd::from_raw_fd(fd) };
-    if marked_with(pid) != Some(mark) {
+    // A zombie keeps its limits until its parent reaps it.
+    if marked_with(pid) != Some(mark) || ends_within(&process, Duration::ZERO) {
         return None;
     }
     let (kill, none) = (Signal::KILL.number(), std::ptr::null::<libc::siginfo_t>());
@@ -116,6 +115,13 @@ fn kill_marked(pid: i32, mark: u64) -> Option<OwnedFd> {
         )
     };
     (sent == 0).then_some(process)
+}
+
+/// Whether a process has ended or does so in this time.
+fn ends_within(process: &OwnedFd, time: Duration) -> bool {
+    let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::ZERO);
+    let mut ends = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    poll(&mut ends, timeout).is_ok_and(|ended| ended > 0)
 }
 
 /// The soft limit on file locks of a process; None where it is unlimited.
