@@ -149,17 +149,10 @@ impl Recent {
             return;
         }
         self.make_room(bytes.len());
-        let most = self.limit / RECORD_BYTES + 1;
-        if let Some(more) = growth(self.records.len(), 1, self.records.capacity(), most) {
-            self.records.reserve_exact(more);
-        }
-        if let Some(more) = growth(
-            self.bytes.len(),
-            bytes.len(),
-            self.bytes.capacity(),
-            self.limit,
-        ) {
-            self.bytes.reserve_exact(more);
+        if !self.has_room(bytes.len()) {
+            // It is not kept, and a reader learns of that as of everything that went too early.
+            self.count_gone(record);
+            return;
         }
         self.records.push_back(record);
         self.bytes.extend(bytes);
@@ -170,19 +163,46 @@ impl Recent {
         let bound = |recent: &Recent| {
             recent.bytes.len() + bytes + (recent.records.len() + 1) * RECORD_BYTES
         };
-        while bound(self) > self.limit
-            && let Some(record) = self.records.pop_front()
-        {
-            let last = self.bytes.drain(..record.length as usize).next_back();
-            match (record.mark, last) {
-                (Mark::Bytes, Some(b'\n')) | (Mark::End, _) => self.torn = None,
-                (Mark::Bytes, _) => self.torn = Some(record.origin),
-                (Mark::Quiet, _) => {}
+        while bound(self) > self.limit && self.forget_oldest() {}
+    }
+
+    /// Whether one more record with so many bytes fits into memory. Where the system grants no more of it, the
+    /// oldest records make room in what there is.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        let most = self.limit / RECORD_BYTES + 1;
+        loop {
+            let records = growth(self.records.len(), 1, self.records.capacity(), most);
+            let records = records.is_none_or(|more| self.records.try_reserve_exact(more).is_ok());
+            let more = growth(self.bytes.len(), bytes, self.bytes.capacity(), self.limit);
+            let fits = more.is_none_or(|more| self.bytes.try_reserve_exact(more).is_ok());
+            if records && fits {
+                return true;
             }
-            self.gone.record += 1;
-            self.gone.byte += u64::from(record.length);
-            self.gone.lines += u64::from(record.lines);
+            if !self.forget_oldest() {
+                return false;
+            }
         }
+    }
+
+    /// False when there is none.
+    fn forget_oldest(&mut self) -> bool {
+        let Some(record) = self.records.pop_front() else {
+            return false;
+        };
+        let last = self.bytes.drain(..record.length as usize).next_back();
+        match (record.mark, last) {
+            (Mark::Bytes, Some(b'\n')) | (Mark::End, _) => self.torn = None,
+            (Mark::Bytes, _) => self.torn = Some(record.origin),
+            (Mark::Quiet, _) => {}
+        }
+        self.count_gone(record);
+        true
+    }
+
+    fn count_gone(&mut self, record: Record) {
+        self.gone.record += 1;
+        self.gone.byte += u64::from(record.length);
+        self.gone.lines += u64::from(record.lines);
     }
 
     /// Whose oldest line lacks its beginning.

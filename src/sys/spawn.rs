@@ -321,7 +321,12 @@ fn with_signals_blocked(
 }
 
 fn clone_child(errand: &mut Errand<'_>) -> Result<libc::pid_t, SpawnError> {
-    let mut stack: Vec<u128> = Vec::with_capacity(STACK_BYTES / size_of::<u128>());
+    let mut stack: Vec<u128> = Vec::new();
+    let reserved = stack.try_reserve_exact(STACK_BYTES / size_of::<u128>());
+    reserved.map_err(|_| SpawnError {
+        stage: Stage::Fork,
+        errno: libc::ENOMEM,
+    })?;
     let mut flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     if errand.layout.own_below.is_some() {
         flags |= libc::CLONE_FILES;

@@ -127,10 +127,37 @@ fn the_next_daemon_ends_what_a_killed_one_left() {
     // What was dead already and not reaped by its new parent is not counted.
     let said = second.err.text();
     let is_said = |count: usize| said.contains(&format!("ended {count} of"));
-    assert!((1..=sleepers.len() + 2).any(is_said), "{said}");
+    assert!((1..=2 * sleepers.len()).any(is_said), "{said}");
     second.shut_down();
     // An orderly end leaves nothing to look for.
     let mut third = Launch::on(&stage).config(sleeper("web", "")).start();
     third.shut_down();
     assert_eq!(third.err.text().matches("was killed").count(), 0);
+}
+
+/// The memory of a service's last lines takes what the system grants.
+#[test]
+fn a_bound_on_memory_costs_remembered_lines_and_not_the_daemon() {
+    let prlimit = need!("prlimit");
+    let stage = Stage::new();
+    let script = "yes 0123456789012345678901234567890123456789 | head -c 60000000; echo done; exec sleep 1000";
+    let more =
+        "tty = false\nlog = { stdout = false, buffer = \"64MiB\" }\nready = { log = \"done\" }";
+    let config = shell("noisy", script, more) + &sleeper("good", "");
+    let mut daemon = Launch::on(&stage).config(config).start();
+    let bound = 28 * 1024 * 1024;
+    let pid = daemon.pid().to_string();
+    let tool = std::process::Command::new(prlimit)
+        .args(["--pid", &pid, &format!("--as={bound}")])
+        .status();
+    assert!(tool.unwrap().success());
+    daemon.wait_state("noisy", "RUNNING");
+    assert_eq!(daemon.row("good").state(), "RUNNING");
+    // What was remembered last is still there.
+    assert!(
+        daemon
+            .cli_ok(&["logs", "-n", "1", "noisy"])
+            .contains("done")
+    );
+    daemon.shut_down();
 }
