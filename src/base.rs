@@ -13,7 +13,14 @@ pub struct ServiceId(u32);
 /// So many services a table can hold; what is left of the number is the generation's.
 const INDEX_BITS: u32 = 20;
 
+/// Services that one file can have. During a reload those that leave are in the table beside the new ones, and the
+/// main program is in it too.
+pub const MAX_SERVICES: usize = ServiceId::SLOTS / 2 - 1;
+
 impl ServiceId {
+    /// Slots that can be told apart.
+    pub const SLOTS: usize = 1 << INDEX_BITS;
+
     /// A slot, and the number of its tenant, so that a service which left is not taken for the next one.
     pub fn new(index: u32, generation: u32) -> ServiceId {
         ServiceId((generation << INDEX_BITS) | (index & ((1 << INDEX_BITS) - 1)))

@@ -82,8 +82,8 @@ struct Loaded {
 fn load(options: &Options) -> Result<Loaded, Refusal> {
     let named = options.config.as_ref();
     let path = named.map_or_else(|| PathBuf::from(DEFAULT_CONFIG), PathBuf::clone);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
         Err(error)
             if error.kind() == std::io::ErrorKind::NotFound
                 && named.is_none()
@@ -107,12 +107,23 @@ fn load(options: &Options) -> Result<Loaded, Refusal> {
         }
     };
     let file = path.display().to_string();
+    let color = wants_color(options.color, &std::io::stderr());
+    let text = config::decode(bytes).map_err(|bad| Refusal {
+        text: config::render(
+            &bad.findings,
+            &file,
+            &bad.text,
+            color,
+            "nothing was started",
+        ),
+        code: EXIT_USAGE,
+    })?;
     let checked = config::check_at_boot(&text, &SystemFacts::new());
     let report = config::render(
         &checked.findings,
         &file,
         &text,
-        wants_color(options.color, &std::io::stderr()),
+        color,
         "nothing was started",
     );
     match checked.config {

@@ -288,6 +288,18 @@ fn malformed() -> Vec<(&'static str, String)> {
         ("watchdog-too-short", web("watchdog = 0")),
         ("follows-unknown", redis_and_web("depends_on = \"redis\"\non_dependency_failure = \"die\"")),
         ("follows-nobody", web("on_dependency_failure = \"restart\"")),
+        ("health-tcp-is-a-port-in-quotes", health("tcp = \"6379\"")),
+        ("dependency-list-of-tables", redis_and_web("depends_on = [{ name = \"redis\", condition = \"service_started\" }]")),
+        ("keys-of-systemd", web("ExecStart = \"x\"\nRestart = \"always\"\nrequires = \"x\"\npost_stop = \"x\"\npre_start = \"x\"")),
+        ("keys-of-supervisord", web("directory = \"/\"\nautostart = true\nautorestart = true\npriority = 1\nnumprocs = 2\nstopsignal = \"INT\"\nstopwaitsecs = 3\nenvironment = \"A=1\"")),
+        ("keys-of-compose", web("image = \"x\"\nports = []\nvolumes = []\nreplicas = 2\ncwd = \"/\"\ncmd = \"x\"\nafter = \"x\"\ngroup = \"x\"\ntype = \"simple\"\nexec = \"x\"")),
+        ("limit-outside-of-its-table", web("nofile = 1024")),
+        ("numbers-beyond-64-bits", health("tcp = \"127.0.0.1:80\"\nretries = 99999999999999999999") + &web("nice = 99999999999999999999\nstop_timeout = 99999999999999999999\nwatchdog = -99999999999999999999\nlog_buffer = 99999999999999999999\n[services.limits]\nnofile = 99999999999999999999").replace("\"web\"", "\"other\"")),
+        ("file-is-yaml", "# compose\nservices:\n  web:\n    image: nginx\n".into()),
+        ("file-is-of-supervisord", "[supervisord]\nnodaemon=true\n\n[program:web]\ncommand=/usr/sbin/nginx -g 'daemon off;'\n".into()),
+        ("file-is-a-unit", "[Unit]\nDescription=web\n[Service]\nExecStart=/usr/sbin/nginx\n".into()),
+        ("file-is-a-procfile", "web: bundle exec puma -C config/puma.rb\nworker: bundle exec sidekiq\n".into()),
+        ("file-is-json", "{\n  \"services\": []\n}\n".into()),
         ("several-at-once", "[[services]]\nname = \"web\"\ncommand = \"ngnix\"\nargs = 1\nuser = \"nobdy\"\ndepends_on = \"db\"\n".into()),
     ]
 }
@@ -523,4 +535,96 @@ fn expected_statuses_are_ranges() {
         expected("[200, \"204\", \"400-404\"]"),
         [(200, 200), (204, 204), (400, 404)]
     );
+}
+
+/// Time that grows with the square of the number would be minutes.
+#[test]
+fn many_findings_and_long_chains_take_time_in_proportion() {
+    const MANY: usize = 10_000;
+    let many = |line: &dyn Fn(usize) -> String| -> String {
+        let lines = (0..MANY).map(|i| format!("[[services]]\nname = \"s{i}\"\n{}\n", line(i)));
+        lines.collect()
+    };
+    let misspelt = many(&|_| "comand = \"nginx\"".into());
+    let checked = config::check(&misspelt, &World);
+    assert!(checked.findings.len() >= MANY);
+    let shown = config::render(
+        &checked.findings,
+        "services.toml",
+        &misspelt,
+        false,
+        OUTCOME,
+    );
+    assert!(
+        shown.contains(&format!("and {} more", checked.findings.len() - 50)),
+        "{shown}"
+    );
+    assert!(shown.contains("services.toml has 10000 errors"), "{shown}");
+
+    let unknown = many(&|i| format!("command = \"nginx\"\ndepends_on = \"x{i}\"\nuser = \"u{i}\""));
+    assert_eq!(config::check(&unknown, &World).findings.len(), 2 * MANY);
+
+    let circle = many(&|i| format!("command = \"nginx\"\ndepends_on = \"s{}\"", (i + 1) % MANY));
+    let checked = config::check(&circle, &World);
+    assert_eq!(checked.findings.len(), 1);
+    assert!(
+        checked.findings[0].message.contains("(9984 more)"),
+        "{}",
+        checked.findings[0].message
+    );
+
+    let chain = many(&|i| match i + 1 {
+        MANY => "command = \"nginx\"".into(),
+        next => format!("command = \"nginx\"\ndepends_on = \"s{next}\""),
+    });
+    let order = config::check(&chain, &World).config.unwrap().start_order();
+    assert!(order.iter().copied().eq((0..MANY).rev()));
+}
+
+#[test]
+fn errors_are_shown_before_warnings_where_not_all_are() {
+    let mut text: String = (0..100).fold(String::new(), |text, i| {
+        text + &format!("[[services]]\nname = \"s{i}\"\ncommand = \"nginx\"\nargs = [\"'x'\"]\n")
+    });
+    text += "[[services]]\nname = \"last\"\ncommand = \"nginx\"\nnice = 100\n";
+    let checked = config::check(&text, &World);
+    let shown = config::render(&checked.findings, "services.toml", &text, false, OUTCOME);
+    assert!(
+        shown.contains("error: `nice` is out of range\n   --> services.toml:404:8"),
+        "{shown}"
+    );
+    assert!(shown.contains("and 51 more"), "{shown}");
+}
+
+#[test]
+fn more_services_than_can_be_told_apart_are_refused() {
+    let item = "{name=\"a\"},";
+    let most = go_overlay::base::MAX_SERVICES;
+    let text = format!("services = [{}]", item.repeat(most + 1));
+    let checked = config::check(&text, &World);
+    assert!(checked.config.is_none());
+    let message = &checked.findings[0].message;
+    assert_eq!(
+        (checked.findings.len(), message.as_str()),
+        (1, "a file has 524287 services at most")
+    );
+}
+
+#[test]
+fn what_is_lacking_is_a_warning_at_boot_and_an_error_of_what_a_reload_starts() {
+    let text = web("user = \"nobdy\"") + &redis_and_web("").replace("\"web\"", "\"other\"");
+    assert!(config::check(&text, &World).config.is_none());
+    let boot = config::check_at_boot(&text, &World);
+    assert!(boot.config.is_some());
+    assert_eq!(boot.findings.len(), 1);
+    assert_eq!(
+        (boot.findings[0].severity, boot.findings[0].kind),
+        (Severity::Warning, config::Kind::Machine)
+    );
+    let reload = |name: &str| {
+        config::check_for_reload(&text, &World, |_| [name.to_owned()].into())
+            .config
+            .is_some()
+    };
+    assert!(reload("other") && !reload("web"));
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::talk::as_json;
 use super::{DONE, FAILED, USAGE, complain, print};
-use crate::config::{self, Config, Finding, Severity};
+use crate::config::{self, Config, Finding, Kind, Severity};
 use crate::daemon;
 use crate::render::ColorChoice;
 use crate::sys::facts::SystemFacts;
@@ -17,8 +17,8 @@ pub(super) fn check(file: Option<PathBuf>, json: bool, color: ColorChoice) -> i3
     let named = file.or_else(|| super::variable("GO_OVERLAY_CONFIG"));
     let is_named = named.is_some();
     let path = named.unwrap_or_else(|| PathBuf::from(daemon::DEFAULT_CONFIG));
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
         Err(error) => {
             let help = match error.kind() {
                 io::ErrorKind::InvalidData => "\n  = help: save the file as UTF-8",
@@ -32,8 +32,17 @@ pub(super) fn check(file: Option<PathBuf>, json: bool, color: ColorChoice) -> i3
             return USAGE;
         }
     };
-    let checked = config::check(&text, &SystemFacts::new());
     let file = path.display().to_string();
+    let (text, checked) = match config::decode(bytes) {
+        Ok(text) => {
+            let checked = config::check(&text, &SystemFacts::new());
+            (text, checked)
+        }
+        Err(config::Undecoded { text, findings }) => {
+            let config = None;
+            (text, config::Checked { config, findings })
+        }
+    };
     let code = if checked.config.is_some() {
         DONE
     } else {
@@ -70,14 +79,19 @@ fn report(file: &str, text: &str, config: Option<&Config>, findings: &[Finding])
             .map(|service| service.name.clone())
             .collect::<Vec<_>>()
     });
+    let mut place = Place::default();
     let findings: Vec<Value> = findings
         .iter()
         .map(|finding| {
-            let (line, column) = line_and_column(text, finding.span.start);
+            let (line, column) = place.of(text, finding.span.start);
             json!({
                 "severity": match finding.severity {
                     Severity::Error => "error",
                     Severity::Warning => "warning",
+                },
+                "kind": match finding.kind {
+                    Kind::Text => "text",
+                    Kind::Machine => "machine",
                 },
                 "line": line,
                 "column": column,
@@ -90,12 +104,26 @@ fn report(file: &str, text: &str, config: Option<&Config>, findings: &[Finding])
     json!({ "file": file, "ok": config.is_some(), "findings": findings, "start_order": order })
 }
 
-/// Counted from 1, the column in characters.
-fn line_and_column(text: &str, at: usize) -> (usize, usize) {
-    let before = text.get(..at.min(text.len())).unwrap_or_default();
-    let line = before.matches('\n').count() + 1;
-    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (line, before[start..].chars().count() + 1)
+/// Line and column of places that follow each other in a text, which is read once.
+#[derive(Default)]
+struct Place {
+    at: usize,
+    line: usize,
+    column: usize,
+}
+
+impl Place {
+    /// Counted from 1, the column in characters.
+    fn of(&mut self, text: &str, at: usize) -> (usize, usize) {
+        for character in text.get(self.at..at).unwrap_or_default().chars() {
+            match character {
+                '\n' => (self.line, self.column) = (self.line + 1, 0),
+                _ => self.column += 1,
+            }
+        }
+        self.at = self.at.max(at);
+        (self.line + 1, self.column + 1)
+    }
 }
 
 fn in_words(file: &str, config: &Config) -> String {

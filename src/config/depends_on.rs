@@ -1,14 +1,15 @@
 //! Whom a service depends on: `depends_on`, `wait_after`, `on_dependency_failure`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::diagnostic::Finding;
+use super::diagnostic::{Finding, may_suggest};
+use super::instead;
 use super::model::{Condition, Dependency, OnDependencyFailure};
-use super::scalar::{Table, integer_of, parse_duration, type_name};
+use super::scalar::{Table, Value, integer_of, parse_duration, type_name};
 
 pub(super) fn dependencies(fields: &mut Table<'_, '_>) -> (Vec<Dependency>, Vec<Range<usize>>) {
     let mut found: Vec<(String, Range<usize>, Condition)> = Vec::new();
@@ -19,6 +20,9 @@ pub(super) fn dependencies(fields: &mut Table<'_, '_>) -> (Vec<Dependency>, Vec<
         None => {}
         Some((DeValue::String(name), span)) => {
             found.push((name.to_string(), span, Condition::Started))
+        }
+        Some((DeValue::Array(items), _)) if items.iter().any(|item| item.get_ref().is_table()) => {
+            tables_in_a_list(fields, items);
         }
         Some((DeValue::Array(_), _)) => {
             let names = fields.strings("depends_on").unwrap_or_default();
@@ -55,6 +59,43 @@ pub(super) fn dependencies(fields: &mut Table<'_, '_>) -> (Vec<Dependency>, Vec<
     });
     let edges = edges.collect();
     (edges, found.into_iter().map(|(_, span, _)| span).collect())
+}
+
+/// `[{ name = "db", condition = "healthy" }]`, as others write it.
+fn tables_in_a_list(fields: &mut Table<'_, '_>, items: &[Value<'_>]) {
+    for item in items {
+        let Some(table) = item.get_ref().as_table() else {
+            continue;
+        };
+        let text = |keys: &[&str]| {
+            let found = keys.iter().find_map(|key| table.get(*key));
+            found.and_then(|value| value.get_ref().as_str())
+        };
+        let only = table.iter().next().filter(|_| table.len() == 1);
+        let only = only
+            .and_then(|(name, value)| Some((name.get_ref().as_ref(), value.get_ref().as_str()?)));
+        let named = text(&["name", "service", "on"]).map(|name| {
+            (
+                name,
+                text(&["condition", "for", "when"]).unwrap_or("started"),
+            )
+        });
+        let (name, condition) = named.or(only).unwrap_or(("redis", "healthy"));
+        let condition = condition.strip_prefix("service_").unwrap_or(condition);
+        let condition = match condition {
+            "completed_successfully" => "completed",
+            other => other,
+        };
+        let finding = Finding::error(
+            item.span(),
+            "a list in `depends_on` holds names, and this is a table",
+            "expected a string",
+        );
+        fields.report(finding.help(format!(
+            "conditions are in one table: depends_on = {{ {name} = {} }}",
+            instead::quoted(condition)
+        )));
+    }
 }
 
 pub(super) fn on_dependency_failure(fields: &mut Table<'_, '_>) -> OnDependencyFailure {
@@ -133,10 +174,11 @@ fn waits(fields: &mut Table<'_, '_>, dependencies: &[(String, Range<usize>, Cond
         waits.all = wait(fields, value.get_ref(), value.span());
         return waits;
     };
+    let names: BTreeSet<&str> = dependencies.iter().map(|(on, _, _)| on.as_str()).collect();
     for (name, value) in table.iter() {
         let duration = wait(fields, value.get_ref(), value.span());
         let known = name.get_ref().as_ref();
-        if dependencies.iter().any(|(on, _, _)| on == known) {
+        if names.contains(known) {
             waits.each.insert(known.to_owned(), duration);
         } else {
             let finding = Finding::error(
@@ -144,8 +186,11 @@ fn waits(fields: &mut Table<'_, '_>, dependencies: &[(String, Range<usize>, Cond
                 format!("`wait_after` for `{known}`, which is not depended on"),
                 "not in depends_on",
             );
-            fields
-                .report(finding.suggest(known, dependencies.iter().map(|(on, _, _)| on.as_str())));
+            let is_shown = may_suggest(fields.findings.len(), names.len());
+            fields.report(match is_shown {
+                true => finding.suggest(known, names.iter().copied()),
+                false => finding,
+            });
         }
     }
     waits

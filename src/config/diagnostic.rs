@@ -122,22 +122,49 @@ impl Finding {
     }
 }
 
-/// All findings as text, each with its line underlined, and at the end a count, with what comes of errors.
+/// Findings that are shown, and up to which names are suggested; beyond, they are counted.
+const MAX_SHOWN: usize = 50;
+
+/// Names that are compared for suggestions, all together.
+const MAX_COMPARED: usize = 100_000;
+
+/// Whether one more suggestion among so many names is worth its time.
+pub(super) fn may_suggest(findings: usize, names: usize) -> bool {
+    findings < MAX_SHOWN && findings.saturating_mul(names) < MAX_COMPARED
+}
+
+/// Lines around an underlined one that a snippet is cut with.
+const MARGIN: usize = 2;
+
+/// Bytes between two places of a finding from which on each has a snippet of its own.
+const FAR: usize = 64 * 1024;
+
+/// The findings as text, each with its line underlined, and at the end a count, with what comes of errors. Of more than
+/// [`MAX_SHOWN`] the errors come first.
 pub fn render(findings: &[Finding], file: &str, text: &str, color: bool, outcome: &str) -> String {
     let renderer = if color {
         Renderer::styled()
     } else {
         Renderer::plain()
     };
+    let is_error = |finding: &&Finding| finding.severity == Severity::Error;
+    let mut chosen: Vec<&Finding> = findings.iter().collect();
+    if chosen.len() > MAX_SHOWN {
+        chosen.sort_by_key(|finding| !is_error(finding));
+        chosen.truncate(MAX_SHOWN);
+        chosen.sort_by_key(|finding| finding.start());
+    }
+    let lines = Lines::of(text, !chosen.is_empty());
     let mut shown = String::new();
-    for finding in findings {
-        shown.push_str(&renderer.render(&[group(finding, file, text)]));
+    for finding in &chosen {
+        shown.push_str(&renderer.render(&[group(finding, file, &lines)]));
         shown.push_str("\n\n");
     }
-    let errors = findings
-        .iter()
-        .filter(|finding| finding.severity == Severity::Error)
-        .count();
+    match findings.len() - chosen.len() {
+        0 => {}
+        more => shown.push_str(&format!("and {more} more\n\n")),
+    }
+    let errors = findings.iter().filter(is_error).count();
     match errors {
         0 => {}
         1 => shown.push_str(&format!("error: {file} has 1 error; {outcome}\n")),
@@ -146,27 +173,85 @@ pub fn render(findings: &[Finding], file: &str, text: &str, color: bool, outcome
     shown
 }
 
-fn group<'a>(finding: &'a Finding, file: &'a str, text: &'a str) -> Group<'a> {
+/// A text whose lines are found without reading it again for each finding.
+struct Lines<'a> {
+    text: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn of(text: &'a str, wanted: bool) -> Lines<'a> {
+        let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let behind = newlines.map(|(at, _)| at + 1);
+        let starts = std::iter::once(0)
+            .chain(behind.filter(|_| wanted))
+            .collect();
+        Lines { text, starts }
+    }
+
+    fn line_of(&self, at: usize) -> usize {
+        let up_to = self.starts.partition_point(|start| *start <= at);
+        up_to.saturating_sub(1)
+    }
+
+    /// The lines around a span: the number of the first, and where in the text it begins and the last one ends.
+    fn around(&self, span: &Range<usize>) -> (usize, Range<usize>) {
+        let first = self.line_of(span.start).saturating_sub(MARGIN);
+        let behind = self.line_of(span.end) + MARGIN + 1;
+        let start = self.starts.get(first).copied().unwrap_or(0);
+        let end = self.starts.get(behind).copied();
+        (first + 1, start..end.unwrap_or(self.text.len()))
+    }
+
+    /// What is shown of these lines, before anything in them is underlined.
+    fn snippet<T: Clone>(&self, file: &'a str, window: &(usize, Range<usize>)) -> Snippet<'a, T> {
+        let (number, range) = window.clone();
+        let text = self.text.get(range).unwrap_or_default();
+        Snippet::source(text).line_start(number).path(file)
+    }
+}
+
+fn group<'a>(finding: &'a Finding, file: &'a str, lines: &Lines<'a>) -> Group<'a> {
     let level = match finding.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let span = |span: &Range<usize>| whole_characters(text, span);
-    let mut snippet = Snippet::source(text).path(file).annotation(
+    let primary = whole_characters(lines.text, &finding.span);
+    let also = finding.also.as_ref().map(|(span, label)| {
+        let span = whole_characters(lines.text, span);
+        let is_far = span.start.abs_diff(primary.start) > FAR;
+        (span, label.as_str(), is_far)
+    });
+    let near = also.as_ref().filter(|(_, _, is_far)| !is_far);
+    let whole = near.map_or(primary.clone(), |(span, _, _)| {
+        span.start.min(primary.start)..span.end.max(primary.end)
+    });
+    let window = lines.around(&whole);
+    let at = |span: &Range<usize>, window: &(usize, Range<usize>)| {
+        let origin = window.1.start;
+        span.start.saturating_sub(origin)..span.end.saturating_sub(origin)
+    };
+    let mut snippet = lines.snippet(file, &window).annotation(
         AnnotationKind::Primary
-            .span(span(&finding.span))
+            .span(at(&primary, &window))
             .label(finding.label.as_str()),
     );
-    if let Some((also, label)) = &finding.also {
-        snippet = snippet.annotation(
-            AnnotationKind::Context
-                .span(span(also))
-                .label(label.as_str()),
-        );
+    if let Some((span, label, _)) = near {
+        let context = AnnotationKind::Context.span(at(span, &window));
+        snippet = snippet.annotation(context.label(*label));
     }
-    let group = level
+    let mut group = level
         .primary_title(finding.message.as_str())
         .element(snippet);
+    if let Some((span, label, true)) = &also {
+        let window = lines.around(span);
+        let context = AnnotationKind::Context.span(at(span, &window));
+        group = group.element(
+            lines
+                .snippet(file, &window)
+                .annotation(context.label(*label)),
+        );
+    }
     match &finding.help {
         Some(help) => group.element(Level::HELP.message(help.as_str())),
         None => group,

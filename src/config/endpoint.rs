@@ -172,6 +172,10 @@ pub(super) fn host_and_port(text: &str, default_port: Option<u16>) -> Result<Aut
     }
     let port = match port {
         Some(port) => port_number(port)?,
+        None if default_port.is_none() && host.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let help = format!("write \"127.0.0.1:{host}\"");
+            return Err(refused("has no host", "a port alone", help));
+        }
         None => default_port.ok_or_else(|| {
             let help = format!("write \"{text}:PORT\"");
             refused("has no port", "no port", help)

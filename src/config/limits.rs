@@ -80,9 +80,16 @@ pub(super) fn limits(fields: &mut Table<'_, '_>) -> Vec<Limit> {
                 "soft has to be at most hard",
             )),
             _ => {
+                let what = match value.get_ref().is_integer() {
+                    true => format!(
+                        "`{name}` is out of range: limits are from 0 to {}",
+                        i64::MAX
+                    ),
+                    false => format!("`{name}` is no limit"),
+                };
                 let finding = Finding::error(
                     value.span(),
-                    format!("`{name}` is no limit"),
+                    what,
                     "expected a whole number, \"unlimited\", or { soft = …, hard = … }",
                 );
                 fields.report(finding);

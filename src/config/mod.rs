@@ -8,6 +8,7 @@ mod depends_on;
 mod diagnostic;
 pub mod endpoint;
 mod environment;
+mod foreign;
 mod graph;
 mod health;
 mod instead;
@@ -20,12 +21,14 @@ mod ready;
 mod restart;
 mod scalar;
 mod service;
+mod source;
 mod terminal;
 pub mod user;
 
 pub use diagnostic::{Finding, Kind, Severity, render};
 pub use model::Config;
 pub use scalar::{parse_duration, parse_size};
+pub use source::{Undecoded, decode};
 
 use core::net::IpAddr;
 use std::collections::BTreeSet;
@@ -140,7 +143,10 @@ fn check_for(
     mut is_needed: impl FnMut((&Config, &model::Service)) -> bool,
 ) -> Checked {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut findings: Vec<Finding> = errors.iter().map(Finding::syntax).collect();
+    let mut findings: Vec<Finding> = match foreign::format(text).filter(|_| !errors.is_empty()) {
+        Some(finding) => vec![finding],
+        None => errors.iter().map(Finding::syntax).collect(),
+    };
     // What follows a syntax error may be nonsense; a second wave of complaints would hide the first.
     let config = findings
         .is_empty()

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::diagnostic::Finding;
+use super::diagnostic::{Finding, may_suggest};
 use super::instead;
 use super::model::{EnvValue, Script};
 use super::scalar::Table;
@@ -22,7 +22,9 @@ pub(super) fn command(
     facts: Option<&dyn Facts>,
 ) -> String {
     // A slip in the key is reported as an unknown key, with the one that was meant.
-    let is_misspelt = |key: &str| nearest(key, KEYS) == Some("command");
+    let compares = may_suggest(fields.findings.len(), KEYS.len());
+    let is_misspelt =
+        |key: &str| !KEYS.contains(&key) && (!compares || nearest(key, KEYS) == Some("command"));
     if fields.get("command").is_none() && !fields.table.keys().any(|key| is_misspelt(key.get_ref()))
     {
         let finding = Finding::error(

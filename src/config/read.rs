@@ -7,7 +7,7 @@ use super::diagnostic::Finding;
 use super::model::{Config, Log, Timeouts};
 use super::scalar::{Table, type_name};
 use super::{Facts, graph, log, service};
-use crate::base::nearest;
+use crate::base::{MAX_SERVICES, nearest};
 
 /// Tables that the specification knows and this version does not.
 const LATER: [&str; 1] = ["http"];
@@ -76,6 +76,12 @@ fn services(
     facts: &dyn Facts,
     findings: &mut Vec<Finding>,
 ) -> Vec<service::Read> {
+    if let Some(first) = items.get(MAX_SERVICES) {
+        let what = format!("a file has {MAX_SERVICES} services at most");
+        let label = format!("{} are too many", items.len());
+        findings.push(Finding::error(first.span(), what, label).help("run several daemons"));
+        return Vec::new();
+    }
     let mut services = Vec::new();
     for item in items {
         let before = findings.len();

@@ -83,12 +83,14 @@ impl<'t> Table<'t, '_> {
 
     pub fn integer(&mut self, key: &str, range: RangeInclusive<i64>) -> Option<i64> {
         let value = self.get(key)?;
-        let Some(number) = integer_of(value.get_ref()) else {
+        let number = integer_of(value.get_ref());
+        // One beyond 64 bits is a whole number all the same.
+        if number.is_none() && value.get_ref().as_integer().is_none() {
             let finding = self.wrong_type(key, value, "a whole number");
             self.report(finding);
             return None;
-        };
-        if range.contains(&number) {
+        }
+        if let Some(number) = number.filter(|number| range.contains(number)) {
             return Some(number);
         }
         let (low, high) = range.into_inner();
@@ -109,6 +111,7 @@ impl<'t> Table<'t, '_> {
                 Some(seconds) => u64::try_from(seconds)
                     .map(Duration::from_secs)
                     .map_err(|_| "cannot be negative"),
+                None if other.is_integer() => Err(beyond(other, "is too long")),
                 None => {
                     let finding = self.wrong_type(key, value, "a duration").help(format!(
                         "write whole seconds, {key} = 10, or a string with units, {key} = \"1m30s\""
@@ -145,6 +148,7 @@ impl<'t> Table<'t, '_> {
             DeValue::String(text) => parse_size(text),
             other => match integer_of(other) {
                 Some(bytes) => u64::try_from(bytes).map_err(|_| "cannot be negative"),
+                None if other.is_integer() => Err(beyond(other, "is too large")),
                 None => {
                     let finding = self.wrong_type(key, value, "a size").help(format!(
                         "write bytes, {key} = 65536, or a string with a unit, {key} = \"64KiB\""
@@ -284,6 +288,14 @@ pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
         DeValue::Datetime(_) => "a date",
         DeValue::Array(_) => "an array",
         DeValue::Table(_) => "a table",
+    }
+}
+
+/// Why a whole number beyond 64 bits is refused.
+fn beyond(value: &DeValue<'_>, too_much: &'static str) -> &'static str {
+    match number_text(value) {
+        Some(text) if text.starts_with('-') => "cannot be negative",
+        _ => too_much,
     }
 }
 

@@ -5,7 +5,8 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use super::Facts;
-use super::diagnostic::Finding;
+use super::diagnostic::{Finding, may_suggest};
+use super::foreign;
 use super::model::{Log, Service};
 use super::scalar::{Table, integer_of};
 use super::{
@@ -169,12 +170,13 @@ fn unknown_keys(fields: &mut Table<'_, '_>) {
         } else if let Some(finding) = log::misplaced_key(name, span.clone()) {
             finding
         } else {
-            Finding::error(
-                span,
-                format!("unknown key `{name}` in a service"),
-                "unknown",
-            )
-            .suggest(name, KEYS)
+            let what = format!("unknown key `{name}` in a service");
+            let finding = Finding::error(span, what, "unknown");
+            match (foreign::direction(name), fields.findings.len()) {
+                (Some(direction), _) => finding.help(direction),
+                (None, found) if may_suggest(found, KEYS.len()) => finding.suggest(name, KEYS),
+                (None, _) => finding,
+            }
         };
         fields.report(finding);
     }

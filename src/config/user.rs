@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 
 use super::Facts;
-use super::diagnostic::Finding;
+use super::diagnostic::{Finding, may_suggest};
 use super::scalar::{Table, number_text};
 
 /// The highest number of a user or a group. The one above is (uid_t)-1, which tells the kernel to leave the
@@ -120,6 +120,8 @@ pub(super) fn read(
     {
         let finding = Finding::error(span, why.to_string(), why.place()).on_machine();
         fields.report(match &why {
+            // Each suggestion looks at every name.
+            _ if !may_suggest(fields.findings.len(), 1000) => finding,
             Unresolved::NoUser(name) => suggest(finding, name, facts.account_names()),
             Unresolved::NoGroup(name) => suggest(finding, name, facts.group_names()),
             Unresolved::ReservedId(_) => finding,

@@ -42,6 +42,11 @@ impl Reactor {
             refuse(ErrorCode::BadConfig, message)
         })?;
         let plan = self.supervisor.plan(&config);
+        if !self.supervisor.has_room_for(plan.added.len()) {
+            let why = "too many services are still stopping; try again when they are down";
+            let message = format!("cannot reload {path}: {why}");
+            return Err(refuse(ErrorCode::Conflict, message));
+        }
         if dry_run {
             return Ok(plan);
         }
@@ -98,8 +103,17 @@ impl Reactor {
 
 fn read(path: &Path, starting: impl FnOnce(&Config) -> BTreeSet<String>) -> Result<Config, String> {
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(path)
+    let bytes = std::fs::read(path)
         .map_err(|error| format!("cannot read it: {error}; nothing was changed"))?;
+    let text = config::decode(bytes).map_err(|bad| {
+        config::render(
+            &bad.findings,
+            &file,
+            &bad.text,
+            false,
+            "nothing was changed",
+        )
+    })?;
     let checked = config::check_for_reload(&text, &SystemFacts::new(), starting);
     let report = config::render(
         &checked.findings,

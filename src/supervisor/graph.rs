@@ -10,6 +10,11 @@ use crate::base::{Moment, ServiceId};
 use crate::config::model::{self, Condition};
 
 impl Supervisor {
+    /// Whether that many further services can be told apart from those that are there, or still leaving.
+    pub fn has_room_for(&self, added: usize) -> bool {
+        self.services.len() + added <= ServiceId::SLOTS
+    }
+
     /// Takes a service into the slab. It is in no order and has no edges yet.
     pub(super) fn insert(&mut self, service: model::Service, now: Moment) -> ServiceId {
         self.next_generation = self.next_generation.wrapping_add(1);
