@@ -13,7 +13,6 @@ use crate::sys::job_control::Terminal;
 use crate::sys::launch;
 use crate::sys::limits::{self, Holder};
 use crate::sys::log_file::{LogFile, Rotation};
-use crate::sys::notify::NotifySocket;
 use crate::sys::pipe;
 use crate::sys::pty::{self, Pty};
 use crate::sys::spawn::{self, Session, Stdio};
@@ -94,7 +93,7 @@ impl Reactor {
         };
         plan.program.stdio = channels.stdio;
         let sign = match role {
-            Role::Main => sign(&config, &mut plan)?,
+            Role::Main => self.sign(&config, &mut plan)?,
             Role::PreScript | Role::PostScript | Role::Check => Sign::default(),
         };
         let pid = spawn::spawn(&plan.program).map_err(|error| SpawnFailure {
@@ -105,8 +104,7 @@ impl Reactor {
             self.begin_foreground(job, pid, has_foreground);
         }
         for post in sign.posts {
-            let ids = plan.program.ids.as_ref();
-            let uid = ids.map_or_else(launch::own_uid, |ids| ids.uid);
+            let uid = uid_of(&plan);
             let added = self.signs.add(job, (pid, uid), post, self.poll.registry());
             if let Err(error) = added {
                 let name = &config.name;
@@ -133,6 +131,38 @@ impl Reactor {
             }
         }
         Ok(pid)
+    }
+
+    /// Opens where a program is to say that it is ready and alive, and tells it where.
+    fn sign(
+        &mut self,
+        config: &model::Service,
+        plan: &mut launch::Plan,
+    ) -> Result<Sign, SpawnFailure> {
+        let mut sign = Sign::default();
+        if let Ready::Fd(number) = config.ready {
+            let made = pipe::pipe();
+            let (ours, theirs) =
+                made.map_err(|error| failure(format!("cannot make a pipe: {error}")))?;
+            plan.program.ready_fd = Some((theirs.as_raw_fd(), number));
+            sign.posts.push(Post::Pipe(ours.into()));
+            sign._theirs = Some(theirs);
+        }
+        if config.ready != Ready::Notify && config.watchdog.is_none() {
+            return Ok(sign);
+        }
+        let (socket, complaint) = self
+            .signs
+            .open(uid_of(plan))
+            .map_err(|error| failure(format!("cannot make a notify socket: {error}")))?;
+        let named = complaint.map(|complaint| format!("{}: {complaint}", config.name));
+        self.messages.extend(named);
+        plan.set_env("NOTIFY_SOCKET", &socket.address());
+        if let Some(period) = config.watchdog {
+            plan.set_env("WATCHDOG_USEC", &period.as_micros().to_string());
+        }
+        sign.posts.push(Post::Notify(socket));
+        Ok(sign)
     }
 
     /// A PTY, or pipes where the service wants them or no PTY is to be had.
@@ -236,27 +266,10 @@ struct Sign {
     _theirs: Option<OwnedFd>,
 }
 
-fn sign(config: &model::Service, plan: &mut launch::Plan) -> Result<Sign, SpawnFailure> {
-    let mut sign = Sign::default();
-    if let Ready::Fd(number) = config.ready {
-        let made = pipe::pipe();
-        let (ours, theirs) =
-            made.map_err(|error| failure(format!("cannot make a pipe: {error}")))?;
-        plan.program.ready_fd = Some((theirs.as_raw_fd(), number));
-        sign.posts.push(Post::Pipe(ours.into()));
-        sign._theirs = Some(theirs);
-    }
-    if config.ready != Ready::Notify && config.watchdog.is_none() {
-        return Ok(sign);
-    }
-    let socket = NotifySocket::new()
-        .map_err(|error| failure(format!("cannot make a notify socket: {error}")))?;
-    plan.set_env("NOTIFY_SOCKET", &socket.address());
-    if let Some(period) = config.watchdog {
-        plan.set_env("WATCHDOG_USEC", &period.as_micros().to_string());
-    }
-    sign.posts.push(Post::Notify(socket));
-    Ok(sign)
+/// The user that a program runs as.
+fn uid_of(plan: &launch::Plan) -> u32 {
+    let ids = plan.program.ids.as_ref();
+    ids.map_or_else(launch::own_uid, |ids| ids.uid)
 }
 
 fn failure(message: String) -> SpawnFailure {

@@ -530,5 +530,6 @@ impl Reactor {
         self.stderr
             .final_flush(clock::now().after(Duration::from_millis(50)));
         self.end_feeds(now);
+        self.signs.finish();
     }
 }

@@ -15,6 +15,7 @@ use crate::base::{JobId, Pid};
 use crate::probe::notify::{self, MAX_DATAGRAM};
 use crate::supervisor::event::Word;
 use crate::sys::notify::{NotifySocket, Sender};
+use crate::sys::notify_folder::Folder;
 use crate::sys::pinned::Pinned;
 use crate::sys::process::{Kin, kin};
 
@@ -30,6 +31,10 @@ pub(super) struct Signs {
     next_generation: u32,
     /// Those with more to read than one turn takes.
     again: VecDeque<usize>,
+    /// Where the notify sockets are; made with the first of them.
+    folder: Option<Folder>,
+    /// That there is no such place was reported.
+    said_open: bool,
 }
 
 struct Sign {
@@ -71,6 +76,46 @@ impl Post {
 }
 
 impl Signs {
+    /// A notify socket for a program that runs as this user, and a complaint, once, where others can send to it too.
+    pub fn open(&mut self, uid: u32) -> io::Result<(NotifySocket, Option<String>)> {
+        let mut refused = None;
+        // The second time, where the directory was removed meanwhile.
+        for _ in 0..2 {
+            let made = match self.folder.take() {
+                Some(folder) => Ok(folder),
+                None => Folder::make(),
+            };
+            let opened =
+                made.and_then(|folder| NotifySocket::in_folder(self.folder.insert(folder), uid));
+            match opened {
+                Ok(socket) => return Ok((socket, None)),
+                Err(error) => refused = Some(error),
+            }
+            if refused
+                .as_ref()
+                .is_some_and(|error| error.kind() != io::ErrorKind::NotFound)
+            {
+                break;
+            }
+            self.folder = None;
+        }
+        let complaint = refused.filter(|_| !std::mem::replace(&mut self.said_open, true));
+        let complaint = complaint.map(|error| {
+            format!(
+                "cannot make a file for the notify socket: {error}; using an abstract one, which other users of the \
+                 network namespace can fill; give the container a writable /run (a tmpfs is enough)"
+            )
+        });
+        Ok((NotifySocket::open_to_all()?, complaint))
+    }
+
+    /// At the end of the daemon: nothing is left of the sockets.
+    pub fn finish(&mut self) {
+        if let Some(folder) = self.folder.take() {
+            folder.remove();
+        }
+    }
+
     /// Watches for what a program says that has just been executed as `uid`.
     pub fn add(
         &mut self,

@@ -15,6 +15,7 @@ pub mod limits;
 pub mod log_file;
 pub mod memory;
 pub mod notify;
+pub mod notify_folder;
 pub mod oom;
 pub mod output_end;
 pub mod pid1;

@@ -1,8 +1,8 @@
-//! The socket on which a service says how it is (sd_notify(3)): datagrams with the credentials of whoever
-//! sent them (unix(7), SCM_CREDENTIALS).
+//! The socket on which a service reports its state (sd_notify(3)): datagrams with the credentials of the sender
+//! (unix(7), SCM_CREDENTIALS).
 //!
-//! It is an abstract one, since a service may live in another root or on a read-only one. Anybody may send
-//! to it, so a sender is believed only when it belongs to the service.
+//! It is a file of the service's user, so that no other user can send to it and fill it; an abstract one where there
+//! is no place for a file. In either case a sender is believed only when it belongs to the service.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -11,14 +11,21 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, UnixAddr, bind, setsockopt, socket, sockopt,
 };
 
+use super::notify_folder::{Folder, SocketFile};
+use super::random;
 use crate::base::Pid;
-use crate::sys::random;
 
 /// A service's socket.
 #[derive(Debug)]
 pub struct NotifySocket {
     fd: OwnedFd,
-    name: String,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    File(SocketFile),
+    Abstract(String),
 }
 
 /// Who sent a datagram; the kernel says so.
@@ -31,23 +38,35 @@ pub struct Sender {
 }
 
 impl NotifySocket {
-    /// A socket of a name that nobody can guess beforehand.
+    /// A socket that processes of this user, and root, can send to.
+    ///
+    /// # Errors
+    /// When no descriptor is left, when the directory is gone (ENOENT), or when a file in it cannot be made or given
+    /// to that user.
+    pub fn in_folder(folder: &Folder, uid: u32) -> io::Result<NotifySocket> {
+        let fd = new_socket()?;
+        let place = Place::File(folder.bind(&fd, uid)?);
+        Ok(NotifySocket { fd, place })
+    }
+
+    /// A socket that every process of the network namespace can send to; /proc/net/unix lists its name.
     ///
     /// # Errors
     /// When no descriptor is left.
-    pub fn new() -> io::Result<NotifySocket> {
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let fd = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
-        // Before the name is there, so that no datagram comes without credentials.
-        setsockopt(&fd, sockopt::PassCred, &true)?;
+    pub fn open_to_all() -> io::Result<NotifySocket> {
+        let fd = new_socket()?;
         let name = format!("go-overlay/notify/{:032x}", random::unguessable());
         bind(fd.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes())?)?;
-        Ok(NotifySocket { fd, name })
+        let place = Place::Abstract(name);
+        Ok(NotifySocket { fd, place })
     }
 
-    /// What NOTIFY_SOCKET says.
+    /// The value of NOTIFY_SOCKET.
     pub fn address(&self) -> String {
-        format!("@{}", self.name)
+        match &self.place {
+            Place::File(file) => file.path().display().to_string(),
+            Place::Abstract(name) => format!("@{name}"),
+        }
     }
 
     /// The next datagram, cut to the buffer; None when there is none.
@@ -82,6 +101,14 @@ impl NotifySocket {
             },
         }
     }
+}
+
+fn new_socket() -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
+    // Before it has a name, so that no datagram comes without credentials.
+    setsockopt(&fd, sockopt::PassCred, &true)?;
+    Ok(fd)
 }
 
 /// Room for the credentials and nothing else.
@@ -127,13 +154,14 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::fs::MetadataExt;
     use std::os::unix::net::{SocketAddr, UnixDatagram};
 
     use super::*;
 
     #[test]
     fn a_datagram_comes_with_its_sender() {
-        let socket = NotifySocket::new().unwrap();
+        let socket = NotifySocket::open_to_all().unwrap();
         let mut buffer = [0; 64];
         assert_eq!(socket.receive(&mut buffer).unwrap(), None);
         let name = socket.address();
@@ -145,6 +173,30 @@ mod tests {
         let own = Pid(std::process::id() as i32);
         let uid = nix::unistd::geteuid().as_raw();
         assert_eq!(sender, Some(Sender { pid: own, uid }));
-        assert_ne!(NotifySocket::new().unwrap().address(), name);
+        assert_ne!(NotifySocket::open_to_all().unwrap().address(), name);
+    }
+    #[test]
+    fn a_file_is_its_users_alone_and_goes_with_the_socket() {
+        let folder = Folder::make().unwrap();
+        let own = nix::unistd::geteuid().as_raw();
+        let socket = NotifySocket::in_folder(&folder, own).unwrap();
+        let file = std::path::PathBuf::from(socket.address());
+        let metadata = std::fs::metadata(&file).unwrap();
+        assert_eq!((metadata.mode() & 0o777, metadata.uid()), (0o600, own));
+        let directory = file.parent().unwrap();
+        assert_eq!(std::fs::metadata(directory).unwrap().mode() & 0o777, 0o711);
+        let from = UnixDatagram::unbound().unwrap();
+        from.send_to(b"READY=1", &file).unwrap();
+        assert!(socket.receive(&mut [0; 64]).unwrap().is_some());
+        // What lives is not taken for what was left behind; what was left behind goes.
+        let other = Folder::make().unwrap();
+        assert!(file.exists());
+        drop(socket);
+        assert!(!file.exists());
+        drop(folder);
+        let third = Folder::make().unwrap();
+        assert!(!directory.exists());
+        other.remove();
+        third.remove();
     }
 }

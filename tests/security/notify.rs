@@ -298,3 +298,79 @@ os._exit(0)
     assert!(!daemon.out.text().contains("killed"), "{}", daemon.said());
     daemon.shut_down();
 }
+
+/// Sends to every notify socket that the kernel lists, as fast as it can, and says how many were taken.
+const FLOOD: &str = "import time
+names = set()
+for line in open('/proc/net/unix'):
+    name = line.split()[-1]
+    if 'go-overlay' in name and 'notify' in name: names.add(name.replace('@', '\\0', 1))
+taken, end = 0, time.time() + 2
+while time.time() < end:
+    for name in names:
+        try: s.sendto(b'x' * 4096, socket.MSG_DONTWAIT, name); taken += 1
+        except OSError: pass
+print('sockets', len(names), 'taken', taken)
+time.sleep(1000)
+";
+
+/// A watchdog that does not wait: it counts what the socket has no room for.
+const FEEDS: &str = "s.setblocking(False)
+say('READY=1')
+refused, sent = 0, 0
+while sent < 400:
+    try: say('WATCHDOG=1')
+    except BlockingIOError: refused += 1
+    sent += 1
+    time.sleep(0.01)
+print('refused', refused)
+time.sleep(1000)
+";
+
+#[test]
+fn a_stranger_cannot_fill_a_notify_socket_whatever_user_it_is_of() {
+    need_root!();
+    if python_of_all().is_none() {
+        return crate::support::skip("no python3 that every user can run");
+    }
+    let stage = Stage::new();
+    for user in ["20001", "0"] {
+        // The one who floods has a socket of its own, which it can fill.
+        let config = attacker(&stage, "fed", "ready = \"notify\"\n", FEEDS).replace("20001", user)
+            + &attacker(&stage, "flood", "depends_on = \"fed\"\n", FLOOD).replace("20001", "20002");
+        both_ways(&stage, &config, |daemon| {
+            let flood = daemon.out.wait_for("sockets ", PATIENCE);
+            assert!(!flood.contains("sockets 1 "), "{flood}");
+            daemon.out.wait_for("refused 0", PATIENCE);
+        });
+    }
+}
+
+#[test]
+fn without_a_place_for_files_the_socket_is_abstract_and_that_is_reported() {
+    need_root!();
+    if python_of_all().is_none() {
+        return crate::support::skip("no python3 that every user can run");
+    }
+    let stage = Stage::new();
+    let own = stage.root().display();
+    let nowhere = format!(
+        "mount --make-rprivate / && mount --bind {own} {own} && mount --rbind /tmp /tmp && mount -o remount,ro,bind /tmp \
+         && mount -t tmpfs -o ro none /run && mount -t tmpfs -o ro none /dev/shm"
+    );
+    let says = "print('at', os.environ['NOTIFY_SOCKET'])\nsay('READY=1')\ntime.sleep(1000)\n";
+    let config = attacker(&stage, "one", "ready = \"notify\"\n", says)
+        + &attacker(&stage, "two", "ready = \"notify\"\n", says);
+    let mut daemon = Launch::on(&stage)
+        .config(config)
+        .shell_first(&nowhere)
+        .pid_one()
+        .start();
+    daemon.wait_all("RUNNING");
+    daemon
+        .out
+        .wait_for("[one] at @go-overlay/notify/", PATIENCE);
+    let complaints = daemon.err.text().matches("using an abstract one").count();
+    assert_eq!(complaints, 1, "{}", daemon.said());
+    daemon.shut_down();
+}

@@ -1,0 +1,181 @@
+//! The directory of the notify sockets: one a daemon, which others can pass through and neither list nor change.
+//! Each socket in it belongs to the user of its service, so that no other user (root aside) can send to it, and fill
+//! it. Where there is no place for such a directory, the sockets are abstract ones (unix(7)), which any user of the
+//! network namespace can fill.
+
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, open};
+use nix::sys::socket::{UnixAddr, bind};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::geteuid;
+
+use super::random;
+
+/// What the name of each such directory begins with.
+const PREFIX: &str = "go-overlay-notify-";
+
+/// Entries of a place that are looked at for what killed daemons left.
+const MAX_LOOKED_AT: usize = 4096;
+
+/// Where a directory for sockets could not be made.
+const NOWHERE: &str = "no directory for notify sockets";
+
+/// A directory of this daemon's own. It is removed by [`Folder::remove`], or by a later daemon that finds the lock
+/// free.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+/// A socket's file; it goes with this.
+#[derive(Debug)]
+pub struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl SocketFile {
+    /// Where.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Folder {
+    /// Makes one at the first place that takes it, and removes what daemons that were killed left there.
+    ///
+    /// # Errors
+    /// Why the last place does not take it.
+    pub fn make() -> io::Result<Folder> {
+        let mut refused = io::Error::new(io::ErrorKind::NotFound, NOWHERE);
+        for place in places() {
+            remove_stale(&place);
+            match Folder::make_in(&place) {
+                Ok(folder) => return Ok(folder),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
+    }
+
+    fn make_in(place: &Path) -> io::Result<Folder> {
+        let path = place.join(format!("{PREFIX}{:016x}", random::unguessable() as u64));
+        // Its name is new, or this fails: no other user's directory is ever used.
+        DirBuilder::new().mode(0o700).create(&path)?;
+        let made = own_directory(&path).and_then(|directory| {
+            // Others pass through, whatever the umask.
+            nix::sys::stat::fchmod(&directory, Mode::from_bits_truncate(0o711))?;
+            Flock::lock(directory, FlockArg::LockExclusiveNonblock)
+                .map_err(|(_, errno)| errno.into())
+        });
+        match made {
+            Ok(lock) => Ok(Folder { path, _lock: lock }),
+            Err(error) => {
+                let _ = fs::remove_dir(&path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Binds a datagram socket to a new file that only this user can send to.
+    ///
+    /// # Errors
+    /// When the directory is gone, or the file cannot be given to that user.
+    pub fn bind(&self, socket: &OwnedFd, uid: u32) -> io::Result<SocketFile> {
+        let path = self
+            .path
+            .join(format!("{:016x}", random::unguessable() as u64));
+        let address = UnixAddr::new(&path)?;
+        let before = umask(Mode::from_bits_truncate(0o177));
+        let bound = bind(socket.as_raw_fd(), &address);
+        umask(before);
+        bound?;
+        let file = SocketFile(path);
+        if uid != geteuid().as_raw() {
+            // Its directory is this user's alone, so that no link can be in its place.
+            std::os::unix::fs::lchown(file.path(), Some(uid), None)?;
+        }
+        Ok(file)
+    }
+
+    /// Removes it, with what is in it.
+    pub fn remove(&self) {
+        remove_with_sockets(&self.path);
+    }
+}
+
+/// Directories in which one can be made: the usual one, and those that a read-only container has.
+fn places() -> Vec<PathBuf> {
+    let mut places = Vec::new();
+    if geteuid().is_root() {
+        places.push(PathBuf::from("/run"));
+    } else if let Some(runtime) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
+        places.push(runtime);
+    }
+    places.extend(["/dev/shm", "/tmp"].map(PathBuf::from));
+    places.retain(|place| place.is_absolute() && is_safe(place) && fits(place));
+    places
+}
+
+/// Whether no other user can rename or remove what this one makes in there.
+fn is_safe(place: &Path) -> bool {
+    let own = |uid: u32| uid == 0 || uid == geteuid().as_raw();
+    fs::metadata(place).is_ok_and(|metadata| {
+        let (mode, sticky) = (metadata.mode(), 0o1000);
+        metadata.is_dir() && own(metadata.uid()) && (mode & 0o022 == 0 || mode & sticky != 0)
+    })
+}
+
+/// Whether a socket's whole path fits into an address (unix(7)).
+fn fits(place: &Path) -> bool {
+    let name = PREFIX.len() + 2 * (1 + 16);
+    place.as_os_str().len() + name < 108
+}
+
+fn own_directory(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let directory = File::from(open(path, flags, Mode::empty())?);
+    match directory.metadata()?.uid() == geteuid().as_raw() {
+        true => Ok(directory),
+        false => Err(Errno::EPERM.into()),
+    }
+}
+
+/// A directory whose lock is free belongs to no daemon that lives.
+fn remove_stale(place: &Path) {
+    let entries = fs::read_dir(place).into_iter().flatten().flatten();
+    for entry in entries.take(MAX_LOOKED_AT) {
+        if !is_ours(&entry.file_name()) {
+            continue;
+        }
+        let Ok(directory) = own_directory(&entry.path()) else {
+            continue;
+        };
+        if Flock::lock(directory, FlockArg::LockExclusiveNonblock).is_ok() {
+            remove_with_sockets(&entry.path());
+        }
+    }
+}
+
+fn is_ours(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(PREFIX.as_bytes())
+}
+
+fn remove_with_sockets(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        let _ = fs::remove_file(entry.path());
+    }
+    let _ = fs::remove_dir(path);
+}
