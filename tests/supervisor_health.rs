@@ -507,6 +507,59 @@ fn a_service_may_set_and_end_its_watchdog_and_pull_it() {
 }
 
 #[test]
+fn a_service_may_ask_for_more_time_to_start_to_run_and_to_stop() {
+    let db = Service {
+        ready_timeout: seconds(10),
+        watchdog: Some(seconds(5)),
+        stop_timeout: Some(seconds(3)),
+        ..ready("db", Ready::Notify)
+    };
+    let extend = |by| Word::ExtendTimeout(seconds(by));
+    let mut world = World::new(vec![db]).boot();
+    world.obedient = false;
+    // Less than is left anyway changes nothing.
+    world.says("db", extend(1));
+    world.pass(seconds(9));
+    world.says("db", extend(20));
+    world.pass(seconds(19));
+    assert_eq!(world.state("db"), State::Starting);
+    world.says("db", Word::Ready);
+    world.says("db", extend(30));
+    world.pass(seconds(29));
+    assert_eq!(world.state("db"), State::Running);
+    // Fed, it is bound by its own period again.
+    world.says("db", Word::Alive);
+    world.pass(seconds(4));
+    world.request(Request::Stop(named(&["db"])));
+    world.pass(seconds(2));
+    world.says("db", extend(4));
+    world.pass(Duration::from_millis(3900));
+    assert_eq!(world.state("db"), State::Stopping);
+    world.pass(seconds(1));
+    assert_eq!(world.row("db"), (State::Stopped, "killed after 6s".into()));
+}
+
+#[test]
+fn more_time_that_is_over_is_the_bound_that_is_named() {
+    let slow = Service {
+        ready_timeout: seconds(10),
+        ..ready("slow", Ready::Notify)
+    };
+    let mut world = World::new(vec![slow]).boot();
+    world.says("slow", Word::ExtendTimeout(seconds(25)));
+    world.pass(seconds(25));
+    let reason = "not ready after 25s: waiting for READY=1";
+    assert_eq!(world.row("slow"), (State::Failed, reason.into()));
+    // The whole shutdown is not held up.
+    let mut world = World::new(vec![service("db")]).boot();
+    world.obedient = false;
+    world.tell(Event::ShutdownSignal(Signal::TERM));
+    world.says("db", Word::ExtendTimeout(Duration::MAX));
+    world.pass(Timeouts::default().global_shutdown + seconds(10));
+    assert_eq!(world.exit, Some(0));
+}
+
+#[test]
 fn one_that_says_it_is_stopping_is_left_alone() {
     let mut db = checked("db");
     db.watchdog = Some(seconds(5));

@@ -34,6 +34,10 @@ fn word(key: &str, value: &str) -> Option<Word> {
                 Some(period).filter(|period| !period.is_zero()),
             ))
         }
+        ("EXTEND_TIMEOUT_USEC", text) => {
+            let by = Duration::from_micros(text.parse().ok()?);
+            Some(Word::ExtendTimeout(by))
+        }
         ("MAINPID", text) => {
             let pid = text.parse().ok().filter(|pid| *pid > 1)?;
             Some(Word::MainPid(Pid(pid)))
@@ -65,13 +69,14 @@ mod tests {
         );
         assert_eq!(
             words(
-                b"WATCHDOG=1\nWATCHDOG=trigger\nWATCHDOG_USEC=1500000\nWATCHDOG_USEC=0\nSTOPPING=1"
+                b"WATCHDOG=1\nWATCHDOG=trigger\nWATCHDOG_USEC=1500000\nWATCHDOG_USEC=0\nEXTEND_TIMEOUT_USEC=70\nSTOPPING=1"
             ),
             [
                 Word::Alive,
                 Word::Trouble,
                 Word::AliveWithin(Some(Duration::from_millis(1500))),
                 Word::AliveWithin(None),
+                Word::ExtendTimeout(Duration::from_micros(70)),
                 Word::Stopping
             ]
         );
@@ -79,7 +84,7 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_left_out() {
-        let strange: [&[u8]; 8] = [
+        let strange: [&[u8]; 9] = [
             b"",
             b"READY",
             b"READY=0",
@@ -87,6 +92,7 @@ mod tests {
             b"MAINPID=1",
             b"MAINPID=-5",
             b"WATCHDOG_USEC=soon",
+            b"EXTEND_TIMEOUT_USEC=-1",
             b"\xff\xfe=1\nX_SECRET=2\nFDSTORE=1",
         ];
         for datagram in strange {

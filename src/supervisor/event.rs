@@ -96,6 +96,8 @@ pub enum Word {
     Trouble,
     /// `WATCHDOG_USEC=`: from now on it says that it is alive so often; None: not any more.
     AliveWithin(Option<Duration>),
+    /// `EXTEND_TIMEOUT_USEC=`: the bound that it is under now ends no sooner than this from now.
+    ExtendTimeout(Duration),
     /// `MAINPID=`: another process of it is the main one.
     MainPid(Pid),
 }

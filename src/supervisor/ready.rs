@@ -2,8 +2,8 @@
 //! itself from then on.
 
 use super::Supervisor;
-use super::event::Word;
-use super::service::{Failure, Phase, Service, Step, Watchdog};
+use super::event::{Role, Word};
+use super::service::{Escalation, Failure, Phase, Service, Step, Watchdog};
 use crate::base::{JobId, Moment, Pid, ServiceId, human_duration};
 use crate::config::model::Ready;
 
@@ -12,7 +12,7 @@ impl Service {
     pub fn watchdog(&self) -> Option<(Watchdog, Moment)> {
         let watchdog = self.said.watchdog?;
         let running = matches!(self.phase, Phase::Running { .. });
-        running.then(|| (watchdog, watchdog.last.after(watchdog.period)))
+        running.then(|| (watchdog, watchdog.deadline()))
     }
 }
 
@@ -23,7 +23,7 @@ impl Supervisor {
         service.said.watchdog = service
             .config
             .watchdog
-            .map(|period| Watchdog { period, last: now });
+            .map(|period| Watchdog::new(period, now));
         if service.config.ready == Ready::Started {
             return self.set_running(id, job, pid, now);
         }
@@ -33,6 +33,9 @@ impl Supervisor {
     }
 
     pub(super) fn on_said(&mut self, job: JobId, word: Word, now: Moment) {
+        if let Word::ExtendTimeout(by) = word {
+            return self.extend_timeout(job, now.after(by));
+        }
         let of = self.jobs.get(&job).map(|(id, _)| *id);
         let Some(id) = of.filter(|id| self.service(*id).phase.program() == Some(job)) else {
             return;
@@ -56,13 +59,15 @@ impl Supervisor {
             }
             Word::Alive => {
                 if let Some(watchdog) = &mut said.watchdog {
-                    watchdog.last = now;
+                    watchdog.feed(now);
                 }
             }
             Word::AliveWithin(period) => {
-                said.watchdog = period.map(|period| Watchdog { period, last: now });
+                said.watchdog = period.map(|period| Watchdog::new(period, now));
             }
             Word::Trouble => self.fail_hung(id, "WATCHDOG=trigger".into(), now),
+            // It counts in a stop too, and was taken above.
+            Word::ExtendTimeout(_) => {}
             Word::MainPid(new) => {
                 if let Phase::Running { pid, .. }
                 | Phase::Starting {
@@ -74,6 +79,36 @@ impl Supervisor {
                 }
             }
         }
+    }
+
+    /// As systemd does: what bounds the service now, `ready_timeout`, its watchdog or the grace of its stop, is moved
+    /// to this moment where it would end before. The bound of a whole shutdown stays.
+    fn extend_timeout(&mut self, job: JobId, until: Moment) {
+        let Some(&(id, Role::Main)) = self.jobs.get(&job) else {
+            return;
+        };
+        let service = self.service_mut(id);
+        match &mut service.phase {
+            Phase::Starting {
+                step: Step::Readying { until: bound, .. },
+                ..
+            } => *bound = until.max(*bound),
+            Phase::Running { .. } => {
+                if let Some(watchdog) = &mut service.said.watchdog {
+                    watchdog.extended = until.max(watchdog.extended);
+                }
+            }
+            Phase::Stopping {
+                escalation: Escalation::Asked { kill_at, .. } | Escalation::Continued { kill_at },
+                ..
+            } => *kill_at = until.max(*kill_at),
+            Phase::Starting { .. }
+            | Phase::Stopping { .. }
+            | Phase::Pending { .. }
+            | Phase::Stopped(_)
+            | Phase::Failed { .. } => {}
+        }
+        self.enqueue(id);
     }
 
     fn on_ready(&mut self, id: ServiceId, now: Moment) {
@@ -108,7 +143,7 @@ impl Supervisor {
                 return self.finish_readying(id, now);
             }
             if until <= now {
-                let bound = human_duration(service.config.ready_timeout);
+                let bound = human_duration(until.since(service.executed_at));
                 let missing = self.what_makes_it_ready(id);
                 let reason = format!("not ready after {bound}: {missing}");
                 return self.fail_hung(id, reason, now);

@@ -61,6 +61,27 @@ pub(super) struct Said {
 pub(super) struct Watchdog {
     pub period: Duration,
     pub last: Moment,
+    /// Its patience ends no sooner than this, where it asked for more.
+    pub extended: Moment,
+}
+
+impl Watchdog {
+    pub fn new(period: Duration, now: Moment) -> Watchdog {
+        Watchdog {
+            period,
+            last: now,
+            extended: now,
+        }
+    }
+
+    /// It is alive: its period begins again.
+    pub fn feed(&mut self, now: Moment) {
+        *self = Watchdog::new(self.period, now);
+    }
+
+    pub fn deadline(self) -> Moment {
+        self.last.after(self.period).max(self.extended)
+    }
 }
 
 /// One dependency, by slot.

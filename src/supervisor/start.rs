@@ -161,7 +161,7 @@ impl Supervisor {
             service.post = Post::Due { at };
         }
         if let Some(watchdog) = &mut service.said.watchdog {
-            watchdog.last = now;
+            watchdog.feed(now);
         }
         let since = now;
         self.set_phase(id, Phase::Running { job, pid, since }, now);

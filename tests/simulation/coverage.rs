@@ -44,6 +44,7 @@ kinds! {
     SaysAlive,
     SaysTrouble,
     SaysAliveWithin,
+    SaysExtend,
     SaysMainPid,
     TimeIsUp,
     StartAsked,
@@ -131,6 +132,7 @@ const IMPOSSIBLE: [(&[What], &[State], &str); 8] = [
             SaysAlive,
             SaysTrouble,
             SaysAliveWithin,
+            SaysExtend,
             SaysMainPid,
         ],
         &[State::Pending, State::Stopped, State::Failed],
@@ -173,6 +175,7 @@ impl Coverage {
                     Word::Alive => SaysAlive,
                     Word::Trouble => SaysTrouble,
                     Word::AliveWithin(_) => SaysAliveWithin,
+                    Word::ExtendTimeout(_) => SaysExtend,
                     Word::MainPid(_) => SaysMainPid,
                 };
                 self.meet(model, what, model.jobs.get(job).map(|job| job.service));

@@ -253,6 +253,13 @@ impl Kernel {
             let at = now.after(self.rng.millis(&[0, 10, 1000, 10_000]));
             self.plan(at, Happening::Says(job, word));
         }
+        // A choice of its own, so that it changes no other.
+        let mut rng = Rng::new(self.planned ^ 0x0e77);
+        while rng.chance(self.swarm.words) {
+            let at = now.after(rng.millis(&[0, 10, 1000, 10_000, 60_000]));
+            let by = rng.millis(&[0, 1000, 20_000, 120_000]);
+            self.plan(at, Happening::Says(job, Word::ExtendTimeout(by)));
+        }
     }
 
     fn begin_pings(&mut self, job: JobId, pause: Duration, now: Moment) {

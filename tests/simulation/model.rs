@@ -107,6 +107,8 @@ pub struct Facts {
     pub pre_script_done: bool,
     pub health: Option<Standing>,
     pub watchdog: Option<(Duration, Moment)>,
+    /// No bound of its program ends before this.
+    pub extended: Moment,
     pub ready_until: Option<Moment>,
     pub post_due: Option<Moment>,
     /// Why it was told to end.
@@ -165,6 +167,7 @@ impl Facts {
             pre_script_done: false,
             health: None,
             watchdog: None,
+            extended: Moment(0),
             ready_until: None,
             post_due: None,
             stop_detail: String::new(),

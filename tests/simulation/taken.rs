@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use go_overlay::base::{ExitStatus, JobId, Pid, ServiceId, Signal};
+use go_overlay::base::{ExitStatus, JobId, Moment, Pid, ServiceId, Signal};
 use go_overlay::config::model::{Config, OnDependencyFailure, Ready};
 use go_overlay::control::message::{Health, State};
 use go_overlay::supervisor::event::{Action, Event, Notice, Role, Scope, Word};
@@ -73,6 +73,7 @@ impl Model {
         if let Some(facts) = self.services.get_mut(&service) {
             facts.health = facts.config.health.as_ref().map(|_| Standing::new(now));
             facts.watchdog = facts.config.watchdog.map(|period| (period, now));
+            facts.extended = Moment(0);
             facts.ready_until = (facts.config.ready != Ready::Started)
                 .then(|| now.after(facts.config.ready_timeout));
         }
@@ -109,6 +110,9 @@ impl Model {
         let Some(facts) = self.services.get_mut(&job.service) else {
             return;
         };
+        if let (Word::ExtendTimeout(by), Role::Main) = (word, job.role) {
+            extend(job, facts, now.after(*by));
+        }
         if job.role != Role::Main || !facts.is_up_or_starting() {
             return;
         }
@@ -120,11 +124,19 @@ impl Model {
             Word::Alive => {
                 if let Some((_, last)) = &mut facts.watchdog {
                     *last = now;
+                    facts.extended = Moment(0);
                 }
             }
-            Word::AliveWithin(period) => facts.watchdog = period.map(|period| (period, now)),
+            Word::AliveWithin(period) => {
+                facts.watchdog = period.map(|period| (period, now));
+                facts.extended = Moment(0);
+            }
             Word::MainPid(pid) => job.pid = Some(*pid),
-            Word::Ready | Word::NeverReady(_) | Word::Status(_) | Word::Trouble => {}
+            Word::Ready
+            | Word::NeverReady(_)
+            | Word::Status(_)
+            | Word::Trouble
+            | Word::ExtendTimeout(_) => {}
         }
     }
 
@@ -284,6 +296,7 @@ impl Model {
             State::Starting => {}
             State::Running => {
                 facts.ready_until = None;
+                facts.extended = Moment(0);
                 let due = now.after(post_script);
                 facts.post_due = (facts.config.post_script.is_some() && !down).then_some(due);
                 if let Some((_, last)) = &mut facts.watchdog {
@@ -388,5 +401,19 @@ impl Model {
             facts.post_due = None;
             facts.restart = None;
         }
+    }
+}
+
+/// What bounds a program now ends no sooner.
+fn extend(job: &mut Job, facts: &mut Facts, until: Moment) {
+    match (facts.state, &mut job.told) {
+        (State::Stopping, Some((at, grace))) => *grace = until.since(*at).max(*grace),
+        (State::Starting, _) => {
+            facts.ready_until = facts.ready_until.map(|bound| bound.max(until));
+        }
+        (State::Running, _) if facts.watchdog.is_some() => {
+            facts.extended = facts.extended.max(until);
+        }
+        _ => {}
     }
 }

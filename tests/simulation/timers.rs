@@ -87,7 +87,8 @@ impl Model {
             }
             State::Running => {
                 if let Some((period, last)) = facts.watchdog.filter(|_| is_up) {
-                    timers.unless_again(facts, last.after(period), "a watchdog");
+                    let due = last.after(period).max(facts.extended);
+                    timers.unless_again(facts, due, "a watchdog");
                 }
             }
             State::Stopped | State::Failed => {

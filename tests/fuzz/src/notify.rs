@@ -27,6 +27,7 @@ fn holds(word: &Word) {
         Word::MainPid(Pid(pid)) => assert!(*pid > 1),
         Word::AliveWithin(period) => assert!(period.is_none_or(|period| !period.is_zero())),
         Word::NeverReady(reason) => panic!("nobody says {reason:?} of himself"),
+        Word::ExtendTimeout(by) => assert!(by.as_micros() <= u128::from(u64::MAX)),
         Word::Ready | Word::Stopping | Word::Alive | Word::Trouble => {}
     }
 }
@@ -43,6 +44,7 @@ fn spoken(word: &Word) -> String {
             let micros = period.map_or(0, |period| period.as_micros());
             format!("WATCHDOG_USEC={micros}")
         }
+        Word::ExtendTimeout(by) => format!("EXTEND_TIMEOUT_USEC={}", by.as_micros()),
         Word::MainPid(Pid(pid)) => format!("MAINPID={pid}"),
         Word::NeverReady(_) => String::new(),
     }

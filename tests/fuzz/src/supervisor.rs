@@ -119,6 +119,8 @@ fn word(cursor: &mut Cursor<'_>) -> Word {
         Word::AliveWithin(None),
         Word::AliveWithin(Some(Duration::from_micros(1))),
         Word::AliveWithin(Some(Duration::MAX)),
+        Word::ExtendTimeout(Duration::ZERO),
+        Word::ExtendTimeout(Duration::MAX),
         Word::MainPid(Pid(4711)),
     ])
 }
