@@ -115,8 +115,9 @@ fn a_user_has_a_daemon_in_the_runtime_directory_or_an_abstract_one() {
          as 1234 $G --config $C & up as 1234 $G list
          [ ! -e /run/user/go-overlay/control.sock ]
          grep -q @go-overlay/.*/1234 /proc/net/unix
-         # Root may use it all the same.
-         $G list | grep -q web
+         # Root runs the command as that user: any user could have taken the name.
+         ! $G list
+         as 1234 $G list | grep -q web
          as 1234 $G shutdown; wait $!",
     );
 }
@@ -150,8 +151,62 @@ fn a_squatter_is_not_obeyed_and_stops_nobody() {
     );
 }
 
+/// Containers of a pod may share all that an abstract name goes with: the PID and the network namespace, and
+/// the user.
+#[test]
+fn two_containers_of_a_pod_have_a_daemon_each_and_reach_their_own() {
+    need_root!();
+    let stage = Stage::new();
+    let folder = stage.open_folder("pod");
+    expect(
+        &stage,
+        &format!(
+            "for c in a b c; do sed s/web/of-$c/ $C >{folder}/$c.toml; done
+             enter() {{ pid=$1; shift; nsenter -m -t $pid setpriv --reuid=1234 --regid=1234 --clear-groups \"$@\"; }}
+             for c in a b; do unshare -m sleep 1000 & eval $c=$!; done
+             up sh -c \"[ \\$(readlink /proc/$b/ns/mnt) != \\$(readlink /proc/self/ns/mnt) ]\"
+             enter $a $G --config {folder}/a.toml & up enter $a $G list
+             enter $b $G --config {folder}/b.toml & up enter $b $G list
+             enter $a $G list | grep -q of-a; enter $b $G list | grep -q of-b
+             # There is one in each, and none where there is none.
+             ! enter $b $G --config {folder}/c.toml
+             code=0; as 1234 $G list 2>{folder}/said || code=$?
+             [ $code = 3 ]; grep -q 'belongs to another container' {folder}/said
+             enter $a $G shutdown; up sh -c '! grep -q @go-overlay/.*/1234$ /proc/net/unix'
+             enter $b $G list | grep -q of-b
+             ! enter $a $G list"
+        ),
+    );
+}
+
+/// The name tells its PID namespace, which any process of the network namespace can read there.
+#[test]
+fn a_silent_squatter_of_another_pid_namespace_keeps_nobody_waiting() {
+    need_root!();
+    let stage = Stage::new();
+    let folder = stage.open_folder("open");
+    expect(
+        &stage,
+        &format!(
+            "unshare -p -f --mount-proc --kill-child sh -c 'exec sleep 1000' & up pgrep -P $!
+             p=$(pgrep -P $!); n=$(stat -L -c %i /proc/$p/ns/pid)
+             in_pod() {{ nsenter -t $p -p -m setpriv --reuid=1234 --regid=1234 --clear-groups timeout 20 \"$@\"; }}
+             unshare -p -f --kill-child setpriv --reuid=1234 --regid=1234 --clear-groups \
+                 $G --config $C --socket @go-overlay/$n/1234 >/dev/null 2>&1 & s=$!
+             up grep -q @go-overlay/$n/1234 /proc/net/unix; kill -STOP $(pgrep -P $s)
+             in_pod $G --config $C 2>{folder}/log & up grep -q 'STARTING -> RUNNING' {folder}/log
+             up in_pod $G list
+             in_pod $G stop web; in_pod $G list | grep -q STOPPED
+             in_pod $G shutdown
+             code=0; in_pod $G stop web 2>{folder}/said || code=$?
+             [ $code = 3 ]; grep -q 'another PID namespace' {folder}/said"
+        ),
+    );
+}
+
 /// Who the living daemons belong to after several users started one at the same time.
 fn survivors(stage: &Stage, before: &str, users: &str) -> Option<String> {
+    let first = users.split(' ').next().unwrap();
     let output = world(
         stage,
         &format!(
@@ -159,7 +214,7 @@ fn survivors(stage: &Stage, before: &str, users: &str) -> Option<String> {
              for user in {users}; do
                  as $user $G --no-install --config $C >/dev/null 2>&1 &
              done
-             up $G list; sleep 1.5
+             up as {first} $G list; sleep 1.5
              for p in /proc/[0-9]*; do
                  case $(readlink $p/exe || true) in */go-overlay) stat -c %u $p;; esac
              done"

@@ -21,7 +21,7 @@ impl Client {
         let mut code = DONE;
         let mut on_line = |line: &[u8]| {
             let shown = match serde_json::from_slice::<EventRecord>(line) {
-                Ok(_) if json => out.write_all(&[line, b"\n"].concat()),
+                Ok(_) if json => talk::write_json_line(line, &mut out),
                 Ok(record) => out.write_all(render::event(&record, style).as_bytes()),
                 Err(_) => match serde_json::from_slice::<Response>(line) {
                     Ok(Response::Events {}) => return true,

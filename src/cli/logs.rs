@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 
 use super::talk::{self, Client};
 use super::{DONE, complain, not_written};
+use crate::base::terminal::columns_of;
 use crate::client;
 use crate::control::message::{LogLine, Request, Response};
 use crate::daemon;
@@ -69,11 +70,7 @@ enum Next {
 impl View {
     fn show(&mut self, line: &[u8], out: &mut impl Write) -> io::Result<Next> {
         match serde_json::from_slice::<LogLine>(line) {
-            Ok(_) if self.json => {
-                out.write_all(line)?;
-                out.write_all(b"\n")?;
-                Ok(Next::More)
-            }
+            Ok(_) if self.json => talk::write_json_line(line, out).map(|()| Next::More),
             Ok(line) => self.show_line(&line, out).map(|()| Next::More),
             Err(_) => Ok(self.take_answer(line)),
         }
@@ -86,7 +83,8 @@ impl View {
                 if !not_kept.is_empty() {
                     complain(&format!("note: {}\n", nothing_kept(&not_kept)));
                 }
-                let width = services.iter().map(String::len).max().unwrap_or(0);
+                let names = services.iter().map(|name| columns_of(&render::plain(name)));
+                let width = names.max().unwrap_or(0);
                 self.prefixer = Prefixer::new(width, self.color);
                 Next::More
             }
@@ -96,6 +94,7 @@ impl View {
             }
             Ok(_) => Next::Over(talk::refused("the daemon did not understand `logs`", None)),
             Err(error) => {
+                // It may repeat what the daemon sent.
                 let why = format!("cannot read the daemon's answer: {error}");
                 Next::Over(talk::refused(&why, None))
             }
@@ -104,9 +103,9 @@ impl View {
 
     fn show_line(&self, line: &LogLine, out: &mut impl Write) -> io::Result<()> {
         if self.timestamps {
-            write!(out, "{} ", line.time)?;
+            write!(out, "{} ", render::plain(&line.time))?;
         }
-        let prefix = self.prefixer.prefix(&line.service);
+        let prefix = self.prefixer.prefix(&render::plain(&line.service));
         let prefix = prefix.strip_suffix(' ').unwrap_or(&prefix);
         let mark = if line.continued { '+' } else { ' ' };
         write!(out, "{prefix}{mark}")?;

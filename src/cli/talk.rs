@@ -1,9 +1,10 @@
 //! Subcommands that talk to the daemon: ask, show the answer, and say with the exit code what it means.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use super::{FAILED, NO_DAEMON, USAGE, complain, print, wrong_usage};
+use crate::base::terminal;
 use crate::client::{self, ClientError};
 use crate::control::message::{ErrorCode, Request, Response, Selection};
 use crate::daemon;
@@ -112,12 +113,14 @@ fn bad_config(message: &str) -> i32 {
 }
 
 pub(super) fn no_answer(error: &ClientError) -> i32 {
+    // An error may repeat what the other end sent.
     match error {
         ClientError::NoDaemon(error) => complain(&format!(
             "error: {error}\n  = help: is the daemon running? Name its socket with --socket PATH or GO_OVERLAY_SOCKET\n"
         )),
         ClientError::Broken { address, error } => complain(&format!(
-            "error: no answer from the daemon on {address}: {error}\n"
+            "error: no answer from the daemon on {address}: {}\n",
+            render::plain(&error.to_string())
         )),
         ClientError::Cut { address } => complain(&format!(
             "error: the daemon on {address} went away in the middle of its answer\n"
@@ -128,7 +131,13 @@ pub(super) fn no_answer(error: &ClientError) -> i32 {
 
 /// For programs: an object or array, laid out over lines.
 pub(super) fn as_json<T: serde::Serialize>(value: &T) -> String {
-    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
-    text.push('\n');
-    text
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    format!("{}\n", terminal::json(&text))
+}
+
+/// The same for a line of JSON from the daemon, which stays one line.
+pub(super) fn write_json_line(line: &[u8], out: &mut impl Write) -> io::Result<()> {
+    let text = String::from_utf8_lossy(line);
+    out.write_all(terminal::json(&text).as_bytes())?;
+    out.write_all(b"\n")
 }

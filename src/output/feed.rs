@@ -2,13 +2,18 @@
 //! whatever comes. A reader that is slow is overtaken by the memory, and told how many lines it lost.
 
 use super::format::{Layout, Origin, Stamp};
-use super::recent::{Mark, Place, Recent};
+use super::recent::{Chunk, Mark, Place, Recent};
 use super::splitter::{Piece, Splitter};
 use crate::base::ServiceId;
 use crate::config::model::{LogFormat, Timestamps};
 
 /// Unfinished lines that are kept for one service; the oldest one is given out.
 const MAX_OPEN_LINES: usize = 16;
+
+/// The most of a record that is read at once: a record of empty lines becomes JSON of a hundred times its
+/// size.
+const STEP_LINES: usize = 64;
+const STEP_BYTES: usize = 4 * 1024;
 
 /// Which lines are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,15 +53,27 @@ pub struct Feed {
 struct Reader {
     service: ServiceId,
     place: Place,
+    /// What was read of the record there.
+    taken: Taken,
     /// It ends before the record of this number: who does not follow gets what there is when he asks. A
     /// service that writes without a pause would otherwise never be told to its end.
     end: Option<u64>,
     open: Vec<OpenLine>,
     /// Whose next line lacks its beginning, and is left out.
     torn: Option<Origin>,
+    /// That line is one of those that were lost.
+    torn_is_lost: bool,
     /// Lines to leave out at the beginning.
     skip: u64,
     layout: Layout,
+}
+
+/// A part of a record.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    bytes: usize,
+    /// That end in it.
+    lines: u64,
 }
 
 /// One stream's unfinished line.
@@ -144,9 +161,11 @@ impl Reader {
         Reader {
             service,
             place: recent.beginning(),
+            taken: Taken::default(),
             end: None,
             open: Vec::new(),
             torn: recent.torn(),
+            torn_is_lost: false,
             skip: 0,
             layout: Layout::new(json, none, name, String::new(), false),
         }
@@ -204,21 +223,26 @@ impl Reader {
         }
     }
 
-    /// Takes one record, and gives out the pieces that it completes. How many lines the memory lost before
-    /// it comes back, with the record's time.
+    /// Takes a part of a record, and gives out the pieces that it completes. How many lines the memory lost
+    /// before it comes back, with the record's time.
     fn advance(
         &mut self,
         recent: &Recent,
         sink: &mut impl FnMut(&mut Layout, Item<'_>),
     ) -> Option<(u64, u64)> {
-        let (chunk, next, mut lost) = recent.read(self.place)?;
-        self.place = next;
-        if lost > 0 {
+        let (chunk, next, lost) = recent.read(self.place)?;
+        let mut lost = lost.saturating_sub(self.taken.lines);
+        let in_part = self.taken.bytes > 0 && chunk.place != self.place;
+        self.place = chunk.place;
+        if lost > 0 || in_part {
             // The beginnings of these lines are there, and their ends are not.
             self.open.clear();
             self.torn = recent.torn();
+            self.torn_is_lost = lost > 0;
+            self.taken = Taken::default();
         }
-        let overtaken = lost > 0;
+        let torn_is_lost = self.torn_is_lost;
+        let bytes = self.take_part(&chunk, next);
         let (wall, origin) = (chunk.wall, chunk.origin);
         let at = self.open_line(origin);
         let mut torn = self.torn == Some(origin);
@@ -233,7 +257,7 @@ impl Reader {
                 sink(layout, item);
             } else if piece.ends_line {
                 torn = false;
-                lost += u64::from(overtaken);
+                lost += u64::from(torn_is_lost);
             }
         };
         let OpenLine {
@@ -244,8 +268,7 @@ impl Reader {
         *last = wall;
         let is_over = match chunk.mark {
             Mark::Bytes => {
-                splitter.feed(chunk.bytes.0, &mut give);
-                splitter.feed(chunk.bytes.1, &mut give);
+                splitter.feed(bytes, &mut give);
                 false
             }
             // Of what is over, whole lines are wanted; of what is going on, whatever there is.
@@ -268,6 +291,25 @@ impl Reader {
             self.open.remove(at);
         }
         (lost > 0).then_some((lost, wall))
+    }
+
+    /// The next bytes of a record; at its end the place moves on to `next`.
+    fn take_part<'a>(&mut self, chunk: &Chunk<'a>, next: Place) -> &'a [u8] {
+        let (front, back) = chunk.bytes;
+        let rest = match front.get(self.taken.bytes..) {
+            Some(rest @ [_, ..]) => rest,
+            _ => &back[(self.taken.bytes - front.len()).min(back.len())..],
+        };
+        let rest = &rest[..rest.len().min(STEP_BYTES)];
+        let end = memchr::memchr_iter(b'\n', rest).nth(STEP_LINES - 1);
+        let part = &rest[..end.map_or(rest.len(), |end| end + 1)];
+        self.taken.bytes += part.len();
+        self.taken.lines += memchr::memchr_iter(b'\n', part).count() as u64;
+        if self.taken.bytes >= front.len() + back.len() {
+            self.place = next;
+            self.taken = Taken::default();
+        }
+        part
     }
 
     /// The place of a stream's unfinished line.

@@ -1,6 +1,8 @@
 //! The name in front of each line: `[web    ] line`. A piece that continues the one before it is
 //! marked: `[web    ]+rest`, so that the original line can be put together again to the byte.
 
+use crate::base::terminal::{columns_of, pad};
+
 /// Colours that read on dark and on light ground (ECMA-48 SGR).
 const PALETTE: [&str; 10] = [
     "31", "32", "33", "34", "35", "36", "91", "94", "95", "38;5;130",
@@ -39,7 +41,9 @@ impl Prefixer {
 
     /// What stands before a service's lines, the space included.
     pub fn prefix(&self, name: &str) -> String {
-        let plain = format!("[{name:<width$}]", width = self.width);
+        let mut plain = format!("[{name}");
+        pad(&mut plain, self.width.saturating_sub(columns_of(name)));
+        plain.push(']');
         match self.color {
             true => format!("\x1b[{}m{plain}\x1b[0m ", color_of(name)),
             false => format!("{plain} "),

@@ -54,6 +54,8 @@ pub enum Mark {
 /// A record as it is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Chunk<'a> {
+    /// Where it is, which is further on than asked for where older records went.
+    pub place: Place,
     /// Nanoseconds since 1970.
     pub wall: u64,
     /// Whose bytes.
@@ -241,6 +243,7 @@ impl Recent {
         let part =
             |slice: &'_ [u8], from: usize, to: usize| from.min(slice.len())..to.min(slice.len());
         let chunk = Chunk {
+            place,
             wall: record.wall,
             origin: record.origin,
             mark: record.mark,

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use crate::base::terminal::steers;
+
 /// Of a character in UTF-8.
 const MAX_CHARACTER_BYTES: usize = 4;
 
@@ -114,9 +116,26 @@ impl Shown<'_> {
         self.clear();
         // Where something between the two was left out, they would now make a control character (C1).
         let makes_control = bytes[0] & 0xe0 == 0x80 && self.out[self.start..].ends_with(b"\xc2");
-        if !makes_control {
-            self.out.extend_from_slice(bytes);
-            self.text_bytes += bytes.len();
+        if makes_control {
+            return;
+        }
+        self.out.extend_from_slice(bytes);
+        self.text_bytes += bytes.len();
+        if bytes[0] & 0xc0 == 0x80 {
+            self.remove_steering();
+        }
+    }
+
+    /// Removes a character at the end that does something else than being shown, whole as it is now.
+    fn remove_steering(&mut self) {
+        let text = &self.out[self.start..];
+        let length = (2..=MAX_CHARACTER_BYTES.min(text.len())).find(|length| {
+            let last = std::str::from_utf8(&text[text.len() - length..]);
+            last.is_ok_and(|last| last.chars().next().is_some_and(steers))
+        });
+        if let Some(length) = length {
+            self.out.truncate(self.out.len() - length);
+            self.text_bytes -= length;
         }
     }
 
@@ -292,6 +311,25 @@ mod tests {
     }
 
     #[test]
+    fn what_turns_or_hides_text_goes() {
+        for (line, expected) in [
+            ("pay \u{202e}001\u{202c} now", "pay 001 now"),
+            ("\u{2066}a\u{2069}\u{200b}b\u{feff}", "ab"),
+            ("one\u{2028}two\u{2029}", "onetwo"),
+            ("tag\u{e0041}\u{e007f}s", "tags"),
+            ("soft\u{ad}hyphen", "softhyphen"),
+            ("x\u{202e}\u{8}y", "y"),
+            ("日本語 größer 🚀 שלום", "日本語 größer 🚀 שלום"),
+        ] {
+            assert_eq!(shown(line), expected, "{line:?}");
+        }
+        // Nor does it come about where something between its bytes is left out.
+        let mut out = Vec::new();
+        super::write(b"a\xe2\x07\x80\x1b]0;t\x07\xaeb", &mut out);
+        assert_eq!(out, b"ab");
+    }
+
+    #[test]
     fn what_is_left_out_joins_no_bytes_to_a_control_character() {
         for between in ["\x07", "\x1b[K", "\x1b]0;t\x07", "x\x08"] {
             let line = [b"\xc2", between.as_bytes(), b"\x9b31m"].concat();
@@ -326,11 +364,14 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_but_text_and_colours_comes_out(bytes in proptest::collection::vec(prop_oneof![
-            3 => any::<u8>(), 2 => Just(0x1b), 2 => Just(b'['), 1 => Just(b'm'), 1 => Just(0x08), 1 => Just(b'\r'), 1 => 0x30..0x3bu8
+            3 => any::<u8>(), 2 => Just(0x1b), 2 => Just(b'['), 1 => Just(b'm'), 1 => Just(0x08), 1 => Just(b'\r'), 1 => 0x30..0x3bu8, 1 => Just(0xe2), 1 => Just(0x80), 1 => Just(0xae), 1 => Just(0xc2)
         ], 0..200)) {
             let mut out = Vec::new();
             super::write(&bytes, &mut out);
             prop_assert!(out.len() <= bytes.len());
+            let shown = String::from_utf8_lossy(&out);
+            let steers = |c: char| !c.is_ascii() && crate::base::terminal::steers(c);
+            prop_assert!(!shown.chars().any(steers));
             prop_assert!(!out.windows(2).any(|pair| pair[0] == 0xc2 && (0x80..=0x9f).contains(&pair[1])));
             let mut rest = &out[..];
             while let Some((first, after)) = rest.split_first() {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::base::Pid;
+use crate::base::terminal::without_steering;
 use crate::supervisor::event::Word;
 
 /// The largest datagram that is read, in bytes; what is longer is cut. systemd reads a page.
@@ -46,10 +47,9 @@ fn word(key: &str, value: &str) -> Option<Word> {
     }
 }
 
-/// One line without anything that moves a cursor.
+/// One line without anything that steers a terminal.
 fn status(text: &str) -> String {
-    let plain = text.chars().filter(|c| !c.is_control());
-    plain.take(MAX_STATUS).collect()
+    without_steering(text).take(MAX_STATUS).collect()
 }
 
 #[cfg(test)]

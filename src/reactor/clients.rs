@@ -11,6 +11,7 @@ use mio::net::UnixStream;
 use mio::{Interest, Registry};
 use slab::Slab;
 
+use super::admission::{Admission, Holder as Place, MAX_CLIENTS, admit};
 use super::events;
 use super::token::{Slot, Source};
 use crate::base::{ClientId, Moment};
@@ -18,10 +19,7 @@ use crate::control::frame::{self, LineBuffer};
 use crate::control::message::{ErrorCode, MAX_REQUEST_BYTES, Request, Response};
 use crate::output::feed::Feed;
 use crate::sys::limits::{self, Holder};
-use crate::sys::socket::Peer;
-
-/// Connections at once. One more costs the client that has been idle longest its place.
-const MAX_CLIENTS: usize = 512;
+use crate::sys::socket::{self, Peer};
 
 /// How long a client may sit without a whole request, or without reading its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -100,14 +98,19 @@ impl Clients {
         now: Moment,
     ) -> Option<ClientId> {
         let few_descriptors = limits::is_kept_free(stream.as_raw_fd(), Holder::Client);
-        let full = few_descriptors || self.slab.len() >= MAX_CLIENTS;
-        let evicted = full.then(|| self.evict(registry)).flatten();
-        if full && evicted.is_none() {
-            let refusal = too_many();
-            // The socket's buffer takes one short line; whether it is read is the client's affair.
-            let _ = stream.write(&frame::encode(&refusal));
-            return None;
-        }
+        let user = (peer.uid, socket::may_change(peer));
+        let evicted = match admit(&self.places(), user, few_descriptors) {
+            Admission::Free => None,
+            Admission::Instead(id) => {
+                self.evict(id, registry);
+                Some(id)
+            }
+            Admission::Refused => {
+                // The socket's buffer takes one short line; whether it is read is the client's affair.
+                let _ = stream.write(&frame::encode(&too_many()));
+                return None;
+            }
+        };
         if few_descriptors {
             stream = with_low_number(stream);
         }
@@ -213,6 +216,13 @@ impl Clients {
             client.feed = None;
             client.waiting = false;
         }
+        // It may stay for as long as the client does not read.
+        client.output.shrink_to_fit();
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.slab.len()
     }
 
     /// Nothing comes any more: who follows has his answer's end when he has read what there is.
@@ -273,17 +283,26 @@ impl Clients {
         }
     }
 
-    /// Makes room: whoever has been idle longest goes, with a word.
-    fn evict(&mut self, registry: &Registry) -> Option<ClientId> {
-        let idle = self.slab.iter().filter(|(_, client)| !client.waiting);
-        let id = idle
-            .min_by_key(|(_, client)| (client.idle_since, client.id))
-            .map(|(_, client)| client.id)?;
+    fn places(&self) -> Vec<Place> {
+        let place = |client: &Client| Place {
+            id: client.id,
+            uid: client.peer.uid,
+            trusted: socket::may_change(client.peer),
+            waiting: client.waiting,
+            idle_since: client.idle_since,
+        };
+        self.slab.iter().map(|(_, client)| place(client)).collect()
+    }
+
+    /// Takes a client's place, with a word unless it is in the middle of its answer.
+    fn evict(&mut self, id: ClientId, registry: &Registry) {
         if let Some(&key) = self.by_id.get(&id) {
-            let _ = self.slab[key].stream.write(&frame::encode(&too_many()));
+            let client = &mut self.slab[key];
+            if client.output.is_empty() {
+                let _ = client.stream.write(&frame::encode(&too_many()));
+            }
         }
         self.close(id, registry);
-        Some(id)
     }
 }
 
@@ -398,7 +417,7 @@ fn too_many() -> Response {
     Response::Error {
         code: ErrorCode::TooManyClients,
         message: format!(
-            "more clients are connected than {MAX_CLIENTS} or the limit of open files allow"
+            "more clients are connected than {MAX_CLIENTS}, a user's share or the limit of open files allow"
         ),
         hint: Some("close idle connections".into()),
     }

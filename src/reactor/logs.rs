@@ -8,11 +8,15 @@ use crate::control::message::{Request, Response};
 use crate::output::feed::{Feed, Filter};
 use crate::sys::clock;
 
-/// What is put before a client at a time.
+/// What is put before a client at a time, at most and at least.
 const PORTION_BYTES: usize = 64 * 1024;
+const LEAST_PORTION_BYTES: usize = 16 * 1024;
 
-/// Records looked at for a client a turn, whether they hold what it wants or not.
-const RECORDS_A_TURN: usize = 256;
+/// What is put before all clients together: where they are many, each gets less at a time.
+const ALL_PORTIONS_BYTES: usize = 8 * 1024 * 1024;
+
+/// Steps taken for a client a turn, whether they hold what it wants or not: parts of records.
+const STEPS_A_TURN: usize = 256;
 
 /// Portions that are offered to a client when the daemon ends: more than its socket holds.
 const LAST_PORTIONS: usize = 64;
@@ -104,11 +108,12 @@ impl Reactor {
     pub(super) fn feed(&mut self, client: ClientId) {
         let (streams, answered) = (&self.streams, &mut self.answered);
         let journal = &self.journal;
+        let room = portion(self.clients.count());
         self.clients.feed(client, |reading, out| {
             let feed = match reading {
                 Reading::Logs(feed) => feed,
                 Reading::Events(reader) => {
-                    let goes_on = journal.read(reader, PORTION_BYTES, out);
+                    let goes_on = journal.read(reader, room, out);
                     if !goes_on {
                         out.extend(frame::encode(&Response::End {}));
                     }
@@ -118,8 +123,8 @@ impl Reactor {
                     return goes_on;
                 }
             };
-            for _ in 0..RECORDS_A_TURN {
-                if out.len() >= PORTION_BYTES {
+            for _ in 0..STEPS_A_TURN {
+                if out.len() >= room {
                     break;
                 }
                 if !feed.read(|id| streams.recent(id), out) {
@@ -172,4 +177,9 @@ impl Reactor {
             }
         }
     }
+}
+
+/// What one of so many clients gets at a time.
+fn portion(clients: usize) -> usize {
+    (ALL_PORTIONS_BYTES / clients.max(1)).clamp(LEAST_PORTION_BYTES, PORTION_BYTES)
 }

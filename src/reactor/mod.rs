@@ -4,6 +4,7 @@
 //! Within a turn: signals, then what services say of themselves, then timers, then checks, then the control socket,
 //! then the services' output. A flood of output can so delay nothing for longer than one turn's budget.
 
+mod admission;
 mod children;
 mod clients;
 mod console;
@@ -26,9 +27,9 @@ mod trouble;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-use mio::net::UnixListener;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 
@@ -75,7 +76,7 @@ pub struct Setup {
     /// The blocked signals, readable.
     pub signals: SignalFd,
     /// The control socket; None where none could be had.
-    pub listener: Option<std::os::unix::net::UnixListener>,
+    pub listener: Option<UnixListener>,
     /// How names are shown.
     pub prefixer: Prefixer,
     /// The configuration file, for `version`.
@@ -151,8 +152,7 @@ impl Reactor {
         watch(setup.signals.as_raw_fd(), Source::Signals)?;
         watch(supervisor_timer.as_raw_fd(), Source::SupervisorTimer)?;
         watch(housekeeping_timer.as_raw_fd(), Source::HousekeepingTimer)?;
-        let listener = setup.listener.map(UnixListener::from_std);
-        if let Some(listener) = &listener {
+        if let Some(listener) = &setup.listener {
             watch(listener.as_raw_fd(), Source::Listener)?;
         }
         let pace = Pace::new();
@@ -164,7 +164,7 @@ impl Reactor {
             supervisor_timer,
             housekeeping_timer,
             housekeeping_at: None,
-            listener,
+            listener: setup.listener,
             children: Children::new(),
             clients: Clients::new(),
             streams: Streams::new(pace.now()),

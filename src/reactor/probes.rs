@@ -14,6 +14,7 @@ use mio::{Interest, Registry, Token};
 use slab::Slab;
 
 use super::token::{Slot, Source};
+use crate::base::terminal::without_steering;
 use crate::base::{ExitStatus, JobId, Moment, Pid, human_duration};
 use crate::config::endpoint::Authority;
 use crate::config::model::{Health, Probe, Service};
@@ -464,6 +465,5 @@ impl Exchange {
 fn last_line(said: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(said);
     let line = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
-    let plain = line.chars().filter(|c| !c.is_control());
-    Some(plain.take(SHOWN).collect())
+    Some(without_steering(line).take(SHOWN).collect())
 }

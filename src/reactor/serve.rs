@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use mio::net::UnixListener;
+use mio::net::UnixStream;
 
 use super::clients::Outcome;
 use super::{ACCEPT_RETRY, ACCEPTS_A_TURN, ANSWERS_A_TURN, Reactor};
@@ -18,11 +18,11 @@ use crate::sys::usage::{self, Usage};
 impl Reactor {
     pub(super) fn accept(&mut self, now: Moment) {
         for _ in 0..ACCEPTS_A_TURN {
-            let Some(accepted) = self.listener.as_ref().map(UnixListener::accept) else {
+            let Some(accepted) = self.listener.as_ref().map(socket::accept) else {
                 return;
             };
             let stream = match accepted {
-                Ok((stream, _)) => stream,
+                Ok(stream) => UnixStream::from_std(stream),
                 Err(error) => {
                     self.accept_again = false;
                     // The kernel tells of those who wait only once: without a descriptor for them now, they are

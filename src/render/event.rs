@@ -8,7 +8,7 @@ use crate::control::message::{EventKind, EventRecord, State};
 /// A line of `events`: `2026-11-23T18:32:59.123Z web: STARTING -> RUNNING (why)`.
 pub fn event(record: &EventRecord, style: Style) -> String {
     // Milliseconds will do for a person.
-    let time = record.time.get(..23).unwrap_or(&record.time);
+    let time = plain(record.time.get(..23).unwrap_or(&record.time));
     let who = record.service.as_deref().unwrap_or("go-overlay");
     let what = match (record.event, &record.from, &record.to) {
         (_, Some(from), Some(to)) => format!("{} -> {}", paint(from, style), paint(to, style)),
@@ -30,6 +30,6 @@ pub fn event(record: &EventRecord, style: Style) -> String {
 fn paint(word: &str, style: Style) -> Cow<'_, str> {
     match State::ALL.into_iter().find(|state| state.name() == word) {
         Some(state) => style.paint(color_of(state), word),
-        None => word.into(),
+        None => plain(word),
     }
 }

@@ -14,6 +14,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::base::human_duration;
+pub use crate::base::terminal::plain;
+use crate::base::terminal::{columns_of, pad};
 use crate::control::message::{Health, State};
 
 /// What the command line says about colour.
@@ -50,22 +52,6 @@ impl Style {
             false => text.into(),
         }
     }
-}
-
-/// The text with its control characters written out: what a service or a stranger's socket says must
-/// not steer the terminal.
-pub fn plain(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(char::is_control) {
-        return text.into();
-    }
-    let mut plain = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c.is_control() {
-            true => plain.extend(c.escape_default()),
-            false => plain.push(c),
-        }
-    }
-    plain.into()
 }
 
 fn color_of(state: State) -> &'static str {

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::{GREEN, RED, Style, bytes, color_of, health_name, plain, seconds, yes_or_no};
+use super::{
+    GREEN, RED, Style, bytes, color_of, columns_of, health_name, pad, plain, seconds, yes_or_no,
+};
 use crate::control::message::{Health, Outcome, ServiceDetail, State, SystemStatus};
 
 /// The line of `status`.
@@ -124,13 +126,15 @@ fn command_line(words: &[String]) -> String {
 pub fn outcomes(outcomes: &[Outcome], style: Style) -> String {
     let names = outcomes.iter().map(|outcome| plain(&outcome.name));
     let names: Vec<_> = names.collect();
-    let width = names.iter().map(|name| name.chars().count()).max();
+    let width = names.iter().map(|name| columns_of(name)).max();
     let width = width.unwrap_or(0);
     let mut text = String::new();
     for (outcome, name) in outcomes.iter().zip(names) {
         let mark = mark(outcome.ok, style);
         let state = state_and_detail(outcome.state, &outcome.detail, style);
-        text.push_str(&format!("{mark} {name:<width$}  {state}\n"));
+        text.push_str(&format!("{mark} {name}"));
+        pad(&mut text, width - columns_of(&name));
+        text.push_str(&format!("  {state}\n"));
     }
     text
 }

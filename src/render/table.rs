@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::{GREEN, RED, Style, YELLOW, bytes, color_of, health_name, plain, seconds, yes_or_no};
+use super::{
+    GREEN, RED, Style, YELLOW, bytes, color_of, columns_of, health_name, pad, plain, seconds,
+    yes_or_no,
+};
 use crate::control::message::{Health, ServiceStatus};
 
 const HEADINGS: [&str; 10] = [
@@ -23,9 +26,6 @@ const NOTHING: [&str; 4] = ["", "-", "0", "no"];
 const DETAIL_ROOM: usize = 16;
 
 const GAP: usize = 2;
-
-/// Written between columns, as often as it takes.
-const BLANKS: &str = "                                ";
 
 type Row<'s> = [Cow<'s, str>; 10];
 
@@ -95,22 +95,6 @@ fn line(
     }
     text.truncate(text.trim_end().len());
     text.push('\n');
-}
-
-fn pad(text: &mut String, mut count: usize) {
-    while count > 0 {
-        let some = count.min(BLANKS.len());
-        text.push_str(&BLANKS[..some]);
-        count -= some;
-    }
-}
-
-/// How wide the text is.
-fn columns_of(text: &str) -> usize {
-    match text.is_ascii() {
-        true => text.len(),
-        false => text.chars().count(),
-    }
 }
 
 fn color(service: &ServiceStatus, column: usize) -> Option<&'static str> {

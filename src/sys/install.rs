@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::sys::commands::DEFAULT_PATH;
@@ -21,6 +21,12 @@ pub fn install(dir: Option<&Path>) -> Result<Vec<String>, String> {
     let program = this_program()?;
     let link = dir.unwrap_or(Path::new(DEFAULT_DIR)).join(NAME);
     let mut done = vec![put_link(&link, &program)?];
+    if let Some(writable) = writable_by_others(&program).filter(|_| dir.is_none()) {
+        done.push(format!(
+            "note: a user other than root can write to {}, and so replace the program",
+            writable.display()
+        ));
+    }
     if dir.is_none() {
         done.push(put_link(Path::new(AT_ROOT), &program).unwrap_or_else(|why| why));
     }
@@ -70,6 +76,13 @@ pub fn auto_install() -> Vec<String> {
     if std::env::split_paths(&path).any(|entry| Some(&entry) == folder.as_ref()) {
         return Vec::new();
     }
+    if let Some(writable) = writable_by_others(&program) {
+        return vec![format!(
+            "cannot link {}: a user other than root can write to {}, and so replace the program",
+            program.display(),
+            writable.display()
+        )];
+    }
     // An empty image has no such directory; where it cannot be made, the link says why.
     let _ = DirBuilder::new()
         .recursive(true)
@@ -79,6 +92,16 @@ pub fn auto_install() -> Vec<String> {
         .iter()
         .map(|link| put_link(link, &program).unwrap_or_else(|why| why))
         .collect()
+}
+
+/// The first of a program and the folders above it that a user other than root can change. What every user
+/// runs as `go-overlay` must be root's to choose. An access control list shows in the group's bits (acl(5)).
+fn writable_by_others(program: &Path) -> Option<&Path> {
+    let is_roots = |path: &&Path| {
+        fs::symlink_metadata(path)
+            .is_ok_and(|metadata| metadata.uid() == 0 && metadata.mode() & 0o022 == 0)
+    };
+    program.ancestors().find(|path| !is_roots(path))
 }
 
 fn this_program() -> Result<PathBuf, String> {
@@ -149,7 +172,38 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    use super::{install, uninstall};
+    use super::{install, uninstall, writable_by_others};
+
+    #[test]
+    fn a_program_that_others_can_replace_is_found() {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        use std::path::Path;
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: only root can give a folder to another user");
+            return;
+        }
+        assert_eq!(writable_by_others(Path::new("/usr/bin")), None);
+        // Below a folder that every user can write, whatever is on the way.
+        let folder = tempfile::tempdir_in("/").unwrap();
+        let program = folder.path().join("a/go-overlay");
+        fs::create_dir(folder.path().join("a")).unwrap();
+        fs::write(&program, "").unwrap();
+        let root = fs::symlink_metadata("/").unwrap().permissions().mode();
+        assert_eq!(root & 0o022, 0, "/ is not root's alone");
+        let set = |path: &Path, mode: u32, owner: u32| {
+            chown(path, Some(owner), Some(0)).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        assert_eq!(writable_by_others(&program), None);
+        for path in program.ancestors().take(3) {
+            for (mode, owner) in [(0o775, 0), (0o757, 0), (0o1777, 0), (0o755, 20_001)] {
+                set(path, mode, owner);
+                assert_eq!(writable_by_others(&program), Some(path), "{mode:o}");
+                set(path, 0o755, 0);
+            }
+        }
+        assert_eq!(writable_by_others(&program), None);
+    }
 
     #[test]
     fn a_link_is_made_once_and_removed() {

@@ -6,14 +6,17 @@
 //! ends look at the other's credentials (SO_PEERCRED).
 
 mod connect;
+mod lock;
+mod peer;
 mod places;
 
 pub use connect::{ConnectError, connect};
+pub use peer::{Peer, accept, may_change, peer};
 
 use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -21,10 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, UnixAddr, getsockopt, sockopt::PeerCredentials,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr};
 use nix::unistd::geteuid;
 
 /// How often, and how long apart, something is tried that another process holds for a moment: half a
@@ -58,32 +58,6 @@ impl fmt::Display for Address {
             Address::Abstract(name) => write!(f, "@{name}"),
         }
     }
-}
-
-/// Who is at the other end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// User id.
-    pub uid: u32,
-    /// Process id; 0 where it is in a namespace that we do not see.
-    pub pid: i32,
-}
-
-/// The credentials of the other end, as of when it connected or began to listen.
-///
-/// # Errors
-/// None on a connected Unix socket.
-pub fn peer(socket: BorrowedFd<'_>) -> io::Result<Peer> {
-    let credentials = getsockopt(&socket, PeerCredentials)?;
-    Ok(Peer {
-        uid: credentials.uid(),
-        pid: credentials.pid(),
-    })
-}
-
-/// Whether a client may change things: root, and the daemon's own user.
-pub fn may_change(peer: Peer) -> bool {
-    peer.uid == 0 || peer.uid == geteuid().as_raw()
 }
 
 /// A socket that is listened on. Dropping it removes its file, if that is still ours.
@@ -150,12 +124,13 @@ pub fn bind(explicit: Option<&Path>) -> Result<Bound, BindError> {
     if let Some(path) = explicit {
         return match Address::from(path) {
             Address::Path(path) => bind_path(&path),
-            Address::Abstract(name) => bind_abstract(&name),
+            Address::Abstract(name) => bind_abstract(&name, true),
         };
     }
     // Daemons of different users have different places: one at a time looks at all of them and binds.
     let _turn = take_turn();
-    if let Some(running) = places::to_look().iter().find_map(live_daemon) {
+    let places = places::to_look();
+    if let Some(running) = places.iter().find_map(|place| live_daemon(place, false)) {
         return Err(running);
     }
     if geteuid().is_root() {
@@ -168,14 +143,21 @@ pub fn bind(explicit: Option<&Path>) -> Result<Bound, BindError> {
             result => return result,
         }
     }
-    bind_abstract(&places::abstract_name(geteuid().as_raw()))
+    let own = geteuid().as_raw();
+    match bind_abstract(&places::abstract_name(own), false) {
+        // Another container of the pod has it, or a process of another PID namespace.
+        Err(BindError::Unusable { .. }) if places::is_held_by_user(own) => {
+            bind_abstract(&places::container_name(own), false)
+        }
+        result => result,
+    }
 }
 
 /// Holds an abstract name, which only one process can have. Another user who sits on it costs the start
 /// half a second and nothing else.
 fn take_turn() -> Option<OwnedFd> {
     let address = UnixAddr::new_abstract(places::starting_name().as_bytes()).ok()?;
-    let socket = new_socket().ok()?;
+    let socket = new_socket(SockFlag::SOCK_NONBLOCK).ok()?;
     for _ in 0..TRIES {
         match nix::sys::socket::bind(socket.as_raw_fd(), &address) {
             Err(Errno::EADDRINUSE) => std::thread::sleep(BETWEEN_TRIES),
@@ -186,8 +168,8 @@ fn take_turn() -> Option<OwnedFd> {
     None
 }
 
-/// The daemon at a default place, if one is alive there that we believe in.
-fn live_daemon(address: &Address) -> Option<BindError> {
+/// The daemon at a place, if one is alive there that is believed. `named`: the user named the place.
+fn live_daemon(address: &Address, named: bool) -> Option<BindError> {
     let running = |pid| BindError::AlreadyRunning {
         address: address.clone(),
         pid,
@@ -195,7 +177,9 @@ fn live_daemon(address: &Address) -> Option<BindError> {
     match open_stream(address) {
         Ok(stream) => {
             let peer = peer(stream.as_fd()).ok()?;
-            is_believed(peer.uid).then(|| running(peer.pid))
+            refusal(peer, address, named)
+                .is_none()
+                .then(|| running(peer.pid))
         }
         // Root's directory is closed to others; that somebody listens in it is to be seen all the same.
         Err(Errno::EACCES) => match address {
@@ -209,42 +193,87 @@ fn live_daemon(address: &Address) -> Option<BindError> {
     }
 }
 
-/// Whether a socket's owner is believed to be the daemon: anybody can make an abstract name. Root,
-/// ourselves, and whoever the container runs as. A real daemon of any other user looks like a squatter,
-/// and ours starts beside it.
-fn is_believed(uid: u32) -> bool {
-    uid == 0 || uid == geteuid().as_raw() || uid == places::uid_of_init()
+/// Why the process that listens there is not believed to be the daemon; None when it is. Any user can take
+/// an abstract name, and a default one may be taken by a process that is not of this container.
+fn refusal(peer: Peer, address: &Address, named: bool) -> Option<String> {
+    let trusted = match address {
+        Address::Path(path) => {
+            // Root named a directory that only its owner can write to: what listens there is the owner's.
+            let directory = path.parent().filter(|_| named && geteuid().is_root());
+            peer::is_trusted(peer) || directory.and_then(places::owner_of_closed) == Some(peer.uid)
+        }
+        Address::Abstract(_) => peer::is_trusted(peer),
+    };
+    if !trusted {
+        let uid = peer.uid;
+        return Some(format!(
+            "it belongs to another user ({uid}); run the command as that user"
+        ));
+    }
+    match address {
+        // A name is that of a user; credentials of another one are those of a process that has changed its own.
+        Address::Abstract(name) if !named && places::user_of(name) != Some(peer.uid) => {
+            let uid = peer.uid;
+            Some(format!("it belongs to user {uid}, whose name it is not"))
+        }
+        Address::Abstract(_) if !named && peer.pid <= 0 => {
+            Some("it belongs to a process of another PID namespace".into())
+        }
+        Address::Abstract(_) if !named && peer::is_in_another_container(peer.pid) => {
+            let pid = peer.pid;
+            Some(format!("it belongs to another container (pid {pid})"))
+        }
+        Address::Abstract(_) | Address::Path(_) => None,
+    }
 }
 
 /// Never waits: EAGAIN where too many wait at the door already.
 fn open_stream(address: &Address) -> nix::Result<UnixStream> {
-    let socket = new_socket()?;
-    let address = match address {
-        Address::Path(path) => UnixAddr::new(path)?,
-        Address::Abstract(name) => UnixAddr::new_abstract(name.as_bytes())?,
-    };
-    nix::sys::socket::connect(socket.as_raw_fd(), &address)?;
+    let socket = new_socket(SockFlag::SOCK_NONBLOCK)?;
+    nix::sys::socket::connect(socket.as_raw_fd(), &unix_address(address)?)?;
     let stream = UnixStream::from(socket);
-    stream.set_nonblocking(false).map_err(|error| {
-        error
-            .raw_os_error()
-            .map_or(Errno::UnknownErrno, Errno::from_raw)
-    })?;
+    stream.set_nonblocking(false).map_err(errno)?;
     Ok(stream)
 }
 
-fn new_socket() -> nix::Result<OwnedFd> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+/// Waits that long at most, and then EAGAIN. Writing to the stream has the same bound.
+fn open_stream_within(address: &Address, patience: Duration) -> nix::Result<UnixStream> {
+    let address = unix_address(address)?;
+    let stream = UnixStream::from(new_socket(SockFlag::empty())?);
+    // The kernel applies it to connect(2), too (socket(7), SO_SNDTIMEO).
+    stream.set_write_timeout(Some(patience)).map_err(errno)?;
+    loop {
+        match nix::sys::socket::connect(stream.as_raw_fd(), &address) {
+            Err(Errno::EINTR) => {}
+            result => return result.map(|()| stream),
+        }
+    }
+}
+
+fn unix_address(address: &Address) -> nix::Result<UnixAddr> {
+    match address {
+        Address::Path(path) => UnixAddr::new(path),
+        Address::Abstract(name) => UnixAddr::new_abstract(name.as_bytes()),
+    }
+}
+
+fn errno(error: io::Error) -> Errno {
+    let number = error.raw_os_error();
+    number.map_or(Errno::UnknownErrno, Errno::from_raw)
+}
+
+fn new_socket(flags: SockFlag) -> nix::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | flags;
     nix::sys::socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)
 }
 
-fn bind_abstract(name: &str) -> Result<Bound, BindError> {
+fn bind_abstract(name: &str, named: bool) -> Result<Bound, BindError> {
     let address = Address::Abstract(name.to_owned());
     let socket_address =
         SocketAddr::from_abstract_name(name).map_err(|error| unusable(&address, error))?;
     match UnixListener::bind_addr(&socket_address) {
         Ok(listener) => finish(listener, address),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(live_daemon(&address)
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(live_daemon(&address, named)
             .unwrap_or_else(|| {
                 let why = "another user took the name; name a place with --socket PATH";
                 unusable(&address, why)
@@ -259,10 +288,9 @@ fn bind_path(path: &Path) -> Result<Bound, BindError> {
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    prepare_directory(directory).map_err(|why| unusable(&address, why))?;
-    // Two daemons that start at the same time: the lock on the directory (no file is left behind) lets
-    // one of them look and bind at a time.
-    let _lock = lock(directory).map_err(|why| unusable(&address, why))?;
+    let mode = prepare_directory(directory).map_err(|why| unusable(&address, why))?;
+    // Two daemons that start at the same time: one of them looks and binds at a time.
+    let _lock = lock::lock(directory, mode).map_err(|why| unusable(&address, why))?;
     let replaces_dead = make_free(path, &address)?;
     let before = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
     let listener = UnixListener::bind(path);
@@ -323,7 +351,8 @@ fn finish(listener: UnixListener, address: Address) -> Result<Bound, BindError> 
 }
 
 /// Makes the directory where it is missing, for its owner alone, and refuses one that others can write.
-fn prepare_directory(directory: &Path) -> Result<(), String> {
+/// Returns its mode.
+fn prepare_directory(directory: &Path) -> Result<u32, String> {
     match DirBuilder::new().mode(0o700).create(directory) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             return Err(format!("cannot make {}: {error}", directory.display()));
@@ -346,22 +375,7 @@ fn prepare_directory(directory: &Path) -> Result<(), String> {
             directory.display()
         ));
     }
-    Ok(())
-}
-
-fn lock(directory: &Path) -> Result<Flock<fs::File>, String> {
-    let cannot = |why: &dyn fmt::Display| {
-        format!("cannot lock its directory {}: {why}", directory.display())
-    };
-    for _ in 0..TRIES {
-        let file = fs::File::open(directory).map_err(|error| cannot(&error))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((_, Errno::EWOULDBLOCK)) => std::thread::sleep(BETWEEN_TRIES),
-            Err((_, errno)) => return Err(cannot(&errno.desc())),
-        }
-    }
-    Err(cannot(&"another process holds the lock"))
+    Ok(mode)
 }
 
 fn identity(path: &Path) -> Option<(u64, u64)> {

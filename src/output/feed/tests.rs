@@ -198,3 +198,55 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_step_adds_little_whatever_the_record_is() {
+    let mut world = World::new(1 << 20);
+    world.say(0, &"\n".repeat(60_000));
+    let mut feed = world.feed(Filter::default(), None, true);
+    let mut out = Vec::new();
+    let mut lines = 0;
+    while feed.read(|id| world.recents.get(id.index()), &mut out) {
+        lines += memchr::memchr_iter(b'\n', &out).count();
+        assert!(out.len() < 16 * 1024, "{}", out.len());
+        out.clear();
+    }
+    assert_eq!(lines, 60_000);
+}
+
+proptest! {
+    #[test]
+    fn a_follower_that_is_overtaken_in_the_middle_of_a_record_loses_count_of_no_line(
+        looks in proptest::collection::vec((1..400usize, 0..6usize), 1..30),
+    ) {
+        let mut world = World::new(8000);
+        let mut feed = world.feed(Filter::default(), None, true);
+        let (mut number, mut known, mut next) = (0usize, 0usize, 0usize);
+        let mut out = Vec::new();
+        for (count, steps) in looks.into_iter().chain([(1, usize::MAX)]) {
+            let text: String = (number..number + count).map(|line| format!("{line}\n")).collect();
+            number += count;
+            world.say(0, &text);
+            for _ in 0..steps {
+                if !feed.read(|id| world.recents.get(id.index()), &mut out) {
+                    break;
+                }
+            }
+            for line in String::from_utf8_lossy(&std::mem::take(&mut out)).lines() {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+                match line["dropped"].as_u64() {
+                    Some(lost) => {
+                        known += lost as usize;
+                        next = known;
+                    }
+                    None => {
+                        prop_assert_eq!(line["line"].as_str(), Some(&*next.to_string()));
+                        known += 1;
+                        next += 1;
+                    }
+                }
+            }
+        }
+        prop_assert_eq!(known, number);
+    }
+}

@@ -5,11 +5,14 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::unistd::geteuid;
 
-use super::{Address, BETWEEN_TRIES, TRIES, is_believed, open_stream, peer, places};
+use super::{Address, open_stream_within, peer, places, refusal};
+
+/// How long a daemon may have more clients waiting at its door than the kernel takes.
+const DOOR_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why no daemon was reached.
 #[derive(Debug)]
@@ -39,7 +42,7 @@ pub fn connect(explicit: Option<&Path>) -> Result<(UnixStream, Address), Connect
     };
     let mut tried = Vec::new();
     for address in places {
-        match connect_to(&address) {
+        match connect_to(&address, explicit.is_some()) {
             Ok(stream) => return Ok((stream, address)),
             Err(error) => tried.push((address, error)),
         }
@@ -47,30 +50,18 @@ pub fn connect(explicit: Option<&Path>) -> Result<(UnixStream, Address), Connect
     Err(ConnectError { tried })
 }
 
-/// A daemon that has many clients waiting at its door is tried again for a while.
-fn connect_to(address: &Address) -> io::Result<UnixStream> {
-    let mut result = open_stream(address);
-    for _ in 0..TRIES {
-        if !matches!(result, Err(Errno::EAGAIN)) {
-            break;
-        }
-        std::thread::sleep(BETWEEN_TRIES);
-        result = open_stream(address);
-    }
-    let stream = match result {
+/// Waits in the kernel's queue while many clients wait at the door, so that none of them passes by.
+fn connect_to(address: &Address, named: bool) -> io::Result<UnixStream> {
+    let stream = match open_stream_within(address, DOOR_PATIENCE) {
         Err(Errno::EAGAIN) => {
             let text = "a daemon is there and takes no connections; is it stopped?";
             return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
         }
         result => result?,
     };
-    let uid = peer(stream.as_fd())?.uid;
-    // Root can see for itself what it talks to.
-    if is_believed(uid) || geteuid().is_root() {
-        return Ok(stream);
+    // Before a word of it is believed: any user can listen on an abstract name.
+    match refusal(peer(stream.as_fd())?, address, named) {
+        None => Ok(stream),
+        Some(why) => Err(io::Error::new(io::ErrorKind::PermissionDenied, why)),
     }
-    Err(io::Error::new(
-        io::ErrorKind::PermissionDenied,
-        format!("it belongs to another user ({uid})"),
-    ))
 }

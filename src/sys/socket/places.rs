@@ -2,9 +2,11 @@
 //!
 //! A place is a path in a directory that only its owner can write to, or an abstract name (unix(7)).
 //! Abstract names go with the network namespace, which containers may share; the inode of the PID
-//! namespace in the name tells them apart.
+//! namespace in the name tells them apart. Containers that share that too, as those of a pod may, differ
+//! in their mount namespace: the second one takes a name that ends in the inode of its own.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -39,9 +41,9 @@ pub(super) fn own_paths() -> Vec<PathBuf> {
 pub(super) fn to_look() -> Vec<Address> {
     let mut places: Vec<Address> = own_paths().into_iter().map(Address::Path).collect();
     places.push(Address::Path(ROOT_PATH.into()));
-    for uid in [geteuid().as_raw(), 0, uid_of_init()] {
-        places.push(Address::Abstract(abstract_name(uid)));
-    }
+    let users = [geteuid().as_raw(), 0, uid_of_init()];
+    places.extend(users.map(|uid| Address::Abstract(container_name(uid))));
+    places.extend(users.map(|uid| Address::Abstract(abstract_name(uid))));
     let listed = listed_names(&listed_sockets(), &abstract_prefix());
     places.extend(listed.into_iter().map(Address::Abstract));
     let mut unique = Vec::new();
@@ -69,13 +71,39 @@ pub(super) fn abstract_name(uid: u32) -> String {
     format!("{}{uid}", abstract_prefix())
 }
 
+/// The abstract name of this user's daemon where another container that shares the PID namespace, the
+/// network namespace and the user has [`abstract_name`].
+pub(super) fn container_name(uid: u32) -> String {
+    let container = namespace("self", "mnt").unwrap_or(0);
+    format!("{}{uid}/{container}", abstract_prefix())
+}
+
+/// The user that a default name is for.
+pub(super) fn user_of(name: &str) -> Option<u32> {
+    let rest = name.strip_prefix(&abstract_prefix())?;
+    rest.split('/').next()?.parse().ok()
+}
+
+/// The inode of a namespace of a process; None where it cannot be read (proc_pid_ns(5)).
+pub(super) fn namespace(pid: &str, kind: &str) -> Option<u64> {
+    let metadata = fs::metadata(format!("/proc/{pid}/ns/{kind}")).ok()?;
+    Some(metadata.ino())
+}
+
+/// Whether a process of this very user has [`abstract_name`]: not a stranger's doing.
+pub(super) fn is_held_by_user(uid: u32) -> bool {
+    let address = Address::Abstract(abstract_name(uid));
+    let stream = super::open_stream(&address);
+    stream.is_ok_and(|stream| super::peer(stream.as_fd()).is_ok_and(super::may_change))
+}
+
 /// The name that a starting daemon holds while it looks for others and binds.
 pub(super) fn starting_name() -> String {
     format!("{}starting", abstract_prefix())
 }
 
 fn abstract_prefix() -> String {
-    let namespace = fs::metadata("/proc/self/ns/pid").map_or(0, |metadata| metadata.ino());
+    let namespace = namespace("self", "pid").unwrap_or(0);
     format!("go-overlay/{namespace}/")
 }
 

@@ -6,12 +6,14 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use nix::fcntl::{Flock, FlockArg};
 use tempfile::TempDir;
 
 use super::{Address, BindError, bind, connect, peer};
 
-/// tempfile makes directories for their owner alone.
+/// A directory that others may read, as tempfile makes it.
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
@@ -123,7 +125,8 @@ fn directories_that_others_can_write_are_refused() {
 #[test]
 fn a_lock_that_is_never_given_back_is_an_error_in_time() {
     let folder = folder();
-    let _held = super::lock(folder.path()).unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
+    let _held = super::lock::lock(folder.path(), 0o700).unwrap();
     assert!(why(&folder.path().join("control.sock")).contains("another process holds the lock"));
 }
 
@@ -148,4 +151,42 @@ fn no_daemon_is_an_error_that_names_the_place() {
     let error = connect(Some(&path)).unwrap_err().to_string();
     assert!(error.starts_with("Could not connect"), "{error}");
     assert!(error.contains(&path.display().to_string()), "{error}");
+}
+
+#[test]
+fn a_lock_that_another_user_can_hold_stops_no_start() {
+    let folder = folder();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let open = fs::File::open(folder.path()).unwrap();
+    let _held = Flock::lock(open, FlockArg::LockSharedNonblock).unwrap();
+    let path = folder.path().join("control.sock");
+    let bound = bind(Some(&path)).unwrap();
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    drop(bound);
+    // A daemon that was killed while it held the lock left the file.
+    fs::write(folder.path().join(".go-overlay.lock"), "").unwrap();
+    drop(bind(Some(&path)).unwrap());
+}
+
+#[test]
+fn daemons_that_start_at_once_in_a_readable_directory_hold_the_lock_one_at_a_time() {
+    let folder = folder();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let inside = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..500 {
+                    // A crowd may keep one of them waiting for longer than its patience.
+                    let Ok(_held) = super::lock::lock(folder.path(), 0o755) else {
+                        continue;
+                    };
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
 }
