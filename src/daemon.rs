@@ -13,6 +13,7 @@ use crate::reactor::{Reactor, Setup};
 use crate::render::ColorChoice;
 use crate::supervisor::Supervisor;
 use crate::sys::facts::SystemFacts;
+use crate::sys::manager::ManagerSocket;
 use crate::sys::signals::SignalFd;
 use crate::sys::socket::{self, BindError, Bound};
 use crate::sys::{clock, descriptors, install, limits, pid1, survivors};
@@ -206,7 +207,9 @@ fn supervise(
         ),
         None => None,
     };
+    let manager = service_manager(&mut messages);
     let setup = Setup {
+        manager,
         supervisor: Supervisor::new(loaded.config, main_program, now).with_seed(seed),
         signals,
         listener,
@@ -267,6 +270,21 @@ fn bind(options: &Options, messages: &mut Vec<String>) -> Result<Option<Bound>, 
                 "{error}; the commands of go-overlay will not reach this daemon"
             ));
             Ok(None)
+        }
+    }
+}
+
+/// The service manager that started the daemon, where it wants to be told. Services never inherit its address.
+fn service_manager(messages: &mut Vec<String>) -> Option<ManagerSocket> {
+    let address = std::env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty())?;
+    match ManagerSocket::connect(&address) {
+        Ok(manager) => Some(manager),
+        Err(error) => {
+            messages.push(format!(
+                "cannot report to the service manager at {} (NOTIFY_SOCKET): {error}; it will not learn that the services are up",
+                address.display()
+            ));
+            None
         }
     }
 }

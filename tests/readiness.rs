@@ -488,3 +488,98 @@ fn a_machine_without_random_numbers_starts_and_is_told_of_readiness() {
         assert!(names.len() == 2 && names[0] != names[1], "{names:?}");
     }
 }
+
+/// Receives what the daemon sends to its service manager.
+fn manager(stage: &Stage) -> (std::os::unix::net::UnixDatagram, String) {
+    let address = stage.at("manager");
+    let socket = std::os::unix::net::UnixDatagram::bind(&address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    (socket, address)
+}
+
+fn next(socket: &std::os::unix::net::UnixDatagram) -> String {
+    let mut buffer = [0; 4096];
+    let count = socket.recv(&mut buffer).unwrap();
+    String::from_utf8_lossy(&buffer[..count]).into_owned()
+}
+
+/// The next datagram with this in it, and those before it.
+fn next_with(socket: &std::os::unix::net::UnixDatagram, text: &str) -> Vec<String> {
+    let mut all = vec![next(socket)];
+    while !all.last().unwrap().contains(text) {
+        all.push(next(socket));
+    }
+    all
+}
+
+#[test]
+fn the_service_manager_above_learns_when_all_are_up_and_when_they_go() {
+    let stage = Stage::new();
+    let go = fifo(&stage, "go");
+    let (socket, address) = manager(&stage);
+    let config = shell(
+        "late",
+        &format!("read x < {go}; echo >&3; exec sleep infinity"),
+        "ready = { fd = 3 }",
+    ) + &shell("job", "exit 0", "")
+        + &shell("off", "exit 1", "enabled = false")
+        + &shell(
+            "other",
+            "echo \"<$NOTIFY_SOCKET>\"; exec sleep infinity",
+            "",
+        );
+    let mut daemon = Launch::on(&stage)
+        .config(config)
+        .env("NOTIFY_SOCKET", &address)
+        .start();
+    daemon.out.wait_for("[other] <>", PATIENCE);
+    let before = next_with(
+        &socket,
+        "STATUS=2 of 3 services up; not up: late (STARTING)",
+    );
+    assert!(!before.concat().contains("READY=1"), "{before:?}");
+    std::fs::write(&go, "\n").unwrap();
+    assert_eq!(next(&socket), "READY=1\nSTATUS=3 of 3 services up");
+    daemon.cli_ok(&["reload"]);
+    let reloading = next(&socket);
+    assert!(
+        reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="),
+        "{reloading}"
+    );
+    assert_eq!(next(&socket), "READY=1");
+    daemon.cli_ok(&["stop", "other"]);
+    next_with(
+        &socket,
+        "STATUS=2 of 3 services up; not up: other (STOPPED)",
+    );
+    daemon.shut_down();
+    let end = next(&socket);
+    assert_eq!(end, "STOPPING=1\nSTATUS=shutting down: SIGTERM received");
+}
+
+#[test]
+fn a_service_manager_without_room_or_gone_holds_nothing_up() {
+    let stage = Stage::new();
+    let (socket, address) = manager(&stage);
+    // Full, until it is read.
+    let filler = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    filler.set_nonblocking(true).unwrap();
+    while filler.send_to(b"X=1", &address).is_ok() {}
+    let mut daemon = Launch::on(&stage)
+        .config(sleeper("web", ""))
+        .env("NOTIFY_SOCKET", &address)
+        .start();
+    daemon.wait_state("web", "RUNNING");
+    next_with(&socket, "READY=1");
+    daemon.shut_down();
+    drop(socket);
+    let mut daemon = Launch::on(&stage)
+        .config(sleeper("web", ""))
+        .env("NOTIFY_SOCKET", &address)
+        .start();
+    daemon.wait_state("web", "RUNNING");
+    daemon
+        .err
+        .wait_for("cannot report to the service manager", PATIENCE);
+    daemon.shut_down();
+}

@@ -12,6 +12,7 @@ mod events;
 mod foreground;
 mod launch;
 mod logs;
+mod manager;
 mod outlet;
 mod pace;
 mod perform;
@@ -38,6 +39,7 @@ use crate::output::prefix::Prefixer;
 use crate::supervisor::Supervisor;
 use crate::supervisor::event::{Event, Word};
 use crate::sys::environment::Environment;
+use crate::sys::manager::ManagerSocket;
 use crate::sys::output_end::OutputEnd;
 use crate::sys::signals::{self, Received, Sender, SignalFd};
 use crate::sys::timer::TimerFd;
@@ -47,6 +49,7 @@ use clients::Clients;
 use console::Console;
 use events::Journal;
 use foreground::Foreground;
+use manager::Manager;
 use pace::Pace;
 use probes::Probes;
 use signs::Signs;
@@ -83,6 +86,8 @@ pub struct Setup {
     pub config_path: Option<String>,
     /// Say more.
     pub debug: bool,
+    /// The service manager above the daemon, where there is one.
+    pub manager: Option<ManagerSocket>,
     /// Messages from before the loop.
     pub messages: Vec<String>,
 }
@@ -104,6 +109,7 @@ pub struct Reactor {
     streams: Streams,
     probes: Probes,
     signs: Signs,
+    manager: Manager,
     journal: Journal,
     prefixer: Prefixer,
     stdout: Console,
@@ -171,6 +177,7 @@ impl Reactor {
             pace,
             probes: Probes::default(),
             signs: Signs::default(),
+            manager: Manager::new(setup.manager),
             journal: Journal::default(),
             prefixer: setup.prefixer,
             stdout: Console::new(OutputEnd::new(1), Source::Stdout),
@@ -201,6 +208,7 @@ impl Reactor {
         self.tell(Event::Boot, self.pace.now());
         loop {
             let now = self.pace.now();
+            self.report_to_manager(now);
             self.show(now);
             if let Some(code) = self.exit {
                 self.finish(now);
@@ -491,6 +499,7 @@ impl Reactor {
             self.accept_at,
             self.usage.deadline(),
             self.tidy_at,
+            self.manager.deadline(),
         ]
         .into_iter()
         .flatten()

@@ -155,6 +155,11 @@ impl Reactor {
 
     /// Into the journal, and what everybody wants to know onto standard error too.
     fn notice(&mut self, notice: Notice) {
+        match &notice {
+            Notice::Changed { .. } => self.manager.note_change(),
+            Notice::ShuttingDown { reason, .. } => self.manager.stopping(reason),
+            _ => {}
+        }
         let (happened, message) = self.in_words(notice);
         self.messages.extend(message);
         self.journal.add(happened);

@@ -9,6 +9,7 @@ use crate::base::{Moment, ServiceId};
 use crate::config::{self, Config};
 use crate::control::message::{ErrorCode, EventKind, ReloadPlan, Response};
 use crate::supervisor::event::Event;
+use crate::sys::clock;
 use crate::sys::facts::SystemFacts;
 
 impl Reactor {
@@ -17,6 +18,17 @@ impl Reactor {
     /// # Errors
     /// The answer: why nothing was changed.
     pub(super) fn reload(&mut self, dry_run: bool, now: Moment) -> Result<ReloadPlan, Response> {
+        if dry_run {
+            return self.load_again(dry_run, now);
+        }
+        self.manager.reloading(clock::now());
+        self.report_to_manager(now);
+        let result = self.load_again(dry_run, now);
+        self.manager.reloaded();
+        result
+    }
+
+    fn load_again(&mut self, dry_run: bool, now: Moment) -> Result<ReloadPlan, Response> {
         let refuse = |code, message: String| Response::Error {
             code,
             message,

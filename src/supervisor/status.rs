@@ -10,6 +10,26 @@ use crate::control::message::{
     DependencyStatus, Response, ServiceDetail, ServiceStatus, State, SystemStatus,
 };
 
+/// The enabled services and the main program, by whether they are up. A service that has completed is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// How many are.
+    pub up: usize,
+    /// Those that are not, in the order of the file.
+    pub down: Vec<(String, State)>,
+}
+
+fn is_up(phase: &Phase) -> bool {
+    match phase {
+        Phase::Running { .. } | Phase::Stopped(StopReason::Completed { .. }) => true,
+        Phase::Pending { .. }
+        | Phase::Starting { .. }
+        | Phase::Stopping { .. }
+        | Phase::Stopped(_)
+        | Phase::Failed { .. } => false,
+    }
+}
+
 impl Supervisor {
     /// The rows of `list`, in the order of the file. CPU and memory are the shell's to fill in.
     pub fn list(&self, now: Moment) -> Vec<ServiceStatus> {
@@ -103,6 +123,22 @@ impl Supervisor {
         }))
     }
 
+    /// How far the whole is on its way up.
+    pub fn progress(&self) -> Progress {
+        let mut progress = Progress::default();
+        for id in self.ids() {
+            let service = self.service(id);
+            let (enabled, phase) = (service.config.enabled, &service.phase);
+            if is_up(phase) {
+                progress.up += usize::from(enabled);
+            } else if enabled && !service.leaving {
+                let name = service.config.name.clone();
+                progress.down.push((name, phase.state()));
+            }
+        }
+        progress
+    }
+
     /// The answer to `health`: every enabled service is up, where a finished one-shot counts as up.
     pub fn health(&self) -> Response {
         let mut reasons: Vec<String> = Vec::new();
@@ -115,15 +151,8 @@ impl Supervisor {
                 reasons.push(format!("{}: {why}", service.config.name));
                 continue;
             }
-            let up = match service.phase {
-                Phase::Running { .. } | Phase::Stopped(StopReason::Completed { .. }) => true,
-                Phase::Pending { .. }
-                | Phase::Starting { .. }
-                | Phase::Stopping { .. }
-                | Phase::Failed { .. } => false,
-                Phase::Stopped(_) => !service.config.enabled,
-            };
-            if !up {
+            let is_off = matches!(service.phase, Phase::Stopped(_)) && !service.config.enabled;
+            if !is_up(&service.phase) && !is_off {
                 let state = service.phase.state();
                 let detail = match &service.phase {
                     Phase::Failed {

@@ -13,6 +13,7 @@ pub mod launch;
 mod lean_libc;
 pub mod limits;
 pub mod log_file;
+pub mod manager;
 pub mod memory;
 pub mod notify;
 pub mod notify_folder;
