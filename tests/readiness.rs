@@ -480,9 +480,7 @@ fn a_machine_without_random_numbers_starts_and_is_told_of_readiness() {
             .shell_first(&first)
             .start();
         daemon.wait_all("RUNNING");
-        daemon
-            .out
-            .wait_for_count("@go-overlay/notify/", 2, PATIENCE);
+        daemon.out.wait_for_count("go-overlay-notify-", 2, PATIENCE);
         let all = daemon.out.all();
         let names = [payload(&all, "a"), payload(&all, "b")].concat();
         assert!(names.len() == 2 && names[0] != names[1], "{names:?}");

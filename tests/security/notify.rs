@@ -318,11 +318,11 @@ time.sleep(1000)
 const FEEDS: &str = "s.setblocking(False)
 say('READY=1')
 refused, sent = 0, 0
-while sent < 400:
+while sent < 60:
     try: say('WATCHDOG=1')
     except BlockingIOError: refused += 1
     sent += 1
-    time.sleep(0.01)
+    time.sleep(0.05)
 print('refused', refused)
 time.sleep(1000)
 ";
