@@ -23,12 +23,12 @@ pub struct BadLine {
 /// The first line that is no assignment.
 pub fn parse(text: &[u8]) -> Result<Assignments, BadLine> {
     let mut lines = Lines {
-        rest: Some(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)),
+        rest: Some(text),
         number: 0,
     };
     let mut assignments = Vec::new();
     while let Some(line) = lines.next() {
-        let line = line.trim_ascii_start();
+        let line = without_marks(line);
         if matches!(line.first(), None | Some(b'#' | b';')) {
             continue;
         }
@@ -77,6 +77,16 @@ impl<'t> Iterator for Lines<'t> {
         self.number += 1;
         Some(line.strip_suffix(b"\r").unwrap_or(line))
     }
+}
+
+/// Without blanks and byte order marks in front. Some editors begin a file with a mark, and files that were put
+/// together have it in the middle.
+fn without_marks(line: &[u8]) -> &[u8] {
+    let mut rest = line.trim_ascii_start();
+    while let Some(after) = rest.strip_prefix(b"\xef\xbb\xbf") {
+        rest = after.trim_ascii_start();
+    }
+    rest
 }
 
 fn without_export(line: &[u8]) -> &[u8] {
@@ -186,6 +196,20 @@ mod tests {
         check(
             "J={\"a\": \"b\"}\nI=it's\n",
             &[("J", "{\"a\": \"b\"}"), ("I", "it's")],
+        );
+    }
+
+    #[test]
+    fn byte_order_marks_of_joined_files_are_no_part_of_a_name() {
+        let joined =
+            "\u{feff}A=1\n\u{feff}B=2\n\u{feff}\u{feff}# three\n \u{feff} export C=3\n\u{feff}";
+        check(joined, &[("A", "1"), ("B", "2"), ("C", "3")]);
+        // In a value it is a character like any other.
+        check("A='\n\u{feff}B=2'\n", &[("A", "\n\u{feff}B=2")]);
+        check_bad(
+            "\u{feff}A=1\n\u{feff}=2\n",
+            2,
+            "there is no name before the =",
         );
     }
 
