@@ -66,6 +66,9 @@ impl Reactor {
             ));
         };
         let mut plan = launch::plan(&self.inherited, &config, role)?;
+        let notes = plan.notes.drain(..);
+        let notes = notes.map(|note| format!("{}: {note}", config.name));
+        self.messages.extend(notes);
         if matches!(role, Role::Main | Role::PreScript) {
             self.open_late_log_file(service, &config);
         }

@@ -22,6 +22,7 @@ use crate::probe::http::{self, Answer};
 use crate::supervisor::event::Role;
 use crate::sys::environment::Environment;
 use crate::sys::facts::SystemFacts;
+use crate::sys::guarded::{self, Rights};
 use crate::sys::spawn::{self, Stdio};
 use crate::sys::{launch, pipe};
 
@@ -115,7 +116,9 @@ impl Probes {
             | Probe::Tcp { addresses, host } => resolved(addresses, host)
                 .and_then(|rest| connect_next(rest, registry, token))
                 .map(|kind| (kind, None)),
-            Probe::Unix(path) => connect_unix(path, registry, token).map(|kind| (kind, None)),
+            Probe::Unix(path) => launch::rights(service)
+                .and_then(|rights| connect_unix(path, &rights, registry, token))
+                .map(|kind| (kind, None)),
         };
         let (mut kind, pid) = match begun {
             Ok(begun) => begun,
@@ -257,12 +260,19 @@ fn connect_next(
 }
 
 /// `@name` is an abstract one. The kernel connects at once or not at all (unix(7)).
-fn connect_unix(path: &Path, registry: &Registry, token: Token) -> Result<Kind, String> {
+fn connect_unix(
+    path: &Path,
+    rights: &Rights,
+    registry: &Registry,
+    token: Token,
+) -> Result<Kind, String> {
     let name = path.to_str().and_then(|text| text.strip_prefix('@'));
     let connected = match name {
         Some(name) => std::os::unix::net::SocketAddr::from_abstract_name(name)
             .and_then(|address| UnixStream::connect_addr(&address)),
-        None => UnixStream::connect(path),
+        None => {
+            guarded::find_socket(path, rights).and_then(|socket| UnixStream::connect(&socket.path))
+        }
     };
     let registered = connected.and_then(|mut stream| {
         registry.register(&mut stream, token, Interest::WRITABLE)?;

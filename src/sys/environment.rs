@@ -1,10 +1,8 @@
 //! A child's environment, made anew at each start.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
-use std::fs::OpenOptions;
 use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -13,6 +11,7 @@ use memchr::memchr;
 use crate::config::model::{EnvValue, Service, User};
 use crate::sys::commands::{DEFAULT_PATH, reason};
 use crate::sys::env_file;
+use crate::sys::guarded::{self, Links, Rights};
 
 /// What a service manager said to the daemon; its children would take it for theirs.
 const NOT_INHERITED: [&str; 10] = [
@@ -115,8 +114,21 @@ pub fn c_string(bytes: Vec<u8>) -> Result<CString, String> {
     })
 }
 
+/// What a program finds in its environment.
+#[derive(Debug)]
+pub struct Made {
+    /// The variables.
+    pub environment: Environment,
+    /// What was left out of it, and why.
+    pub notes: Vec<String>,
+}
+
 /// The environment of one of a service's programs, run as `user`: the daemon's own, the user's, that of
 /// each `env_file`, and `env`, each replacing what came before.
+///
+/// A program of another user than the service's (`is_another_user`, by `script_user`) takes nothing from files that
+/// somebody else than root, the daemon's user and its own can write: `PATH` and `LD_PRELOAD` are only the best known of the variables
+/// that make one program run another.
 ///
 /// # Errors
 /// In words, when a file cannot be read, a line of it is wrong, or a value cannot be passed on.
@@ -124,8 +136,10 @@ pub fn of(
     inherited: &Environment,
     service: &Service,
     user: Option<&User>,
-) -> Result<Environment, String> {
+    is_another_user: bool,
+) -> Result<Made, String> {
     let mut environment = inherited.clone();
+    let mut notes = Vec::new();
     if let Some(user) = user {
         // A number without a name is still better than the daemon's name.
         let name = user
@@ -137,43 +151,97 @@ pub fn of(
         environment.set("USER", &name)?;
         environment.set("LOGNAME", &name)?;
     }
+    let reader = Reader {
+        rights: Rights::of(user),
+        is_another_user,
+    };
     for file in &service.env_file {
-        for (name, value) in assignments(file)? {
-            environment.set(name, value)?;
+        match assignments(file, &reader)? {
+            Some(assignments) => {
+                for (name, value) in assignments {
+                    environment.set(name, value)?;
+                }
+            }
+            None => notes.push(reader.left_out("env_file", file)),
         }
     }
     for (name, value) in &service.env {
-        environment.set(name, value_of(name, value)?)?;
+        match value {
+            EnvValue::Text(text) => environment.set(name, text)?,
+            EnvValue::File(file) => match value_of(name, file, &reader)? {
+                Some(value) => environment.set(name, value)?,
+                None => notes.push(reader.left_out(name, file)),
+            },
+        }
     }
     environment.set_unless_there("PATH", DEFAULT_PATH)?;
     if service.tty {
         environment.set_unless_there("TERM", "xterm")?;
     }
-    Ok(environment)
+    Ok(Made { environment, notes })
 }
 
-fn assignments(file: &Path) -> Result<Vec<(OsString, OsString)>, String> {
+/// The program for which files are read.
+struct Reader {
+    rights: Rights,
+    /// It does not run as its service does.
+    is_another_user: bool,
+}
+
+impl Reader {
+    /// A file's bytes; None where others have a say in them and the program is not the service's own. Never waits: a
+    /// pipe that nobody writes to is empty, and a terminal is not taken over.
+    fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, String> {
+        let mut bytes = Vec::new();
+        let read = guarded::find(path, &self.rights, Links::Judged).and_then(|place| {
+            if self.is_another_user && place.foreign {
+                return Ok(false);
+            }
+            let file = place.open_to_read(&self.rights)?;
+            file.take(limit + 1).read_to_end(&mut bytes)?;
+            Ok(true)
+        });
+        match read {
+            Err(error) => Err(reason(&error)),
+            Ok(false) => Ok(None),
+            Ok(_) if bytes.len() as u64 > limit => Err(format!("it has more than {limit} bytes")),
+            Ok(_) => Ok(Some(bytes)),
+        }
+    }
+
+    fn left_out(&self, what: &str, file: &Path) -> String {
+        format!(
+            "{what} from {} is not given to a script of another user, because others can write the file or replace it; \
+             set what the script needs in env",
+            file.display()
+        )
+    }
+}
+
+type Assignments = Vec<(OsString, OsString)>;
+
+fn assignments(file: &Path, reader: &Reader) -> Result<Option<Assignments>, String> {
     let shown = file.display();
-    let text = read_at_most(file, MAX_ENV_FILE)
+    let text = reader
+        .read(file, MAX_ENV_FILE)
         .map_err(|why| format!("cannot read env_file {shown}: {why}"))?;
+    let Some(text) = text else { return Ok(None) };
     let parsed = env_file::parse(&text).map_err(|bad| {
         let env_file::BadLine { number, why } = bad;
         format!("cannot use env_file {shown}:{number}: {why}; write KEY=value")
     })?;
     let text = OsString::from_vec;
-    Ok(parsed
+    let parsed = parsed
         .into_iter()
-        .map(|(key, value)| (text(key), text(value)))
-        .collect())
+        .map(|(key, value)| (text(key), text(value)));
+    Ok(Some(parsed.collect()))
 }
 
-fn value_of(key: &str, value: &EnvValue) -> Result<OsString, String> {
-    let path = match value {
-        EnvValue::Text(text) => return Ok(text.into()),
-        EnvValue::File(path) => path,
-    };
+fn value_of(key: &str, path: &Path, reader: &Reader) -> Result<Option<OsString>, String> {
     let cannot = |why: String| format!("cannot set {key} from {}: {why}", path.display());
-    let mut bytes = read_at_most(path, MAX_VALUE).map_err(cannot)?;
+    let Some(mut bytes) = reader.read(path, MAX_VALUE).map_err(cannot)? else {
+        return Ok(None);
+    };
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
         if bytes.last() == Some(&b'\r') {
@@ -183,22 +251,7 @@ fn value_of(key: &str, value: &EnvValue) -> Result<OsString, String> {
     if bytes.contains(&0) {
         return Err(cannot("it has a NUL byte in it".into()));
     }
-    Ok(OsString::from_vec(bytes))
-}
-
-/// A file's bytes. Never waits: a pipe that nobody writes to is empty, and a terminal is not taken over.
-fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let read = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
-        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
-    match read {
-        Err(error) => Err(reason(&error)),
-        Ok(_) if bytes.len() as u64 > limit => Err(format!("it has more than {limit} bytes")),
-        Ok(_) => Ok(bytes),
-    }
+    Ok(Some(OsString::from_vec(bytes)))
 }
 
 #[cfg(test)]
@@ -214,7 +267,8 @@ mod tests {
             .map(|(key, value)| (key.into(), value.into()));
         let inherited = Environment::without_private(inherited);
         let alice = alice();
-        of(&inherited, service, service.user.as_ref().map(|_| &alice))
+        let user = service.user.as_ref().map(|_| &alice);
+        of(&inherited, service, user, false).map(|made| made.environment)
     }
 
     fn get<'e>(environment: &'e Environment, key: &str) -> Option<&'e str> {

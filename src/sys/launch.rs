@@ -12,9 +12,10 @@ use crate::config::model::{Health, Probe, Script, Service, User, UserSpec};
 use crate::config::user::resolve;
 use crate::supervisor::event::{Role, SpawnFailure};
 use crate::sys::commands::{DEFAULT_PATH, Refusal, find_command, reason};
-use crate::sys::environment::{self, Environment};
+use crate::sys::environment::{self, Environment, Made};
 use crate::sys::facts::SystemFacts;
-use crate::sys::script::{self, Invocation, Runner};
+use crate::sys::guarded::{self, Links, Rights};
+use crate::sys::script::{self, Invocation};
 use crate::sys::spawn::{Ids, Program, Session, Stdio};
 
 /// A program, and what has to stay open until it is executed.
@@ -22,6 +23,8 @@ use crate::sys::spawn::{Ids, Program, Session, Stdio};
 pub struct Plan {
     /// What to spawn. Its standard descriptors and its session are the caller's to set.
     pub program: Program,
+    /// What the operator should know of the start.
+    pub notes: Vec<String>,
     /// An inline script's text: `script_fd` is its number.
     _text: Option<OwnedFd>,
 }
@@ -54,9 +57,14 @@ pub fn plan(inherited: &Environment, service: &Service, role: Role) -> Result<Pl
     let user = spec.map(|spec| look_up(spec, key)).transpose();
     let identity = user.map_err(|why| failure((1, why)))?;
     let user = identity.as_ref().map(|(user, _)| user);
-    let environment = environment::of(inherited, service, user).map_err(|why| failure((1, why)))?;
+    let is_another_user = key == "script_user" && !runs_as(service, user);
+    let made = environment::of(inherited, service, user, is_another_user);
+    let Made {
+        environment,
+        mut notes,
+    } = made.map_err(|why| failure((1, why)))?;
     let search = environment.get("PATH").unwrap_or(OsStr::new(DEFAULT_PATH));
-    check_working_dir(service).map_err(failure)?;
+    check_working_dir(service, user).map_err(failure)?;
     if matches!(role, Role::Main | Role::PreScript) {
         check_log_folder(service).map_err(failure)?;
     }
@@ -74,7 +82,12 @@ pub fn plan(inherited: &Environment, service: &Service, role: Role) -> Result<Pl
                 command(service, own.cloned().collect::<Vec<_>>().as_slice(), search)
             }
         },
-        Some(Script::Path(path)) => script::file(path, search, &Runner::of(user)),
+        Some(Script::Path(path)) => script::file(path, search, &Rights::of(user)).map(|file| {
+            if file.foreign && is_another_user {
+                notes.push(foreign_script(path));
+            }
+            file.invocation
+        }),
         Some(Script::Inline(text)) => script::inline(text, search),
     };
     invocation
@@ -82,7 +95,15 @@ pub fn plan(inherited: &Environment, service: &Service, role: Role) -> Result<Pl
             let ids = identity.as_ref().map(|(_, ids)| ids.clone());
             build(service, ids, invocation, environment)
         })
+        .map(|plan| Plan { notes, ..plan })
         .map_err(failure)
+}
+
+fn foreign_script(path: &Path) -> String {
+    format!(
+        "others can write script {} or replace it, and so act as its script_user; move it to a folder of root's",
+        path.display()
+    )
 }
 
 /// The daemon's own user, which is a service's where none is named.
@@ -102,6 +123,20 @@ pub fn can_have_log_file(service: &Service) -> bool {
     check_log_folder(service).is_ok() && (service.user.is_none() || log_owner(service).is_some())
 }
 
+/// The rights of a service's user.
+///
+/// # Errors
+/// In words, where there is no such user.
+pub fn rights(service: &Service) -> Result<Rights, String> {
+    let user = service.user.as_deref().map(|spec| look_up(spec, "user"));
+    Ok(Rights::of(user.transpose()?.map(|(user, _)| user).as_ref()))
+}
+
+/// Whether the service itself runs as this user; one that cannot be looked up is another.
+fn runs_as(service: &Service, user: Option<&User>) -> bool {
+    rights(service).is_ok_and(|own| own.same_user(&Rights::of(user)))
+}
+
 /// The user as the passwd and group files know it now, which a service before this one may have changed.
 fn look_up(spec: &UserSpec, key: &'static str) -> Result<(User, Ids), String> {
     let user = resolve(spec, &SystemFacts::new())
@@ -117,11 +152,11 @@ fn look_up(spec: &UserSpec, key: &'static str) -> Result<(User, Ids), String> {
 }
 
 /// The kernel's "no such file" would be taken for the program's.
-fn check_working_dir(service: &Service) -> Result<(), Refusal> {
+fn check_working_dir(service: &Service, user: Option<&User>) -> Result<(), Refusal> {
     let Some(folder) = &service.working_dir else {
         return Ok(());
     };
-    is_folder(folder).map_err(|why| {
+    is_folder(folder, &Rights::of(user)).map_err(|why| {
         let shown = folder.display();
         (1, format!("cannot use working_dir {shown}: {why}"))
     })
@@ -133,17 +168,19 @@ fn check_log_folder(service: &Service) -> Result<(), Refusal> {
         return Ok(());
     };
     let folder = folder_of(path);
-    is_folder(folder).map_err(|why| {
+    is_folder(folder, &Rights::of(None)).map_err(|why| {
         let (path, folder) = (path.display(), folder.display());
         let advice = format!("{folder}: {why}; mkdir -p {folder}");
         (1, format!("cannot open log_file {path} in {advice}"))
     })
 }
 
-fn is_folder(folder: &Path) -> Result<(), String> {
-    match std::fs::metadata(folder) {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => Err("it is not a directory".to_owned()),
+fn is_folder(folder: &Path, rights: &Rights) -> Result<(), String> {
+    let found = guarded::find(folder, rights, Links::Judged)
+        .and_then(|place| place.metadata().map(|found| found.is_dir()));
+    match found {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("it is not a directory".to_owned()),
         // The service's user may see more than the daemon's.
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
         Err(error) => Err(reason(&error)),
@@ -187,6 +224,7 @@ fn build(
     };
     Ok(Plan {
         program,
+        notes: Vec::new(),
         _text: invocation.text,
     })
 }
@@ -221,6 +259,11 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
             path
+        }
+
+        fn mode(&self, name: &str) -> u32 {
+            let metadata = std::fs::metadata(self.0.path().join(name)).unwrap();
+            metadata.permissions().mode() & 0o7777
         }
 
         fn service(&self, script: Script) -> Service {
@@ -299,10 +342,12 @@ mod tests {
         let text = "#!/bin/sh\necho $0 >$OUT\n";
         ground.check(path("a", text, 0o755), 0, &own_name);
         ground.check(path("b", "#!/bin/sh\necho b >$OUT\n", 0o644), 0, "b\n");
-        let mode = std::fs::metadata(ground.0.path().join("b"))
-            .unwrap()
-            .permissions();
-        assert_eq!(mode.mode() & 0o777, 0o755);
+        // Others can write this folder, so that nothing in it is changed.
+        assert_eq!(ground.mode("b"), 0o644);
+        let closed = Ground(tempfile::tempdir().unwrap());
+        let script = closed.file("b", "#!/bin/sh\necho closed >$OUT\n", 0o4644);
+        closed.check(Script::Path(script), 0, "closed\n");
+        assert_eq!(closed.mode("b"), 0o755);
         ground.check(path("c", "echo c >$OUT; exit 4", 0o755), 4, "c\n");
         ground.check(path("d", "echo d >$OUT", 0o600), 0, "d\n");
         ground.check(path("empty", "", 0o755), 0, "d\n");

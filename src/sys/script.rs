@@ -2,19 +2,20 @@
 //! text from memory (memfd_create(2)), so that no writable folder and no execute bit is needed.
 
 use std::ffi::{CStr, OsStr};
-use std::fs::{File, Metadata, OpenOptions};
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+use nix::unistd::geteuid;
 
-use crate::config::model::User;
 use crate::sys::commands::{Refusal, find_command, reason};
+use crate::sys::guarded::{self, Links, Place, Rights};
 use crate::sys::shebang::{self, Beginning, Shebang};
 
 /// What to execute for a script.
@@ -28,79 +29,74 @@ pub struct Invocation {
     pub text: Option<OwnedFd>,
 }
 
-/// Who is going to execute a file, as the kernel checks it.
-#[derive(Clone, Debug)]
-pub struct Runner {
-    uid: u32,
-    groups: Vec<u32>,
+/// A script file, and what to execute for it.
+#[derive(Debug)]
+pub struct ScriptFile {
+    /// What to execute.
+    pub invocation: Invocation,
+    /// Another user than root, the daemon's and the one that runs it can write it.
+    pub foreign: bool,
 }
 
-impl Runner {
-    /// This user; None is the daemon's own.
-    pub fn of(user: Option<&User>) -> Runner {
-        match user {
-            Some(user) => Runner {
-                uid: user.uid,
-                groups: [&[user.gid], user.groups.as_slice()].concat(),
-            },
-            None => {
-                let groups = nix::unistd::getgroups().unwrap_or_default();
-                let own = [nix::unistd::getegid()];
-                Runner {
-                    uid: nix::unistd::geteuid().as_raw(),
-                    groups: own.iter().chain(&groups).map(|gid| gid.as_raw()).collect(),
-                }
-            }
-        }
-    }
-
-    fn may_execute(&self, file: &Metadata) -> bool {
-        let class = match self.uid {
-            0 => 0o111,
-            uid if uid == file.uid() => 0o100,
-            _ if self.groups.contains(&file.gid()) => 0o010,
-            _ => 0o001,
-        };
-        file.mode() & class != 0
-    }
-}
-
-/// The invocation of a script file. One that its runner may not execute is made executable for whoever may
-/// read it; where that is not possible it is run through its `#!` interpreter. Without a `#!` line the
-/// shell runs it. A relative path is seen from the daemon's folder.
+/// The invocation of a script file. One of the daemon's own user, in a place that nobody else can write, is made
+/// executable for whoever may read it; any other that its user may not execute is run through its `#!` interpreter.
+/// Without a `#!` line the shell runs it. A relative path is seen from the daemon's folder.
 ///
 /// # Errors
 /// A shell's exit code, and why.
-pub fn file(path: &Path, search: &OsStr, runner: &Runner) -> Result<Invocation, Refusal> {
+pub fn file(path: &Path, search: &OsStr, user: &Rights) -> Result<ScriptFile, Refusal> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let shown = path.display();
     let cannot = |code, why: &str| Err((code, format!("cannot run {shown}: {why}")));
-    let metadata = match std::fs::metadata(&path) {
-        Ok(metadata) if metadata.is_file() => metadata,
-        Ok(_) => return cannot(126, "it is not a file"),
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+    let place = match guarded::find(&path, user, Links::Judged).and_then(existing) {
+        Ok((place, true)) => place,
+        Ok((_, false)) => return cannot(126, "it is not a file"),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
             return cannot(126, &reason(&error));
         }
         Err(error) => return cannot(127, &reason(&error)),
     };
-    let executable = executes(&path, &metadata, runner);
-    let beginning = match (beginning_of(&path), executable) {
+    let text = place.open_to_read(user);
+    let executable = executes(&place, text.as_ref().ok(), user);
+    let beginning = match (text.and_then(beginning_of), executable) {
         (Ok(start), _) => {
             shebang::read(&start).map_err(|why| (126, format!("cannot run {shown}: {why}")))?
         }
         // Who may execute it need not be able to read it.
         (Err(_), true) => Beginning::Binary,
-        (Err(why), false) => return cannot(126, &why),
+        (Err(error), false) => return cannot(126, &reason(&error)),
     };
+    let invocation = of_file(&path, &beginning, executable, search)?;
+    Ok(ScriptFile {
+        invocation,
+        foreign: place.foreign,
+    })
+}
+
+/// The place of something that is there, and whether it is a file.
+fn existing(place: Place) -> std::io::Result<(Place, bool)> {
+    let is_file = place.metadata()?.is_file();
+    Ok((place, is_file))
+}
+
+fn of_file(
+    path: &Path,
+    beginning: &Beginning,
+    executable: bool,
+    search: &OsStr,
+) -> Result<Invocation, Refusal> {
     let name = path.as_os_str().as_bytes();
     match beginning {
-        Beginning::Binary if executable => Ok(direct(&path)),
-        Beginning::Binary => cannot(126, "it is a program without the execute bit; chmod +x it"),
+        Beginning::Binary if executable => Ok(direct(path)),
+        Beginning::Binary => {
+            let why = "it is a program without the execute bit; chmod +x it";
+            Err((126, format!("cannot run {}: {why}", path.display())))
+        }
         Beginning::Shebang(line) => {
-            let through = through(&line, name, search)?;
+            let through = through(line, name, search)?;
             // The kernel does not look an interpreter up.
             Ok(if executable && line.interpreter.contains(&b'/') {
-                direct(&path)
+                direct(path)
             } else {
                 through
             })
@@ -183,27 +179,33 @@ fn in_memory(text: &[u8]) -> std::io::Result<File> {
     Ok(memory)
 }
 
-/// Whether the runner can execute the file, after what can be done for it.
-fn executes(path: &Path, metadata: &Metadata, runner: &Runner) -> bool {
-    let forbidden = statvfs(path).is_ok_and(|system| system.flags().contains(FsFlags::ST_NOEXEC));
-    if forbidden || runner.may_execute(metadata) {
+/// Whether the user can execute the file, after what can be done for it. The mode is changed through the descriptor
+/// whose file was looked at, never by name: in a folder of a service's user the name may stand for another file by
+/// then. Such a file is left as it is.
+fn executes(place: &Place, text: Option<&File>, user: &Rights) -> bool {
+    let Ok(found) = place.metadata() else {
+        return false;
+    };
+    let system = place
+        .file()
+        .and_then(|file| fstatvfs(file).map_err(Into::into));
+    let forbidden = system.is_ok_and(|system| system.flags().contains(FsFlags::ST_NOEXEC));
+    if forbidden || user.may_execute(found) {
         return !forbidden;
     }
+    let is_own = place.trusted && found.uid() == geteuid().as_raw();
+    let Some(text) = text.filter(|_| is_own) else {
+        return false;
+    };
     // Whoever may read it may execute it.
-    let mode = metadata.mode() & 0o7777;
-    let changed =
-        std::fs::set_permissions(path, PermissionsExt::from_mode(mode | (mode & 0o444) >> 2));
-    changed.is_ok() && std::fs::metadata(path).is_ok_and(|metadata| runner.may_execute(&metadata))
+    let mode = found.mode() | (found.mode() & 0o444) >> 2;
+    let changed = text.set_permissions(PermissionsExt::from_mode(mode & 0o777));
+    changed.is_ok() && text.metadata().is_ok_and(|now| user.may_execute(&now))
 }
 
-fn beginning_of(path: &Path) -> Result<Vec<u8>, String> {
+fn beginning_of(file: File) -> std::io::Result<Vec<u8>> {
     let mut start = Vec::new();
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
-        .and_then(|file| file.take(shebang::MAX_LINE).read_to_end(&mut start))
-        .map_err(|error| reason(&error))?;
+    file.take(shebang::MAX_LINE).read_to_end(&mut start)?;
     Ok(start)
 }
 
