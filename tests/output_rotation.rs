@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -151,6 +152,47 @@ fn somebody_who_cuts_the_file_is_noticed() {
         b"and some\nuntil full\n"
     );
     assert_eq!(content(&path), b"next\n");
+}
+
+#[test]
+fn bytes_of_another_writer_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.log");
+    let mut log = rotating(&path, 1000, 3, false);
+    log.write(b"one\n", NOW);
+    let mut other = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    other.write_all(&[b'x'; 2000]).unwrap();
+    assert_eq!(log.write(b"two\nthree\n", NOW), None);
+    assert_eq!(content(&path), b"three\n");
+    let old = content(&folder.path().join("web.log.1"));
+    assert!(old.starts_with(b"one\nxxx") && old.ends_with(b"xtwo\n"));
+    // Cut again and again by somebody else, it is never full.
+    for _ in 0..1000 {
+        fs::write(&path, "").unwrap();
+        assert_eq!(log.write(b"0123456789\n", NOW), None);
+    }
+    assert_eq!(names(folder.path()), ["web.log", "web.log.1"]);
+}
+
+#[test]
+fn a_file_that_replaces_another_takes_no_further_descriptor() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.log");
+    let mut log = rotating(&path, 10, 1, false);
+    let numbers = || -> Vec<PathBuf> {
+        let entries = fs::read_dir("/proc/self/fd").unwrap();
+        let links = entries.map(|entry| entry.unwrap().path());
+        links
+            .filter(|link| fs::read_link(link).is_ok_and(|file| file == path))
+            .collect()
+    };
+    let before = numbers();
+    assert_eq!(before.len(), 1);
+    for _ in 0..10 {
+        log.write(b"0123456789\n", NOW);
+        log.reopen().unwrap();
+        assert_eq!(numbers(), before);
+    }
 }
 
 #[test]

@@ -23,14 +23,14 @@ pub fn original_descriptor_limit() -> Option<(u64, u64)> {
     ORIGINAL.get().copied().filter(|(soft, hard)| soft < hard)
 }
 
-/// Descriptors that services leave free, for clients, log files, checks and whatever else has to be opened; a quarter
+/// Descriptors that services leave free, for clients, checks and whatever else has to be opened; a quarter
 /// of them all where there are few.
 const KEPT_FROM_SERVICES: u64 = 32;
 
 /// Who opens a descriptor, the more modest one first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
-    /// A service's terminal or pipe, for as long as it runs.
+    /// A service's terminal or pipe, for as long as it runs, and its log file.
     Service,
     /// A client's connection; half of what services leave is left by clients too.
     Client,

@@ -1,18 +1,19 @@
 //! A second destination of a service's output. Opened for appending, never truncated; trouble with it
 //! costs lines of the file, never the service, and is told once until it works again.
 
+mod opening;
 mod rotation;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use memchr::{memchr, memchr_iter};
-use nix::unistd::geteuid;
 
 use crate::base::Moment;
+use crate::sys::limits::{self, Holder};
 pub use rotation::Rotation;
 use rotation::Rotator;
 
@@ -103,7 +104,8 @@ impl LogFile {
     /// # Errors
     /// In words: the path, and why. The old file stays in use then.
     pub fn reopen(&mut self) -> io::Result<()> {
-        let file = open(&self.path, self.owner).map_err(|error| {
+        let file = opening::open(&self.path, self.owner).and_then(|file| self.affordable(file));
+        let file = file.map_err(|error| {
             let why = match error.raw_os_error() {
                 Some(libc::ENXIO) => "nobody reads it".to_owned(),
                 _ => error.to_string(),
@@ -115,10 +117,27 @@ impl LogFile {
         if let Some(rotator) = &mut self.rotator {
             rotator.on_open(&file);
         }
-        self.file = Some(file);
+        self.take_up(file);
         self.line = Line::Ended;
         self.reopens = false;
         Ok(())
+    }
+
+    /// With the last descriptors the daemon has to be able to answer. A file that replaces another takes none.
+    fn affordable(&self, file: File) -> io::Result<File> {
+        match self.file.is_none() && limits::is_kept_free(file.as_raw_fd(), Holder::Service) {
+            true => Err(io::Error::other(
+                "too many open files; raise the daemon's limit (ulimit -n)",
+            )),
+            false => Ok(file),
+        }
+    }
+
+    fn take_up(&mut self, file: File) {
+        self.file = Some(match self.file.take() {
+            Some(old) => opening::replace(old, file),
+            None => file,
+        });
     }
 
     /// Writes the bytes as they are. What comes back is for the user: that it begins to fail, or that it
@@ -182,13 +201,17 @@ impl LogFile {
 
     /// Compresses a bounded slice of a rotated file. What comes back is a complaint.
     pub fn work(&mut self) -> Option<String> {
-        self.rotator.as_mut()?.work()
+        self.rotator.as_mut()?.work(&self.path)
     }
 
     /// A file that has reached its size is rotated at the end of a line, so that none is torn.
     fn write_rotating<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<String>, Failure<'b>> {
         let mut rest = bytes;
         let mut complaint = None;
+        if let (Some(rotator), Some(file)) = (&mut self.rotator, &self.file) {
+            // Others may have written to it, or have cut it (`copytruncate`).
+            rotator.measure(file);
+        }
         while let Some(rotator) = &self.rotator
             && let Some(end) = rotator.end_within(rest)
         {
@@ -203,9 +226,13 @@ impl LogFile {
     }
 
     fn rotate(&mut self) -> Option<String> {
-        let (rotator, file) = (self.rotator.as_mut()?, self.file.as_mut()?);
-        match rotator.rotate(&self.path, file) {
-            Ok(()) => None,
+        let (rotator, file) = (self.rotator.as_mut()?, self.file.as_ref()?);
+        match rotator.rotate(&self.path, self.owner, file) {
+            Ok(None) => None,
+            Ok(Some(new)) => {
+                self.take_up(new);
+                None
+            }
             Err(error) => rotator.complaint(&self.path, &error),
         }
     }
@@ -268,70 +295,4 @@ impl LogFile {
 struct Failure<'b> {
     error: io::Error,
     unwritten: &'b [u8],
-}
-
-fn open(path: &Path, owner: Owner) -> io::Result<File> {
-    // O_EXCL: only a file that was made here is given away, and no symlink is followed for that.
-    if let Ok(file) = options().create_new(true).mode(0o640).open(path) {
-        if let Some((uid, gid)) = owner {
-            // Only root may give files away; the lines are written either way.
-            let _ = std::os::unix::fs::fchown(&file, Some(uid), Some(gid));
-        }
-        return Ok(file);
-    }
-    let file = open_existing(path)?;
-    if is_the_daemons_own(&file) {
-        return Err(io::Error::other(
-            "it is the daemon's own standard output, where the lines go anyhow; remove log_file",
-        ));
-    }
-    Ok(file)
-}
-
-/// O_NONBLOCK: a pipe without a reader must not hold the daemon up.
-fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options
-        .append(true)
-        .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
-    options
-}
-
-/// Whoever may write to the log's directory could put a symlink there that leads root to any file. So
-/// root follows links of its own only.
-fn open_existing(path: &Path) -> io::Result<File> {
-    let link = fs::symlink_metadata(path)
-        .ok()
-        .filter(|metadata| metadata.is_symlink());
-    let Some(link) = link else {
-        let flags = libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_NOFOLLOW;
-        return options().custom_flags(flags).open(path);
-    };
-    if geteuid().is_root() && link.uid() != 0 {
-        return Err(io::Error::other(format!(
-            "it is a symlink of another user ({}); name the file it leads to instead",
-            link.uid()
-        )));
-    }
-    match options().open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            options().create(true).mode(0o640).open(path)
-        }
-        result => result,
-    }
-}
-
-/// Written twice, each line would appear twice.
-fn is_the_daemons_own(file: &File) -> bool {
-    let same = |other: &str| {
-        let (Ok(a), Ok(b)) = (file.metadata(), fs::metadata(other)) else {
-            return false;
-        };
-        a.dev() == b.dev() && a.ino() == b.ino() && !a.is_dir()
-    };
-    let is_null = fs::metadata("/dev/null").is_ok_and(|null| {
-        file.metadata()
-            .is_ok_and(|own| own.dev() == null.dev() && own.ino() == null.ino())
-    });
-    !is_null && (same("/proc/self/fd/1") || same("/proc/self/fd/2"))
 }

@@ -52,7 +52,8 @@ fn objects(stage: &Stage, on: On, pid: Option<i32>) -> Vec<String> {
         On::Stderr => vec![descriptor(2)],
         On::ServicePipe => crate::kernel::pipes(pid.unwrap_or_default()),
         On::Config => vec![stage.at("services.toml")],
-        On::LogFile => vec![stage.at("filed.log")],
+        // It is opened by its name in its folder.
+        On::LogFile => vec![stage.at("filed.log"), "filed.log".into()],
         On::ControlFolder => vec![stage.at("control")],
     }
 }

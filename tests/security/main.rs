@@ -7,8 +7,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attack; // what a service's user does to paths
 mod files; // paths that a service's user can write
 mod identity; // users, groups, capabilities
+mod log_files; // log files there
 mod notify; // the notify socket and MAINPID
 mod peers; // the control socket and its clients
 mod survivors; // a daemon that ends abruptly

@@ -1,14 +1,20 @@
 //! Rotation by the daemon itself: `web.log` becomes `web.log.1`, that one `web.log.2`, and so on; older
 //! ones are compressed, a slice at a time, and the oldest goes.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Metadata, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use memchr::memchr;
+use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
+
+use super::{Owner, opening};
+use crate::sys::guarded::{Folder, is_same};
 
 /// When a log file is rotated, and what becomes of the old ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,14 +41,24 @@ pub(super) struct Rotator {
     complained: bool,
 }
 
+/// An old file that is to be compressed.
+#[derive(Debug)]
+enum Archiving {
+    /// It has its turn to come, and no descriptor until then.
+    Due { device: u64, inode: u64 },
+    /// It is under way.
+    Begun(Box<Begun>),
+}
+
 /// An old file that is being compressed. Dropped before its time it leaves the old file as it was.
 #[derive(Debug)]
-struct Archiving {
+struct Begun {
+    folder: Folder,
     source: File,
     /// None once it is whole.
     encoder: Option<GzEncoder<File>>,
-    plain: PathBuf,
-    unfinished: PathBuf,
+    plain: OsString,
+    unfinished: OsString,
 }
 
 impl Rotator {
@@ -77,53 +93,61 @@ impl Rotator {
         Some(from + end + 1)
     }
 
-    /// Only regular files have a size and can be replaced.
-    fn measure(&mut self, file: &File) {
+    /// Reads the file's real size. Only regular files have one and can be replaced.
+    pub fn measure(&mut self, file: &File) {
         match file.metadata() {
             Ok(metadata) if metadata.is_file() => self.size = metadata.len(),
             _ => self.due = u64::MAX,
         }
+        // Cut by somebody else after a rotation that failed.
+        if self.size < self.rules.max_size && self.due != u64::MAX {
+            self.due = self.rules.max_size;
+        }
     }
 
-    /// Puts a new file in the place of the old one.
+    /// Makes a new file in the place of the old one; None where the old one has room again. All of it happens in
+    /// the one folder where the old file was found, by name there and not by path.
     ///
     /// # Errors
     /// When the old one cannot be renamed or no new one be made; it is then written on, and tried again
     /// when it has grown by a tenth.
-    pub fn rotate(&mut self, path: &Path, file: &mut File) -> io::Result<()> {
+    pub fn rotate(&mut self, path: &Path, owner: Owner, file: &File) -> io::Result<Option<File>> {
         self.measure(file);
         // Somebody else cut it meanwhile (`copytruncate`).
         if self.size < self.rules.max_size {
-            self.due = self.rules.max_size;
-            return Ok(());
+            return Ok(None);
         }
         self.due = self.size + self.rules.max_size / 10 + 1;
         let old = file.metadata()?;
-        if fs::symlink_metadata(path)?.ino() != old.ino() {
+        let place = opening::find(path)?;
+        if place.linked || !is_same(place.metadata()?, &old) {
             return Err(io::Error::other(
                 "it is a symlink, or was replaced; name the file itself",
             ));
         }
         // One that is not finished leaves its file as it was.
         self.archiving = None;
-        self.shift(path)?;
-        *file = new_file(path, &old)?;
+        self.shift(&place.folder, &place.name)?;
+        let file = new_file(&place.folder, &place.name, &old, successor(&old, owner))?;
         (self.size, self.due) = (0, self.rules.max_size);
         self.complained = false;
         if self.rules.compress && self.rules.keep > 0 {
-            self.archiving = Some(Archiving::begin(numbered(path, 1, false), &old)?);
+            self.archiving = Some(Archiving::Due {
+                device: old.dev(),
+                inode: old.ino(),
+            });
         }
-        Ok(())
+        Ok(Some(file))
     }
 
-    fn shift(&self, path: &Path) -> io::Result<()> {
+    fn shift(&self, folder: &Folder, name: &OsStr) -> io::Result<()> {
         let keep = self.rules.keep;
         for number in (1..=keep).rev() {
             for compressed in [false, true] {
-                let from = numbered(path, number, compressed);
+                let from = numbered(name, number, compressed);
                 let result = match number == keep {
-                    true => fs::remove_file(&from),
-                    false => fs::rename(&from, numbered(path, number + 1, compressed)),
+                    true => folder.remove(&from),
+                    false => folder.rename(&from, &numbered(name, number + 1, compressed)),
                 };
                 match result {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -132,29 +156,39 @@ impl Rotator {
             }
         }
         match keep {
-            0 => fs::remove_file(path),
-            _ => fs::rename(path, numbered(path, 1, false)),
+            0 => folder.remove(name),
+            _ => folder.rename(name, &numbered(name, 1, false)),
         }
     }
 
     /// Compresses the next slice. What comes back is a complaint.
-    pub fn work(&mut self) -> Option<String> {
-        let archiving = self.archiving.as_mut()?;
-        let plain = archiving.plain.clone();
-        match archiving.advance() {
-            Ok(true) => {}
+    pub fn work(&mut self, path: &Path) -> Option<String> {
+        match self.advance(path) {
+            Ok(true) => return None,
             Ok(false) => self.archiving = None,
             Err(error) => {
                 self.archiving = None;
                 if !std::mem::replace(&mut self.complained, true) {
-                    let plain = plain.display();
+                    let path = path.display();
                     return Some(format!(
-                        "cannot compress {plain}: {error}; it is kept as it is"
+                        "cannot compress {path}.1: {error}; it is kept as it is"
                     ));
                 }
             }
         }
         None
+    }
+
+    /// False when it is done.
+    fn advance(&mut self, path: &Path) -> io::Result<bool> {
+        if let Some(Archiving::Due { device, inode }) = self.archiving {
+            let begun = Begun::begin(path, (device, inode))?;
+            self.archiving = Some(Archiving::Begun(Box::new(begun)));
+        }
+        match &mut self.archiving {
+            Some(Archiving::Begun(begun)) => begun.advance(),
+            _ => Ok(false),
+        }
     }
 
     pub fn complaint(&mut self, path: &Path, error: &io::Error) -> Option<String> {
@@ -169,48 +203,57 @@ impl Rotator {
 }
 
 /// `web.log.3`, `web.log.3.gz`.
-fn numbered(path: &Path, number: u32, compressed: bool) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
+fn numbered(name: &OsStr, number: u32, compressed: bool) -> OsString {
+    let mut name = name.to_owned();
     name.push(format!(".{number}"));
     if compressed {
         name.push(".gz");
     }
-    name.into()
+    name
 }
 
-/// Nobody's symlink is followed: the file is made here. It is as the old one was.
-fn new_file(path: &Path, old: &fs::Metadata) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .append(true)
-        .create_new(true)
-        .custom_flags(libc::O_NOCTTY)
-        .mode(0o600)
-        .open(path)?;
-    // Only root may give files away; whoever else runs the daemon made the old one too.
-    let _ = fchown(&file, Some(old.uid()), Some(old.gid()));
-    file.set_permissions(Permissions::from_mode(old.mode() & 0o7777))?;
+/// Whose the next file is: the old one's owner's, unless somebody else than the daemon and the service has put the
+/// old one there.
+fn successor(old: &Metadata, owner: Owner) -> Owner {
+    let service = owner.map_or(0, |(uid, _)| uid);
+    match [0, geteuid().as_raw(), service].contains(&old.uid()) {
+        true => Some((old.uid(), old.gid())),
+        false => owner,
+    }
+}
+
+/// Nobody's symlink is followed: the file is made here. It may be read and written as the old one, and never executed.
+fn new_file(folder: &Folder, name: &OsStr, old: &Metadata, owner: Owner) -> io::Result<File> {
+    let file = folder.create(name, 0o600)?;
+    if let Some((uid, gid)) = owner {
+        // Only root may give files away; whoever else runs the daemon made the old one too.
+        let _ = fchown(&file, Some(uid), Some(gid));
+    }
+    file.set_permissions(Permissions::from_mode(old.mode() & 0o666))?;
     Ok(file)
 }
 
-impl Archiving {
-    fn begin(plain: PathBuf, old: &fs::Metadata) -> io::Result<Archiving> {
-        let source = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NOCTTY | libc::O_NONBLOCK)
-            .open(&plain)?;
+impl Begun {
+    /// Begins with the file that was renamed last, if it is still the one of that device and inode.
+    fn begin(path: &Path, identity: (u64, u64)) -> io::Result<Begun> {
+        let place = opening::find(path)?;
+        let (folder, plain) = (place.folder, numbered(&place.name, 1, false));
+        let source = folder.open(&plain, OFlag::O_RDONLY)?;
         let found = source.metadata()?;
-        if (found.dev(), found.ino()) != (old.dev(), old.ino()) {
+        if (found.dev(), found.ino()) != identity {
             return Err(io::Error::other("the old file was replaced"));
         }
-        let mut unfinished = plain.as_os_str().to_owned();
+        let mut unfinished = plain.clone();
         unfinished.push(".gz.tmp");
-        let unfinished = PathBuf::from(unfinished);
         // A daemon that was killed may have left one.
-        let _ = fs::remove_file(&unfinished);
-        let encoder = GzEncoder::new(new_file(&unfinished, old)?, Compression::fast());
-        Ok(Archiving {
+        let _ = folder.remove(&unfinished);
+        // It holds what the old file held, and so it is the same user's.
+        let owner = Some((found.uid(), found.gid()));
+        let file = new_file(&folder, &unfinished, &found, owner)?;
+        Ok(Begun {
+            folder,
             source,
-            encoder: Some(encoder),
+            encoder: Some(GzEncoder::new(file, Compression::fast())),
             plain,
             unfinished,
         })
@@ -225,11 +268,11 @@ impl Archiving {
         match self.source.read(&mut slice) {
             Ok(0) => {
                 encoder.try_finish()?;
-                let mut whole = self.plain.as_os_str().to_owned();
+                let mut whole = self.plain.clone();
                 whole.push(".gz");
-                fs::rename(&self.unfinished, whole)?;
+                self.folder.rename(&self.unfinished, &whole)?;
                 self.encoder = None;
-                fs::remove_file(&self.plain)?;
+                self.folder.remove(&self.plain)?;
                 Ok(false)
             }
             Ok(count) => encoder.write_all(&slice[..count]).map(|()| true),
@@ -239,10 +282,10 @@ impl Archiving {
     }
 }
 
-impl Drop for Archiving {
+impl Drop for Begun {
     fn drop(&mut self) {
         if self.encoder.is_some() {
-            let _ = fs::remove_file(&self.unfinished);
+            let _ = self.folder.remove(&self.unfinished);
         }
     }
 }
