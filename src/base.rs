@@ -151,6 +151,15 @@ impl Signal {
         self.0
     }
 
+    /// Whether SIGCONT may follow it, so that a stopped process receives it. SIGCONT discards a pending stop signal
+    /// (signal(7)), and is of no use after SIGKILL and after itself.
+    pub fn may_be_continued(self) -> bool {
+        const STOP: i32 = 19;
+        const TTOU: i32 = 22;
+        let stops = (STOP..=TTOU).contains(&self.0);
+        !stops && self != Signal::KILL && self != Signal::CONT
+    }
+
     /// Reads `TERM`, `SIGTERM`, `sigterm`, `15`, `RTMIN+3` or `RTMAX-1`.
     pub fn parse(text: &str) -> Option<Signal> {
         let upper = text.trim().to_ascii_uppercase();

@@ -7,10 +7,12 @@ mod world;
 use std::time::Duration;
 
 use go_overlay::base::{ClientId, ExitStatus, Signal};
-use go_overlay::config::model::{Condition, Config, Script, Service};
+use go_overlay::config::model::{
+    Condition, Config, OnDependencyFailure, Ready, Restart, RestartPolicy, Script, Service,
+};
 use go_overlay::control::message::{Request, Response, Selection, State, WaitFor};
-use go_overlay::supervisor::event::{Event, Role};
-use world::{World, after, named, seconds, service};
+use go_overlay::supervisor::event::{Event, Role, Word};
+use world::{CLIENT, World, after, named, seconds, service};
 
 #[test]
 fn services_start_at_once_and_dependents_after_their_dependency() {
@@ -473,4 +475,437 @@ fn five_hundred_services_in_a_deep_graph_start_in_order_with_the_same_trace_each
     let first = run();
     assert!(first.len() > 3000);
     assert_eq!(first, run());
+}
+
+const ANOTHER: ClientId = ClientId(2);
+
+fn asks(world: &mut World, request: Request) {
+    let client = ANOTHER;
+    world.tell(Event::Request { client, request });
+}
+
+fn reload(world: &mut World, services: Vec<Service>) {
+    let config = Config {
+        services,
+        ..Config::default()
+    };
+    world.tell(Event::Reload(Box::new(config)));
+}
+
+fn disabled(service: Service) -> Service {
+    Service {
+        enabled: false,
+        ..service
+    }
+}
+
+fn with_dependents(name: &str) -> Selection {
+    Selection {
+        with_dependents: true,
+        ..named(&[name])
+    }
+}
+
+fn all() -> Selection {
+    Selection {
+        all: true,
+        ..Selection::default()
+    }
+}
+
+/// Whether the first client has its answer.
+fn is_answered(world: &World) -> bool {
+    world.answered.contains(&CLIENT)
+}
+
+/// That answer: whether it is good, each service's state, and the words beside it.
+fn outcome(world: &World) -> (bool, Vec<(State, String)>) {
+    let mut replies = world.answered.iter().zip(&world.replies);
+    let Some((_, Response::Outcome { ok, services })) = replies.find(|(of, _)| **of == CLIENT)
+    else {
+        panic!("no outcome: {:?} after {:#?}", world.replies, world.log)
+    };
+    let words = services.iter();
+    let words = words.map(|service| (service.state, service.detail.clone()));
+    (*ok, words.collect())
+}
+
+type Overtakes = fn(&mut World);
+
+/// Everything that can want a service up again that is being stopped, and what the client that stops it is answered.
+const OVERTAKING: [(&str, Overtakes); 7] = [
+    ("overtaken by a start", |world| {
+        asks(world, Request::Start(named(&["db"])));
+    }),
+    ("overtaken by a restart", |world| {
+        asks(world, Request::Restart(named(&["db"])));
+    }),
+    ("overtaken by a restart", |world| {
+        asks(world, Request::Restart(with_dependents("db")));
+    }),
+    (
+        "overtaken by a start of web, which depends on it",
+        |world| {
+            asks(world, Request::Start(named(&["web"])));
+        },
+    ),
+    (
+        "overtaken by a start of web, which depends on it",
+        |world| {
+            asks(world, Request::Restart(named(&["web"])));
+        },
+    ),
+    ("overtaken by a reload", |world| {
+        reload(world, vec![after("web", &[])]);
+        reload(world, vec![service("db"), after("web", &["db"])]);
+    }),
+    ("overtaken by a reload", |world| {
+        reload(world, vec![disabled(service("db")), after("web", &[])]);
+        reload(world, vec![service("db"), after("web", &[])]);
+    }),
+];
+
+#[test]
+fn a_stop_that_is_overtaken_is_answered_with_what_overtook_it() {
+    for (words, overtake) in OVERTAKING {
+        for stops in [named(&["db"]), all()] {
+            let mut world = World::new(vec![service("db"), disabled(after("web", &["db"]))]).boot();
+            world.obedient = false;
+            world.request(Request::Stop(stops));
+            assert!(!is_answered(&world));
+            overtake(&mut world);
+            let (ok, services) = outcome(&world);
+            assert!(!ok);
+            assert_eq!(services[0].1, words);
+            assert_ne!(services[0].0, State::Stopped);
+        }
+    }
+}
+
+#[test]
+fn a_stop_is_overtaken_also_before_its_turn_and_after_its_end() {
+    // db waits for web, which takes its time.
+    let mut world = World::new(vec![service("db"), after("web", &["db"])]).boot();
+    world.obedient = false;
+    world.request(Request::Stop(named(&["db", "web"])));
+    asks(&mut world, Request::Start(named(&["db"])));
+    world.exit_of("web", 0);
+    assert_eq!(
+        outcome(&world).1,
+        [
+            (State::Running, "overtaken by a start".into()),
+            (State::Stopped, "stopped".into())
+        ]
+    );
+    world.never("SIGTERM db");
+
+    // quick is down and up again before slow is down.
+    let mut world = World::new(vec![service("quick"), service("slow")]).boot();
+    world.obedient = false;
+    world.request(Request::Stop(named(&["quick", "slow"])));
+    world.exit_of("quick", 0);
+    asks(&mut world, Request::Start(named(&["quick"])));
+    assert!(!is_answered(&world));
+    world.exit_of("slow", 0);
+    assert_eq!(
+        outcome(&world).1[0],
+        (State::Running, "overtaken by a start".into())
+    );
+}
+
+#[test]
+fn a_start_or_restart_that_is_overtaken_is_answered() {
+    for request in [Request::Start, Request::Restart] {
+        let overtaking: [(State, &str, Overtakes); 4] = [
+            (State::Stopped, "stopped", |world| {
+                asks(world, Request::Stop(named(&["web"])));
+            }),
+            (State::Failed, "dependency db was stopped", |world| {
+                asks(world, Request::Stop(named(&["db"])));
+            }),
+            (State::Stopped, "disabled", |world| {
+                reload(world, vec![slow("db"), disabled(after("web", &["db"]))]);
+            }),
+            (State::Stopped, "removed from the configuration", |world| {
+                reload(world, vec![slow("db")]);
+            }),
+        ];
+        for (state, words, overtake) in overtaking {
+            let mut world = World::new(vec![slow("db"), after("web", &["db"])]).boot();
+            world.request(request(named(&["web"])));
+            assert!(!is_answered(&world));
+            overtake(&mut world);
+            let (ok, services) = outcome(&world);
+            assert!(!ok);
+            assert_eq!(services, [(state, words.into())]);
+        }
+    }
+}
+
+/// It takes its time before it is ready.
+fn slow(name: &str) -> Service {
+    Service {
+        ready: Ready::Notify,
+        ..service(name)
+    }
+}
+
+#[test]
+fn one_that_only_watches_is_not_overtaken() {
+    let mut world = World::new(vec![service("db")]).boot();
+    world.obedient = false;
+    world.request(Request::Wait {
+        service: "db".into(),
+        until: WaitFor::Stopped,
+        timeout_ms: None,
+    });
+    asks(&mut world, Request::Restart(named(&["db"])));
+    world.exit_of("db", 0);
+    assert!(!is_answered(&world));
+    world.exit_of("db", 0);
+    assert!(outcome(&world).0);
+}
+
+#[test]
+fn what_stops_or_restarts_together_goes_in_reverse_order() {
+    let requests = [
+        Request::Stop(all()),
+        Request::Stop(named(&["db", "web"])),
+        Request::Restart(all()),
+        Request::Restart(named(&["db", "web"])),
+        Request::Restart(with_dependents("db")),
+    ];
+    for request in requests {
+        let mut world =
+            World::new(vec![service("db"), service("other"), after("web", &["db"])]).boot();
+        world.obedient = false;
+        let everything = matches!(&request, Request::Stop(of) | Request::Restart(of) if of.all);
+        world.request(request);
+        world.at("SIGTERM web");
+        world.never("SIGTERM db");
+        if everything {
+            world.at("SIGTERM other");
+        }
+        world.exit_of("web", 0);
+        assert!(world.at("web STOPPING->") < world.at("SIGTERM db"));
+    }
+}
+
+#[test]
+fn the_order_holds_across_what_is_down_already_or_stays_up() {
+    // db <- migrate (done) <- web
+    let mut migrated = after("web", &["migrate"]);
+    migrated.depends_on[0].condition = Condition::Completed;
+    let services = || vec![service("db"), after("migrate", &["db"]), migrated.clone()];
+    for shutdown in [false, true] {
+        let mut world = World::new(services()).boot();
+        world.exit_of("migrate", 0);
+        world.obedient = false;
+        match shutdown {
+            true => world.tell(Event::ShutdownSignal(Signal::TERM)),
+            false => world.request(Request::Stop(all())),
+        }
+        world.never("SIGTERM db");
+        world.exit_of("web", 0);
+        world.at("SIGTERM db");
+    }
+    // db <- mid (stays) <- web
+    let services = vec![service("db"), after("mid", &["db"]), after("web", &["mid"])];
+    let mut world = World::new(services).boot();
+    world.obedient = false;
+    world.request(Request::Stop(named(&["db", "web"])));
+    world.never("SIGTERM db");
+    world.exit_of("web", 0);
+    world.at("SIGTERM db");
+    assert_eq!(world.state("mid"), State::Running);
+}
+
+#[test]
+fn what_a_later_stop_adds_waits_too_and_what_a_reload_disables() {
+    let services =
+        |off: fn(Service) -> Service| vec![off(service("db")), off(after("web", &["db"]))];
+    let mut world = World::new(services(|same| same)).boot();
+    world.obedient = false;
+    asks(&mut world, Request::Stop(named(&["web"])));
+    world.request(Request::Stop(named(&["db"])));
+    world.never("SIGTERM db");
+    world.exit_of("web", 0);
+    world.at("SIGTERM db");
+
+    let mut world = World::new(services(|same| same)).boot();
+    world.obedient = false;
+    reload(&mut world, services(disabled));
+    world.never("SIGTERM db");
+    world.exit_of("web", 0);
+    world.exit_of("db", 0);
+    assert_eq!(world.row("db"), (State::Stopped, "disabled".into()));
+
+    // Enabled again before its turn came: it was never stopped.
+    let mut world = World::new(services(|same| same)).boot();
+    world.obedient = false;
+    reload(&mut world, services(disabled));
+    reload(&mut world, services(|same| same));
+    world.exit_of("web", 0);
+    assert_eq!(world.state("db"), State::Running);
+    world.never("SIGTERM db");
+}
+
+#[test]
+fn one_that_ends_before_its_turn_to_be_stopped_has_not_failed() {
+    let db = Service {
+        required: true,
+        restart: Restart {
+            policy: RestartPolicy::Always,
+            ..Restart::default()
+        },
+        ..service("db")
+    };
+    for code in [0, 1] {
+        let mut world = World::new(vec![db.clone(), after("web", &["db"])]).boot();
+        world.obedient = false;
+        world.request(Request::Stop(named(&["web", "db"])));
+        world.exit_of("db", code);
+        assert_eq!(world.state("db"), State::Stopped);
+        world.exit_of("web", 0);
+        assert!(outcome(&world).0);
+        world.pass(seconds(600));
+        assert_eq!((world.state("db"), world.exit), (State::Stopped, None));
+    }
+}
+
+#[test]
+fn one_that_is_to_be_stopped_and_follows_a_failure_stays_down() {
+    let web = Service {
+        on_dependency_failure: OnDependencyFailure::Restart,
+        ..after("web", &["db"])
+    };
+    let mut world = World::new(vec![service("db"), web, after("ui", &["web"])]).boot();
+    world.obedient = false;
+    world.request(Request::Stop(named(&["ui", "web"])));
+    world.exit_of("db", 1);
+    world.exit_of("web", 0);
+    world.exit_of("ui", 0);
+    assert!(outcome(&world).0);
+    assert_eq!(world.state("web"), State::Stopped);
+}
+
+/// What fails a service at once that was asked to start: its dependency will not be up.
+#[test]
+fn a_start_fails_at_once_when_its_dependency_is_stopped() {
+    let services = || {
+        vec![
+            slow("redis"),
+            after("mid", &["redis"]),
+            after("web", &["mid"]),
+        ]
+    };
+    // At boot, and one that depends on it from afar.
+    let mut world = World::new(services()).boot();
+    asks(&mut world, Request::Stop(named(&["redis"])));
+    assert_eq!(
+        world.row("mid"),
+        (State::Failed, "dependency redis was stopped".into())
+    );
+    assert_eq!(world.detail("web"), "dependency mid failed");
+    // By a client, while the dependency takes its time to stop.
+    let mut world = World::new(services()).boot();
+    world.obedient = false;
+    world.request(Request::Start(named(&["web"])));
+    asks(&mut world, Request::Stop(named(&["redis"])));
+    assert_eq!(
+        outcome(&world).1,
+        [(State::Failed, "dependency mid failed".into())]
+    );
+    assert_eq!(world.state("redis"), State::Stopping);
+    // A newcomer of a reload.
+    let mut world = World::new(vec![service("redis")]).boot();
+    asks(&mut world, Request::Stop(named(&["redis"])));
+    reload(&mut world, vec![service("redis"), after("new", &["redis"])]);
+    assert_eq!(world.detail("new"), "dependency redis was stopped");
+    // A dependency that follows another one's failure, and stays down.
+    let follower = Service {
+        on_dependency_failure: OnDependencyFailure::Stop,
+        ..after("cache", &["redis"])
+    };
+    let follower = Service {
+        ready: Ready::Notify,
+        ..follower
+    };
+    let mut world = World::new(vec![service("redis"), follower, after("web", &["cache"])]).boot();
+    world.exit_of("redis", 1);
+    assert_eq!(
+        world.detail("web"),
+        "dependency cache was stopped: dependency redis failed"
+    );
+    // A disabled one that was started by hand, and is disabled no less by a reload.
+    let off = || vec![disabled(slow("redis")), disabled(after("web", &["redis"]))];
+    let mut world = World::new(off()).boot();
+    world.request(Request::Start(named(&["web"])));
+    asks(&mut world, Request::Stop(named(&["redis"])));
+    assert_eq!(
+        outcome(&world).1,
+        [(State::Failed, "dependency redis was stopped".into())]
+    );
+}
+
+#[test]
+fn what_is_stopped_or_restarted_together_fails_nobody() {
+    let services = || vec![slow("redis"), after("web", &["redis"])];
+    let mut world = World::new(services()).boot();
+    world.request(Request::Stop(named(&["redis", "web"])));
+    assert_eq!(world.state("web"), State::Stopped);
+    let mut world = World::new(services()).boot();
+    asks(&mut world, Request::Restart(named(&["redis"])));
+    world.says("redis", Word::Ready);
+    assert_eq!(world.state("web"), State::Running);
+}
+
+#[test]
+fn one_that_its_policy_restarts_waits_for_what_was_stopped_by_hand() {
+    let web = Service {
+        restart: Restart {
+            policy: RestartPolicy::OnFailure,
+            ..Restart::default()
+        },
+        ..after("web", &["redis"])
+    };
+    let mut world = World::new(vec![service("redis"), web]).boot();
+    asks(&mut world, Request::Stop(named(&["redis"])));
+    world.exit_of("web", 1);
+    world.pass(seconds(60));
+    assert_eq!(
+        world.row("web"),
+        (State::Pending, "waiting for redis (stopped)".into())
+    );
+    asks(&mut world, Request::Start(named(&["redis"])));
+    assert_eq!(world.state("web"), State::Running);
+}
+
+#[test]
+fn sigcont_never_follows_a_stop_signal_that_it_would_cancel() {
+    for (name, follows) in [
+        ("TSTP", false),
+        ("TTIN", false),
+        ("TTOU", false),
+        ("STOP", false),
+        ("CONT", false),
+        ("TERM", true),
+        ("USR1", true),
+        ("RTMIN+3", true),
+    ] {
+        let web = Service {
+            stop_signal: Signal::parse(name).unwrap(),
+            ..service("web")
+        };
+        let mut world = World::new(vec![web]).boot();
+        world.obedient = false;
+        world.request(Request::Stop(named(&["web"])));
+        world.pass(Duration::from_millis(9_999));
+        let sent = |line: &str| world.log.iter().filter(|logged| **logged == line).count();
+        let sigcont = sent("SIGCONT web Main");
+        assert_eq!(sigcont, usize::from(follows || name == "CONT"), "{name}");
+        world.never("SIGKILL");
+        world.pass(Duration::from_millis(1));
+        world.at("SIGKILL web");
+    }
 }

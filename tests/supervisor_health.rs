@@ -411,7 +411,39 @@ fn one_that_ends_or_gives_up_before_it_is_ready_has_failed() {
     assert_eq!(world.row("db"), (State::Failed, "exit 3".into()));
     let mut world = World::new(vec![ready("db", Ready::Fd(3))]).boot();
     world.says("db", Word::NeverReady("closed its end".into()));
+    world.pass(Duration::from_millis(999));
+    assert_eq!(world.state("db"), State::Starting);
+    world.pass(Duration::from_millis(1));
     assert_eq!(world.row("db"), (State::Failed, "closed its end".into()));
+}
+
+#[test]
+fn an_exit_before_readiness_keeps_its_code_whatever_makes_it_ready() {
+    let forms = [
+        Ready::Notify,
+        Ready::Fd(3),
+        Ready::Log("up".into()),
+        Ready::Healthy,
+        Ready::Started,
+    ];
+    for form in forms {
+        for closes in [false, true] {
+            let db = Service {
+                required: true,
+                health: Some(Box::new(health())),
+                ..ready("db", form.clone())
+            };
+            let mut world = World::new(vec![db]).boot();
+            if closes {
+                // The descriptor closes as the program ends, and is seen first.
+                world.says("db", Word::NeverReady("closed its end".into()));
+                world.pass(Duration::from_millis(400));
+            }
+            world.exit_of("db", 42);
+            world.at("down: required service db failed: exit 42");
+            assert_eq!(world.exit, Some(42), "{form:?}");
+        }
+    }
 }
 
 #[test]

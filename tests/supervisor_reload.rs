@@ -207,7 +207,7 @@ fn what_a_process_need_not_know_changes_under_it() {
     assert_eq!(world.detail("web"), "exit 1; restarts in 500ms (1)");
     world.request(Request::Stop(named(&["db"])));
     world.pass(seconds(1));
-    assert_eq!(world.detail("web"), "waiting for db", "newly dependent");
+    assert_eq!(world.detail("web"), "waiting for db (stopped)");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::Supervisor;
-use super::service::AfterStop;
+use super::service::{AfterStop, PendingStop};
 use crate::base::{Moment, ServiceId};
 use crate::config::model::OnDependencyFailure;
 
@@ -25,8 +25,11 @@ impl Supervisor {
                 if !dependent.phase.is_up_or_starting() || walk.contains(&id) {
                     continue;
                 }
+                let stays = dependent.pending_stop == Some(PendingStop::Stay);
                 let after = match dependent.config.on_dependency_failure {
                     OnDependencyFailure::Ignore => continue,
+                    // It was to be stopped anyway.
+                    _ if stays => AfterStop::Stay,
                     OnDependencyFailure::Stop => AfterStop::Follow(Rc::clone(&name)),
                     OnDependencyFailure::Restart => AfterStop::FollowAndRestart(Rc::clone(&name)),
                 };

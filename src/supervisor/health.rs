@@ -228,7 +228,7 @@ impl Supervisor {
 
     /// Whether anything it does or leaves undone is a failure: it is not about to end anyway.
     pub(super) fn is_judged(&self, id: ServiceId) -> bool {
-        !self.life.is_down() && !self.service(id).restart_pending
+        !self.life.is_down() && self.service(id).pending_stop.is_none()
     }
 
     /// Whether a RUNNING service is up for those who ask for the health of the whole; else why not.

@@ -13,6 +13,7 @@ mod follow;
 mod graph;
 mod health;
 mod jitter;
+mod order;
 mod ready;
 mod reload;
 mod request;
@@ -22,6 +23,7 @@ mod shutdown;
 mod start;
 pub mod status;
 mod stop;
+mod wait;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -32,9 +34,9 @@ use crate::base::{ClientId, ExitStatus, JobId, Moment, ServiceId, Signal};
 use crate::config::model::{self, Config, Timeouts};
 use event::{Action, Event, Notice, Role, Scope, SpawnFailure};
 use jitter::Jitter;
-use request::Waiter;
 use service::{Phase, Post, Service, Step};
 use shutdown::Life;
+use wait::Waiter;
 
 /// When [`Supervisor::handle_timeout`] is to be called, and what for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,7 +215,9 @@ impl Supervisor {
     fn boot(&mut self, now: Moment) {
         for id in self.ids().collect::<Vec<_>>() {
             if self.service(id).config.enabled {
-                self.set_phase(id, Phase::Pending { since: now }, now);
+                // The main program comes after everything, not because it needs it.
+                let asked = !self.is_main_program(id);
+                self.set_phase(id, Phase::Pending { since: now, asked }, now);
             }
         }
     }
@@ -276,6 +280,7 @@ impl Supervisor {
 
     /// The only door through which a service changes its state.
     fn set_phase(&mut self, id: ServiceId, phase: Phase, now: Moment) {
+        let was_in_the_way = self.goes_down(id);
         let service = self.service_mut(id);
         let from = service.phase.state();
         let to = phase.state();
@@ -304,6 +309,9 @@ impl Supervisor {
             }));
         }
         self.enqueue_neighbourhood(id);
+        if was_in_the_way && !self.service(id).is_active() {
+            self.wake_dependencies(id);
+        }
         self.consider_the_whole(id, now);
     }
 
@@ -354,7 +362,7 @@ impl Supervisor {
     fn deadline_of(&self, id: ServiceId, now: Moment) -> Option<Moment> {
         let service = self.service(id);
         let by_phase = match &service.phase {
-            Phase::Pending { since } => self.pending_deadline(id, *since, now),
+            Phase::Pending { since, .. } => self.pending_deadline(id, *since, now),
             // Once that process is gone only its post-script is waited for, which has a bound of its own.
             Phase::Stopping {
                 job, escalation, ..

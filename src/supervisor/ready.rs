@@ -1,11 +1,17 @@
 //! Readiness: what makes a service RUNNING once its program is executed, and what the program says about
 //! itself from then on.
 
+use std::time::Duration;
+
 use super::Supervisor;
 use super::event::{Role, Word};
 use super::service::{Escalation, Failure, Phase, Service, Step, Watchdog};
 use crate::base::{JobId, Moment, Pid, ServiceId, human_duration};
 use crate::config::model::Ready;
+
+/// A program that closed its readiness descriptor may have done so by ending: its end is the better reason, and
+/// follows within this time.
+const END_FOLLOWS: Duration = Duration::from_secs(1);
 
 impl Service {
     /// The watchdog of a RUNNING service and the end of its patience; a start has its own bound.
@@ -45,8 +51,13 @@ impl Supervisor {
         match word {
             Word::Ready => self.on_ready(id, now),
             Word::NeverReady(why) => {
-                if matches!(self.service(id).phase, Phase::Starting { .. }) {
-                    self.fail_hung(id, why, now);
+                if let Phase::Starting {
+                    step: Step::Readying { until, .. },
+                    ..
+                } = &mut self.service_mut(id).phase
+                {
+                    *until = now.after(END_FOLLOWS).min(*until);
+                    self.service_mut(id).said.never_ready.get_or_insert(why);
                 }
             }
             Word::Status(text) => said.status = Some(text).filter(|text| !text.is_empty()),
@@ -143,9 +154,11 @@ impl Supervisor {
                 return self.finish_readying(id, now);
             }
             if until <= now {
-                let bound = human_duration(until.since(service.executed_at));
-                let missing = self.what_makes_it_ready(id);
-                let reason = format!("not ready after {bound}: {missing}");
+                let reason = service.said.never_ready.clone().unwrap_or_else(|| {
+                    let bound = human_duration(until.since(service.executed_at));
+                    let missing = self.what_makes_it_ready(id);
+                    format!("not ready after {bound}: {missing}")
+                });
                 return self.fail_hung(id, reason, now);
             }
         }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::Supervisor;
 use super::event::Action;
-use super::service::{AfterStop, Phase, StopReason};
+use super::service::{AfterStop, Cause, PendingStop, Phase, StopReason};
 use crate::base::{Moment, ServiceId};
 use crate::config::change::{self, Change};
 use crate::config::model::{self, Config};
@@ -77,6 +77,8 @@ impl Supervisor {
                 change.needs_restart || !service.phase.is_up_or_starting()
             }
             Phase::Pending { .. } => false,
+            // What was stopped by hand is started by hand.
+            _ if service.pending_stop == Some(PendingStop::Stay) => false,
             // Whatever changed may be what it failed for.
             Phase::Failed { .. } => !change.is_empty(),
             Phase::Stopped(StopReason::Completed { .. })
@@ -86,7 +88,7 @@ impl Supervisor {
                 after: AfterStop::Restart | AfterStop::FollowAndRestart(_) | AfterStop::Fail(_),
                 ..
             } => change.needs_restart,
-            // Who stopped it by hand starts it by hand.
+            // As above.
             Phase::Stopping {
                 after: AfterStop::Stay | AfterStop::Follow(_),
                 ..
@@ -134,7 +136,17 @@ impl Supervisor {
         let fates: Vec<_> = fates
             .into_iter()
             .map(|(id, fate, new)| {
-                self.service_mut(id).leaving = matches!(fate, Fate::Leaves);
+                let leaves = matches!(fate, Fate::Leaves);
+                let service = self.service_mut(id);
+                let came_back = service.leaving && !leaves;
+                service.leaving = leaves;
+                if came_back {
+                    service.raised_by = Some(Cause::Reload);
+                    // What the file does not want up is no more to be kept up than before.
+                    if new.as_ref().is_some_and(|new| new.enabled) {
+                        service.pending_stop = None;
+                    }
+                }
                 let old = new
                     .map(|new| std::mem::replace(&mut self.service_mut(id).config, Rc::new(new)));
                 (id, fate, old)
@@ -158,7 +170,8 @@ impl Supervisor {
             fresh.insert(id);
             if self.service(id).config.enabled {
                 self.service_mut(id).after_leaving = self.someone_leaves;
-                self.set_phase(id, Phase::Pending { since: now }, now);
+                let asked = true;
+                self.set_phase(id, Phase::Pending { since: now, asked }, now);
             }
         }
         self.retry_after(fresh, now);
@@ -168,7 +181,11 @@ impl Supervisor {
     }
 
     fn begin_leaving(&mut self, id: ServiceId, now: Moment) {
-        self.service_mut(id).restart_pending = false;
+        let service = self.service_mut(id);
+        // One that was to be stopped stays so, should another file bring it back.
+        if service.pending_stop == Some(PendingStop::Restart) {
+            service.pending_stop = None;
+        }
         // One that runs goes when those that depended on it and leave too are gone.
         if !self.service(id).phase.is_up_or_starting() {
             self.begin_stop(id, AfterStop::Stay, now);
@@ -188,11 +205,17 @@ impl Supervisor {
         let up = service.phase.is_up_or_starting();
         let checked_anew = change.keys.contains(&"health") && service.phase.program().is_some();
         if was_enabled && !service.config.enabled {
-            self.begin_stop(id, AfterStop::Stay, now);
+            self.stop_in_order(id, PendingStop::Stay, now);
             if self.service(id).phase.is_final() {
                 self.set_phase(id, Phase::Stopped(StopReason::Disabled), now);
             }
             return;
+        }
+        if starts {
+            self.service_mut(id).raised_by = Some(Cause::Reload);
+        } else if !was_enabled && up && self.service(id).config.enabled {
+            // It may still wait for its turn to be stopped.
+            self.bring_up(id, Cause::Reload, now);
         }
         match (starts, up) {
             (true, true) => {
@@ -200,8 +223,7 @@ impl Supervisor {
                 if self.service(id).config.health.is_none() {
                     self.end_check(id);
                 }
-                self.service_mut(id).restart_pending = true;
-                self.enqueue_neighbourhood(id);
+                self.stop_in_order(id, PendingStop::Restart, now);
             }
             (true, false) => self.begin_stop(id, AfterStop::Restart, now),
             (false, _) if checked_anew => {
@@ -240,6 +262,7 @@ impl Supervisor {
             }
             for id in again {
                 self.begin_stop(id, AfterStop::Restart, now);
+                self.service_mut(id).raised_by = Some(Cause::Reload);
                 fresh.insert(id);
             }
         }

@@ -3,37 +3,14 @@
 
 use super::Supervisor;
 use super::event::{Action, Scope};
-use super::service::{AfterStop, Phase, Step, StopReason};
+use super::service::{AfterStop, Cause, PendingStop, Phase, Step, StopReason};
 use super::shutdown::ExitCode;
+use super::wait::Goal;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
 use crate::base::{ClientId, Moment, ServiceId, Signal, nearest};
-use crate::control::message::{ErrorCode, Outcome, Request, Response, Selection, WaitFor};
-
-/// A client whose answer is still open.
-#[derive(Debug)]
-pub(super) struct Waiter {
-    goal: Goal,
-    targets: Vec<ServiceId>,
-    /// Of targets that left the table meanwhile.
-    left: Vec<Outcome>,
-    pub deadline: Option<Moment>,
-}
-
-/// Where the targets are to get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Goal {
-    Up,
-    Down,
-    Condition(WaitFor),
-}
-
-/// Whether a target got there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Settled {
-    NotYet,
-    Reached,
-    /// It cannot get there any more unless somebody starts it again: it is down, and no restart follows.
-    Missed,
-}
+use crate::control::message::{ErrorCode, Request, Response, Selection, WaitFor};
 
 impl Supervisor {
     pub(super) fn on_request(&mut self, client: ClientId, request: Request, now: Moment) {
@@ -87,7 +64,7 @@ impl Supervisor {
         );
     }
 
-    fn reply(&mut self, client: ClientId, response: Response) {
+    pub(super) fn reply(&mut self, client: ClientId, response: Response) {
         self.actions.push_back(Action::Reply { client, response });
     }
 
@@ -100,7 +77,8 @@ impl Supervisor {
         self.refuse_when_down("start")?;
         let targets = self.select(selection, "start", true)?;
         for &id in &targets {
-            self.bring_up(id, now);
+            self.bring_up(id, Cause::Start, now);
+            self.bring_up_dependencies(id, now);
         }
         self.wait_for(client, Goal::Up, targets, selection, now);
         Ok(())
@@ -115,7 +93,7 @@ impl Supervisor {
         let targets = self.select(selection, "stop", false)?;
         for &id in &targets {
             if !self.life.is_down() {
-                self.begin_stop(id, AfterStop::Stay, now);
+                self.stop_in_order(id, PendingStop::Stay, now);
             }
         }
         self.wait_for(client, Goal::Down, targets, selection, now);
@@ -134,13 +112,11 @@ impl Supervisor {
             self.add_active_dependents(&mut targets);
         }
         for &id in &targets {
-            if selection.with_dependents && self.service(id).phase.is_up_or_starting() {
-                self.service_mut(id).restart_pending = true;
-                self.enqueue_neighbourhood(id);
-            } else {
-                self.begin_stop(id, AfterStop::Restart, now);
-                self.bring_up_dependencies(id, now);
-            }
+            self.stop_in_order(id, PendingStop::Restart, now);
+            self.service_mut(id).raised_by = Some(Cause::Restart);
+        }
+        for &id in &targets {
+            self.bring_up_dependencies(id, now);
         }
         self.wait_for(client, Goal::Up, targets, selection, now);
         Ok(())
@@ -201,16 +177,8 @@ impl Supervisor {
         now: Moment,
     ) -> Result<(), Refusal> {
         let id = self.find(name)?;
-        let deadline = timeout_ms.map(|ms| now.after(std::time::Duration::from_millis(ms)));
-        self.waiters.insert(
-            client,
-            Waiter {
-                goal: Goal::Condition(until),
-                targets: vec![id],
-                left: Vec::new(),
-                deadline,
-            },
-        );
+        let goal = Goal::Condition(until);
+        self.add_waiter(client, goal, vec![id], timeout_ms, now);
         Ok(())
     }
 
@@ -305,36 +273,49 @@ impl Supervisor {
             })
     }
 
-    /// Starts what is not up, dependencies first; each waits for its own in PENDING.
-    fn bring_up(&mut self, id: ServiceId, now: Moment) {
-        match self.service(id).phase {
-            Phase::Stopping { .. } | Phase::Stopped(_) | Phase::Failed { .. } => {
+    /// Starts what is not up; it waits for its dependencies in PENDING. What is up stays up.
+    pub(super) fn bring_up(&mut self, id: ServiceId, cause: Cause, now: Moment) {
+        let service = self.service_mut(id);
+        match service.phase {
+            Phase::Starting { .. } | Phase::Running { .. } => {
+                if service.pending_stop == Some(PendingStop::Stay) {
+                    service.pending_stop = None;
+                    service.raised_by = Some(cause);
+                    self.enqueue_neighbourhood(id);
+                    self.wake_dependencies(id);
+                }
+            }
+            Phase::Pending { .. }
+            | Phase::Stopping { .. }
+            | Phase::Stopped(_)
+            | Phase::Failed { .. } => {
+                service.raised_by = Some(cause);
                 self.begin_stop(id, AfterStop::Restart, now);
             }
-            Phase::Pending { .. } | Phase::Starting { .. } | Phase::Running { .. } => {}
         }
-        self.bring_up_dependencies(id, now);
     }
 
     /// Dependencies that nobody is starting are started too. A completed one has done its work. The
     /// list grows while it is walked; the graph has no cycle, and each service enters it once.
     fn bring_up_dependencies(&mut self, id: ServiceId, now: Moment) {
+        let name: Rc<str> = self.service(id).config.name.as_str().into();
+        let mut seen = BTreeSet::from([id]);
         let mut walk = vec![id];
-        let mut next = 0;
-        while let Some(&at) = walk.get(next) {
-            next += 1;
+        while let Some(at) = walk.pop() {
             for index in 0..self.service(at).dependencies.len() {
                 let on = self.service(at).dependencies[index].on;
-                let down = match self.service(on).phase {
+                let service = self.service(on);
+                let down = match &service.phase {
                     Phase::Stopped(StopReason::Completed { .. }) => false,
-                    Phase::Stopped(_) | Phase::Failed { .. } => true,
-                    Phase::Stopping { ref after, .. } => {
-                        matches!(after, AfterStop::Stay | AfterStop::Follow(_))
+                    // It may wait for what was stopped.
+                    Phase::Pending { .. } | Phase::Stopped(_) | Phase::Failed { .. } => true,
+                    Phase::Stopping { .. } => service.phase.is_stopping_for_good(),
+                    Phase::Starting { .. } | Phase::Running { .. } => {
+                        service.pending_stop == Some(PendingStop::Stay)
                     }
-                    Phase::Pending { .. } | Phase::Starting { .. } | Phase::Running { .. } => false,
                 };
-                if down && !walk.contains(&on) {
-                    self.begin_stop(on, AfterStop::Restart, now);
+                if down && seen.insert(on) {
+                    self.bring_up(on, Cause::Dependent(Rc::clone(&name)), now);
                     walk.push(on);
                 }
             }
@@ -353,116 +334,6 @@ impl Supervisor {
                     targets.push(dependent);
                 }
             }
-        }
-    }
-
-    fn wait_for(
-        &mut self,
-        client: ClientId,
-        goal: Goal,
-        targets: Vec<ServiceId>,
-        selection: &Selection,
-        now: Moment,
-    ) {
-        if selection.no_wait {
-            let services = targets
-                .iter()
-                .map(|id| self.outcome(*id, true, now))
-                .collect();
-            return self.reply(client, Response::Outcome { ok: true, services });
-        }
-        let deadline = selection
-            .timeout_ms
-            .map(|ms| now.after(std::time::Duration::from_millis(ms)));
-        self.waiters.insert(
-            client,
-            Waiter {
-                goal,
-                targets,
-                left: Vec::new(),
-                deadline,
-            },
-        );
-    }
-
-    /// Answers everyone whose targets have all settled, and everyone whose time is over.
-    pub(super) fn answer_waiters(&mut self, now: Moment) {
-        let mut answers = Vec::new();
-        for (&client, waiter) in &self.waiters {
-            let settled: Vec<Settled> = waiter
-                .targets
-                .iter()
-                .map(|id| self.settled(*id, waiter.goal))
-                .collect();
-            let timed_out = waiter.deadline.is_some_and(|at| at <= now);
-            if settled.contains(&Settled::NotYet) && !timed_out {
-                continue;
-            }
-            let outcomes = waiter.targets.iter().zip(&settled);
-            let outcomes =
-                outcomes.map(|(id, settled)| self.outcome(*id, *settled == Settled::Reached, now));
-            let services: Vec<Outcome> = waiter.left.iter().cloned().chain(outcomes).collect();
-            let ok = services.iter().all(|outcome| outcome.ok);
-            answers.push((client, Response::Outcome { ok, services }));
-        }
-        for (client, response) in answers {
-            self.waiters.remove(&client);
-            self.reply(client, response);
-        }
-    }
-
-    /// A service leaves the table: those who wait for it get to know how it was then.
-    pub(super) fn forget_in_waiters(&mut self, id: ServiceId, now: Moment) {
-        let outcome = |ok| Outcome {
-            detail: "removed from the configuration".into(),
-            ..self.outcome(id, ok, now)
-        };
-        let (reached, missed) = (outcome(true), outcome(false));
-        for waiter in self.waiters.values_mut() {
-            let before = waiter.targets.len();
-            waiter.targets.retain(|target| *target != id);
-            if waiter.targets.len() < before {
-                let is_down = match waiter.goal {
-                    Goal::Down | Goal::Condition(WaitFor::Stopped) => true,
-                    Goal::Up
-                    | Goal::Condition(WaitFor::Running | WaitFor::Healthy | WaitFor::Completed) => {
-                        false
-                    }
-                };
-                waiter.left.push(match is_down {
-                    true => reached.clone(),
-                    false => missed.clone(),
-                });
-            }
-        }
-    }
-
-    fn settled(&self, id: ServiceId, goal: Goal) -> Settled {
-        let service = self.service(id);
-        let completed = matches!(service.phase, Phase::Stopped(StopReason::Completed { .. }));
-        let running = matches!(service.phase, Phase::Running { .. }) && !service.restart_pending;
-        let ended = service.phase.is_final();
-        let reached = match goal {
-            Goal::Up => running || completed,
-            Goal::Down | Goal::Condition(WaitFor::Stopped) => ended,
-            Goal::Condition(WaitFor::Running) => running,
-            Goal::Condition(WaitFor::Healthy) => running && service.is_well(),
-            Goal::Condition(WaitFor::Completed) => completed,
-        };
-        match (reached, ended) {
-            (true, _) => Settled::Reached,
-            (false, true) => Settled::Missed,
-            (false, false) => Settled::NotYet,
-        }
-    }
-
-    fn outcome(&self, id: ServiceId, ok: bool, now: Moment) -> Outcome {
-        let service = self.service(id);
-        Outcome {
-            name: service.config.name.clone(),
-            ok,
-            state: service.phase.state(),
-            detail: self.detail(id, now),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Supervisor;
 use super::event::{Action, Notice};
 use super::jitter::nanos;
-use super::service::{Failure, Phase, StopReason};
+use super::service::{Failure, PendingStop, Phase, StopReason};
 use crate::base::{ExitStatus, Moment, ServiceId, human_duration};
 use crate::config::model::{Restart, RestartPolicy};
 
@@ -31,13 +31,17 @@ impl Supervisor {
     pub(super) fn on_main_exited(&mut self, id: ServiceId, status: ExitStatus, now: Moment) {
         let service = self.service_mut(id);
         service.last_exit = Some(status);
+        let ends_well = service.config.is_success(status);
+        let is_to_stop = service.pending_stop == Some(PendingStop::Stay);
         match &mut service.phase {
             // Its number may be another process's from now on, also while its post-script is waited for.
             Phase::Stopping { pid, .. } => *pid = None,
-            Phase::Starting { .. } if service.config.is_success(status) => {
+            Phase::Starting { .. } if is_to_stop => self.end_as_asked(id, now),
+            _ if is_to_stop && !ends_well => self.end_as_asked(id, now),
+            Phase::Starting { .. } if ends_well => {
                 self.fail(id, format!("{status} before it was ready"), 1, now);
             }
-            _ if service.config.is_success(status) => self.complete(id, now),
+            _ if ends_well => self.complete(id, now),
             _ => self.fail(id, status.to_string(), status.code(), now),
         }
     }
@@ -46,9 +50,10 @@ impl Supervisor {
     fn complete(&mut self, id: ServiceId, now: Moment) {
         self.service_mut(id).attempts = 0;
         let always = self.service(id).config.restart.policy == RestartPolicy::Always;
+        let stays = self.service(id).pending_stop == Some(PendingStop::Stay);
         let restart_at = match self.takes_up_a_restart(id) {
             true => Some(now),
-            false if always && !self.life.is_down() && !self.service(id).leaving => {
+            false if always && !stays && !self.life.is_down() && !self.service(id).leaving => {
                 let delay = self.delay(id, 1);
                 Some(now.after(delay))
             }
@@ -154,7 +159,11 @@ impl Supervisor {
     /// Whether somebody has asked for a restart that was about to begin: the service only ended sooner
     /// than it was told to, which is no failure of it.
     fn takes_up_a_restart(&mut self, id: ServiceId) -> bool {
-        std::mem::take(&mut self.service_mut(id).restart_pending) && !self.life.is_down()
+        let pending = self.service_mut(id).pending_stop.take();
+        if pending.is_some() {
+            self.wake_dependencies(id);
+        }
+        pending == Some(PendingStop::Restart) && !self.life.is_down()
     }
 
     /// The attempts of the present series of failures; having been up long enough ended the series.
@@ -184,7 +193,7 @@ impl Supervisor {
         for &id in &due {
             let why = self.why_it_restarts(id);
             self.tell_restart(id, why);
-            self.begin_pending(id, now);
+            self.begin_pending(id, false, now);
         }
         !due.is_empty()
     }

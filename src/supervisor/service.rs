@@ -33,8 +33,10 @@ pub(super) struct Service {
     pub check: Option<Check>,
     /// What it said about itself; only while its program runs.
     pub said: Said,
-    /// `restart --with-dependents`: to be restarted as soon as its dependents are down.
-    pub restart_pending: bool,
+    /// It is up, and goes down as soon as what depends on it and goes down too has ended.
+    pub pending_stop: Option<PendingStop>,
+    /// What last brought it up, or kept it up, since the last stop.
+    pub raised_by: Option<Cause>,
     /// It is not in the configuration any more: it leaves the table once it is down.
     pub leaving: bool,
     /// It came with a reload that others leave with: it starts when they are gone, for it may be one of
@@ -53,6 +55,8 @@ pub(super) struct Said {
     pub status: Option<String>,
     /// It ends by itself: it is not to be disturbed.
     pub stopping: bool,
+    /// It cannot say any more that it is ready, and why.
+    pub never_ready: Option<String>,
     pub watchdog: Option<Watchdog>,
 }
 
@@ -95,8 +99,9 @@ pub(super) struct Edge {
 /// Where a service is in its life.
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// Waits for its dependencies.
-    Pending { since: Moment },
+    /// Waits for its dependencies. `asked`: it was asked to start, and fails when a dependency is stopped meanwhile;
+    /// one that its policy starts again waits on.
+    Pending { since: Moment, asked: bool },
     /// On its way to be RUNNING.
     Starting { job: JobId, step: Step },
     /// Its program runs.
@@ -136,12 +141,12 @@ pub(super) enum Step {
 /// How far the daemon went to end a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Escalation {
-    /// It was sent its stop signal. At the first moment it gets SIGCONT too, at the second SIGKILL.
+    /// It was sent a stop signal that SIGCONT may follow. At the first moment it gets that, at the second SIGKILL.
     Asked {
         continue_at: Moment,
         kill_at: Moment,
     },
-    /// Whoever of it was stopped hears the stop signal now.
+    /// Nothing but SIGKILL is to come.
     Continued { kill_at: Moment },
     /// It was sent SIGKILL, after this time.
     Killed { waited: Duration },
@@ -180,6 +185,23 @@ pub(super) enum AfterStop {
     Follow(Rc<str>),
     /// It starts again because this dependency failed, and waits for that as at boot.
     FollowAndRestart(Rc<str>),
+}
+
+/// How a service that is up goes down in its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PendingStop {
+    Stay,
+    Restart,
+}
+
+/// What brought a service up, for a client that waits for it to be down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    Start,
+    Restart,
+    /// This dependent of it was started.
+    Dependent(Rc<str>),
+    Reload,
 }
 
 /// Why a process that lives has failed.
@@ -251,6 +273,26 @@ impl Post {
     }
 }
 
+impl From<PendingStop> for AfterStop {
+    fn from(stop: PendingStop) -> AfterStop {
+        match stop {
+            PendingStop::Stay => AfterStop::Stay,
+            PendingStop::Restart => AfterStop::Restart,
+        }
+    }
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Cause::Start => f.write_str("by a start"),
+            Cause::Restart => f.write_str("by a restart"),
+            Cause::Dependent(name) => write!(f, "by a start of {name}, which depends on it"),
+            Cause::Reload => f.write_str("by a reload"),
+        }
+    }
+}
+
 impl Service {
     pub fn new(id: ServiceId, config: model::Service, now: Moment) -> Service {
         let reason = if config.enabled {
@@ -272,7 +314,8 @@ impl Service {
             attempts: 0,
             check: None,
             said: Said::default(),
-            restart_pending: false,
+            pending_stop: None,
+            raised_by: None,
             leaving: false,
             after_leaving: false,
             deadline: None,
@@ -348,6 +391,17 @@ impl Phase {
     /// Whether it has a process and is not on its way down.
     pub fn is_up_or_starting(&self) -> bool {
         matches!(self, Phase::Starting { .. } | Phase::Running { .. })
+    }
+
+    /// Whether it is on its way down, to stay there.
+    pub fn is_stopping_for_good(&self) -> bool {
+        matches!(
+            self,
+            Phase::Stopping {
+                after: AfterStop::Stay | AfterStop::Follow(_),
+                ..
+            }
+        )
     }
 
     /// Whether it is down and stays so until somebody starts it.

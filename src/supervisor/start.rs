@@ -2,7 +2,7 @@
 
 use super::Supervisor;
 use super::event::Role;
-use super::service::{Edge, Phase, Post, Step, StopReason};
+use super::service::{AfterStop, Edge, PendingStop, Phase, Post, Step, StopReason};
 use crate::base::{ExitStatus, JobId, Moment, Pid, ServiceId, Signal};
 use crate::config::model::Condition;
 
@@ -13,6 +13,8 @@ pub(super) enum Verdict {
     MetSince(Moment),
     /// Not yet.
     Waiting,
+    /// It was stopped, or was not to start, and stays down until somebody starts it.
+    Down,
     /// It will not hold unless somebody starts the dependency again: no restart follows its failure.
     Failed,
 }
@@ -22,8 +24,11 @@ impl Supervisor {
     /// restarts while somebody waits loses nobody and starts nobody early.
     pub(super) fn verdict(&self, edge: &Edge) -> Verdict {
         let dependency = self.service(edge.on);
-        if dependency.restart_pending {
-            return Verdict::Waiting;
+        match dependency.pending_stop {
+            Some(PendingStop::Restart) => return Verdict::Waiting,
+            Some(PendingStop::Stay) => return Verdict::Down,
+            None if dependency.phase.is_stopping_for_good() => return Verdict::Down,
+            None => {}
         }
         match (&dependency.phase, edge.condition) {
             (Phase::Running { since, .. }, Condition::Started) => Verdict::MetSince(*since),
@@ -48,15 +53,15 @@ impl Supervisor {
                 | Phase::Running { .. }
                 | Phase::Pending { .. }
                 | Phase::Starting { .. }
-                | Phase::Stopping { .. }
-                | Phase::Stopped(_),
+                | Phase::Stopping { .. },
                 _,
             ) => Verdict::Waiting,
+            (Phase::Stopped(_), _) => Verdict::Down,
         }
     }
 
     pub(super) fn advance_pending(&mut self, id: ServiceId, now: Moment) {
-        let Phase::Pending { since } = self.service(id).phase else {
+        let Phase::Pending { since, asked } = self.service(id).phase else {
             return;
         };
         if self.life.is_down() {
@@ -71,11 +76,17 @@ impl Supervisor {
             let name = &self.service(edge.on).config.name;
             match self.verdict(edge) {
                 Verdict::MetSince(met) => ready &= met.after(edge.wait_after) <= now,
-                Verdict::Waiting if since.after(self.timeouts.dependency_wait) <= now => {
+                Verdict::Down if asked => {
+                    problem = Some(self.why_it_is_down(edge.on));
+                    break;
+                }
+                Verdict::Waiting | Verdict::Down
+                    if since.after(self.timeouts.dependency_wait) <= now =>
+                {
                     let waited = crate::base::human_duration(self.timeouts.dependency_wait);
                     problem = Some(format!("dependency {name} not up after {waited}"));
                 }
-                Verdict::Waiting => ready = false,
+                Verdict::Waiting | Verdict::Down => ready = false,
                 Verdict::Failed => {
                     problem = Some(format!("dependency {name} failed"));
                     break;
@@ -86,6 +97,21 @@ impl Supervisor {
             Some(reason) => self.fail_for_good(id, reason, now),
             None if ready => self.begin_start(id, now),
             None => {}
+        }
+    }
+
+    fn why_it_is_down(&self, dependency: ServiceId) -> String {
+        let service = self.service(dependency);
+        let name = &service.config.name;
+        match &service.phase {
+            Phase::Stopped(StopReason::Disabled) => format!("dependency {name} is disabled"),
+            Phase::Stopped(StopReason::NotStarted) => format!("dependency {name} was not started"),
+            Phase::Stopped(StopReason::Followed(failed))
+            | Phase::Stopping {
+                after: AfterStop::Follow(failed),
+                ..
+            } => format!("dependency {name} was stopped: dependency {failed} failed"),
+            _ => format!("dependency {name} was stopped"),
         }
     }
 
@@ -103,7 +129,9 @@ impl Supervisor {
             .iter()
             .filter_map(|edge| match self.verdict(edge) {
                 Verdict::MetSince(met) => Some(met.after(edge.wait_after)),
-                Verdict::Waiting => Some(since.after(self.timeouts.dependency_wait)),
+                Verdict::Waiting | Verdict::Down => {
+                    Some(since.after(self.timeouts.dependency_wait))
+                }
                 Verdict::Failed => None,
             })
             .filter(|at| *at > now)

@@ -266,7 +266,10 @@ impl Supervisor {
                 Verdict::MetSince(met) if met.after(edge.wait_after) > now => settling = Some(edge),
                 Verdict::MetSince(_) => {}
                 Verdict::Waiting | Verdict::Failed => {
-                    names.push(self.service(edge.on).config.name.as_str())
+                    names.push(self.service(edge.on).config.name.clone());
+                }
+                Verdict::Down => {
+                    names.push(format!("{} (stopped)", self.service(edge.on).config.name));
                 }
             }
         }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::Supervisor;
-use super::service::{AfterStop, Escalation, Phase, Post, Step, StopReason};
+use super::service::{AfterStop, Escalation, PendingStop, Phase, Post, Step, StopReason};
 use crate::base::{JobId, Moment, ServiceId, Signal};
 
 /// SIGCONT follows the stop signal, as in systemd: a stopped process has to be able to hear it. Nearly nobody is
-/// stopped, so it follows only where a moment was not enough to end.
+/// stopped, so it follows only where a moment was not enough to end, and never where it would cancel the stop signal.
 const CONTINUE_AFTER: Duration = Duration::from_millis(10);
 
 impl Supervisor {
@@ -17,6 +17,19 @@ impl Supervisor {
             .config
             .stop_timeout
             .unwrap_or(self.timeouts.service_shutdown)
+    }
+
+    /// Stops a service in order: one that is up goes when what depends on it and goes down too has ended.
+    pub(super) fn stop_in_order(&mut self, id: ServiceId, stop: PendingStop, now: Moment) {
+        if !self.service(id).phase.is_up_or_starting() {
+            return self.begin_stop(id, stop.into(), now);
+        }
+        let service = self.service_mut(id);
+        service.pending_stop = Some(stop);
+        if stop == PendingStop::Stay {
+            service.raised_by = None;
+        }
+        self.enqueue_neighbourhood(id);
     }
 
     /// Tells a service to end, whatever it is doing.
@@ -30,14 +43,20 @@ impl Supervisor {
             AfterStop::Fail(_) => self.attempts_spent(id, now),
         };
         let service = self.service_mut(id);
-        service.restart_pending = false;
+        service.pending_stop = None;
         service.attempts = attempts;
+        if after == AfterStop::Stay {
+            service.raised_by = None;
+        }
         self.cancel_post_script(id, now);
         match self.service(id).phase {
             Phase::Pending { .. } if after == AfterStop::Stay => {
                 self.set_phase(id, Phase::Stopped(StopReason::Asked { killed: None }), now);
             }
-            Phase::Pending { .. } => {}
+            Phase::Pending { since, .. } => {
+                let asked = true;
+                self.set_phase(id, Phase::Pending { since, asked }, now);
+            }
             Phase::Starting { job, step } => {
                 let (signal, pid) = match step {
                     Step::PreScript => (Signal::TERM, None),
@@ -69,16 +88,36 @@ impl Supervisor {
                 );
             }
             Phase::Stopped(_) | Phase::Failed { .. } if after == AfterStop::Restart => {
-                self.begin_pending(id, now)
+                self.begin_pending(id, true, now)
             }
             Phase::Stopped(_) | Phase::Failed { .. } => self.cancel_restart(id, now),
         }
     }
 
-    /// From the top: wait for the dependencies, then start.
-    pub(super) fn begin_pending(&mut self, id: ServiceId, now: Moment) {
+    /// From the top: wait for the dependencies, then start. `asked` is explained at [`Phase::Pending`].
+    pub(super) fn begin_pending(&mut self, id: ServiceId, asked: bool, now: Moment) {
         self.cancel_post_script(id, now);
-        self.set_phase(id, Phase::Pending { since: now }, now);
+        self.set_phase(id, Phase::Pending { since: now, asked }, now);
+    }
+
+    /// It ended by itself while it waited for its turn to be stopped: that is no failure.
+    pub(super) fn end_as_asked(&mut self, id: ServiceId, now: Moment) {
+        let (Phase::Starting { job, .. } | Phase::Running { job, .. }) = self.service(id).phase
+        else {
+            return;
+        };
+        let service = self.service_mut(id);
+        service.pending_stop = None;
+        service.attempts = 0;
+        self.cancel_post_script(id, now);
+        let phase = Phase::Stopping {
+            job,
+            pid: None,
+            asked_at: now,
+            escalation: Escalation::Continued { kill_at: now },
+            after: AfterStop::Stay,
+        };
+        self.set_phase(id, phase, now);
     }
 
     fn stop_signal(&self, id: ServiceId) -> Signal {
@@ -96,9 +135,13 @@ impl Supervisor {
         now: Moment,
     ) {
         self.kill_group(job, signal);
-        let escalation = Escalation::Asked {
-            continue_at: now.after(CONTINUE_AFTER),
-            kill_at: now.after(self.grace(id)),
+        let kill_at = now.after(self.grace(id));
+        let escalation = match signal.may_be_continued() {
+            true => Escalation::Asked {
+                continue_at: now.after(CONTINUE_AFTER),
+                kill_at,
+            },
+            false => Escalation::Continued { kill_at },
         };
         self.set_phase(
             id,
@@ -215,11 +258,11 @@ impl Supervisor {
         match after {
             AfterStop::Restart if self.may_start_again(id) => {
                 self.tell_restart(id, "asked for".into());
-                self.begin_pending(id, now);
+                self.begin_pending(id, true, now);
             }
             AfterStop::FollowAndRestart(name) if self.may_start_again(id) => {
                 self.tell_restart(id, format!("dependency {name} failed"));
-                self.begin_pending(id, now);
+                self.begin_pending(id, false, now);
             }
             AfterStop::Fail(failure) if !self.life.is_down() => {
                 self.fail_as_found(id, &failure, now);
@@ -240,25 +283,15 @@ impl Supervisor {
         }
     }
 
-    /// What an active service has to do for others: end once its dependents are down, in a shutdown or
-    /// in a `restart --with-dependents`.
+    /// What an active service has to do for others: end once those of its dependents are down that go too, in a
+    /// shutdown, when several are stopped or restarted, or when it leaves the configuration.
     pub(super) fn advance_active(&mut self, id: ServiceId, now: Moment) {
         let service = self.service(id);
-        let after = match (
-            self.life.is_down() || service.leaving,
-            service.restart_pending,
-        ) {
+        let after: AfterStop = match (self.life.is_down() || service.leaving, service.pending_stop)
+        {
             (true, _) => AfterStop::Stay,
-            (false, true) => AfterStop::Restart,
-            (false, false) => return,
-        };
-        let in_the_way = |dependent: &ServiceId| {
-            let dependent = self.service(*dependent);
-            dependent.is_active()
-                && (self.life.is_down()
-                    || dependent.restart_pending
-                    || dependent.leaving
-                    || matches!(dependent.phase, Phase::Stopping { .. }))
+            (false, Some(stop)) => stop.into(),
+            (false, None) => return,
         };
         // A pre-script is cancelled: nobody uses a service that is not up yet.
         let in_pre_script = matches!(
@@ -269,7 +302,7 @@ impl Supervisor {
             }
         );
         let is_cancelled = in_pre_script && after == AfterStop::Stay;
-        if is_cancelled || !service.dependents.iter().any(in_the_way) {
+        if is_cancelled || !self.has_dependent_going_down(id) {
             self.begin_stop(id, after, now);
         }
     }

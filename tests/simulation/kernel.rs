@@ -10,6 +10,7 @@ use go_overlay::config::model::{Ready, Service};
 use go_overlay::supervisor::Supervisor;
 use go_overlay::supervisor::event::{Action, Event, Role, SpawnFailure, Word};
 
+use crate::of_actions::CLOSED;
 use crate::plan::{ONE_SHOT, Swarm};
 use crate::rng::Rng;
 use crate::watched::World;
@@ -46,6 +47,8 @@ struct Process {
     /// How often it says that it is alive.
     pings: Option<Duration>,
     leaves_a_child: bool,
+    /// It has a descriptor that its end closes, and has not written to it.
+    owes_a_newline: bool,
     /// It said that it is about to end.
     said_stopping: bool,
 }
@@ -164,6 +167,7 @@ impl Kernel {
             killed: false,
             pings: None,
             leaves_a_child: self.rng.chance(self.swarm.orphans),
+            owes_a_newline: role == Role::Main && matches!(config.ready, Ready::Fd(_)),
             said_stopping: false,
         };
         self.processes.insert(job, process);
@@ -226,14 +230,14 @@ impl Kernel {
                 self.plan(at, Happening::Says(job, Word::Ready));
                 // A choice of its own, so that it changes no other.
                 if Rng::new(self.planned).chance(self.swarm.words) {
-                    let why = Word::NeverReady("its descriptor was closed".into());
+                    let why = Word::NeverReady(CLOSED.into());
                     self.plan(at.after(Duration::from_secs(1)), Happening::Says(job, why));
                 }
             } else if self.rng.chance(500) {
                 let at = now.after(self.rng.between(100, 90_000));
                 let word = match self.rng.chance(500) {
                     true => Word::Ready,
-                    false => Word::NeverReady("its descriptor was closed".into()),
+                    false => Word::NeverReady(CLOSED.into()),
                 };
                 self.plan(at, Happening::Says(job, word));
             }
@@ -442,6 +446,13 @@ impl Kernel {
             );
         }
         process.zombie = Some(status);
+        // The descriptor is closed before the end is told.
+        if process.owes_a_newline {
+            let why = Word::NeverReady(CLOSED.into());
+            self.planned += 1;
+            self.agenda
+                .insert((now, self.planned), Happening::Says(job, why));
+        }
         if process.leaves_a_child {
             self.planned += 1;
             let stray = Stray {
@@ -488,6 +499,12 @@ impl Kernel {
             Word::Stopping => {
                 self.processes.get_mut(&job)?.said_stopping = true;
                 Word::Stopping
+            }
+            Word::Ready | Word::NeverReady(_) => {
+                if let Some(process) = self.processes.get_mut(&job) {
+                    process.owes_a_newline = false;
+                }
+                word
             }
             // It may have been said by one who has just died.
             other => other,

@@ -67,6 +67,8 @@ pub struct Job {
     pub pid: Option<Pid>,
     /// When it was told to end, and how long it has for that.
     pub told: Option<(Moment, Duration)>,
+    /// SIGCONT may follow the signal that told it.
+    pub may_be_continued: bool,
     /// It was sent SIGCONT after that.
     pub continued: bool,
     pub killed: bool,
@@ -120,6 +122,12 @@ pub struct Facts {
     pub wanted: Wanted,
     /// It may be about to be restarted as soon as its dependents are down.
     pub maybe_again: bool,
+    /// It may be about to be stopped as soon as its dependents are down.
+    pub maybe_stop: bool,
+    /// It certainly goes down as soon as its dependents that go too are down.
+    pub going: bool,
+    /// It waits because it was asked to start: a dependency that is stopped fails it.
+    pub asked: bool,
     /// A reload changed what its process was started with.
     pub outdated: bool,
 }
@@ -176,6 +184,9 @@ impl Facts {
             attempts: (0, 0),
             wanted,
             maybe_again: false,
+            maybe_stop: false,
+            going: false,
+            asked: false,
             outdated: false,
         }
     }
@@ -189,6 +200,12 @@ impl Facts {
 
     pub fn is_up_or_starting(&self) -> bool {
         matches!(self.state, State::Starting | State::Running)
+    }
+
+    /// Whether others that go down wait for it.
+    pub fn is_in_the_way(&self) -> bool {
+        let goes = self.leaving || self.going || self.state == State::Stopping;
+        self.is_active() && goes
     }
 
     pub fn forget_program(&mut self) {
@@ -268,6 +285,23 @@ impl Model {
             .iter()
             .filter(move |(_, facts)| facts.edges.iter().any(|edge| edge.on == id))
             .map(|(id, facts)| (*id, facts))
+    }
+
+    /// Whoever depends on it, directly or not, and is in the way of its end.
+    pub fn in_the_way(&self, id: ServiceId, holds: fn(&Facts) -> bool) -> Option<&Facts> {
+        let mut seen = BTreeSet::from([id]);
+        let mut walk = vec![id];
+        while let Some(at) = walk.pop() {
+            for (dependent, facts) in self.dependents(at) {
+                if holds(facts) {
+                    return Some(facts);
+                }
+                if seen.insert(dependent) {
+                    walk.push(dependent);
+                }
+            }
+        }
+        None
     }
 
     pub fn someone_leaves(&self) -> bool {

@@ -87,20 +87,19 @@ pub fn stop_order(view: &View<'_>, action: &Action) -> Broken {
             detail,
             ..
         }) if detail == "stop signal sent"
-            && facts(view, *service)?.leaving
+            && model.down.is_none()
+            && !model.turn.followers.contains(service)
             && model
                 .leading_job(*service)
                 .is_some_and(|(_, job)| job.role == Role::Main) =>
         {
-            (*service, |dependent| {
-                dependent.leaving && dependent.is_active()
-            })
+            (*service, Facts::is_in_the_way)
         }
         _ => return Ok(()),
     };
-    match model.dependents(id).find(|(_, facts)| in_the_way(facts)) {
+    match model.in_the_way(id, in_the_way) {
         None => Ok(()),
-        Some((_, dependent)) => Err(format!(
+        Some(dependent) => Err(format!(
             "{} is told to end while {} is {}",
             model.name(id),
             dependent.config.name,
@@ -126,7 +125,13 @@ pub fn stop_has_a_reason(view: &View<'_>, action: &Action) -> Broken {
         || model.turn.followers.contains(service)
         || facts.leaving
         || facts.maybe_again
+        || facts.maybe_stop
         || facts.wanted == Wanted::Down;
+    let closed = detail == CLOSED && facts.state == State::Starting;
+    let in_time = facts.ready_until.is_some_and(|until| until <= model.now);
+    check(!closed || in_time, || {
+        format!("the end of {} was not waited for", facts.config.name)
+    })?;
     check(has_reason, || {
         format!(
             "{} is told to end, and nobody wants that",
@@ -134,6 +139,9 @@ pub fn stop_has_a_reason(view: &View<'_>, action: &Action) -> Broken {
         )
     })
 }
+
+/// What a program is ended for that can never say any more that it is ready.
+pub const CLOSED: &str = "its descriptor was closed";
 
 pub fn one_process(view: &View<'_>, action: &Action) -> Broken {
     let Action::Spawn { job, service, role } = action else {
@@ -213,6 +221,9 @@ fn continued_once(view: &View<'_>, job: JobId) -> Broken {
         return Ok(());
     };
     let (name, role) = (model.name(found.service), found.role);
+    check(found.may_be_continued, || {
+        format!("SIGCONT would cancel the stop signal of {name}")
+    })?;
     check(!found.continued, || {
         format!("{role:?} of {name} gets SIGCONT twice")
     })?;

@@ -184,13 +184,16 @@ pub fn nobody_dawdles(view: &View<'_>) -> Broken {
         check(!verdicts.contains(&Verdict::Failed), || {
             format!("{name} waits for somebody who has failed")
         })?;
+        check(!facts.asked || !verdicts.contains(&Verdict::Down), || {
+            format!("{name} was asked to start, and waits for what was stopped")
+        })?;
         let is_ready = facts
             .edges
             .iter()
             .zip(&verdicts)
             .all(|(edge, verdict)| match verdict {
                 Verdict::MetSince(since) => since.after(edge.wait_after) <= model.now,
-                Verdict::Waiting | Verdict::Failed | Verdict::Unknown => false,
+                Verdict::Waiting | Verdict::Down | Verdict::Failed | Verdict::Unknown => false,
             });
         let held_back = model.post_job(*id).is_some()
             || (facts.after_leaving && model.someone_leaves())

@@ -191,7 +191,10 @@ fn fit_out(rng: &mut Rng, service: &mut Service) {
     let script = |rng: &mut Rng| rng.chance(250).then(|| Script::Inline("#!/bin/sh".into()));
     service.pre_script = script(rng);
     service.post_script = script(rng);
-    service.stop_signal = *rng.pick(&[Signal::TERM, Signal::TERM, Signal::QUIT, Signal::INT]);
+    let stops = *rng.pick(&[
+        "TERM", "TERM", "TERM", "QUIT", "INT", "TSTP", "TTIN", "STOP",
+    ]);
+    service.stop_signal = Signal::parse(stops).unwrap_or(Signal::TERM);
     service.stop_timeout = rng
         .chance(400)
         .then(|| rng.millis(&[0, 10, 100, 1000, 5000]));

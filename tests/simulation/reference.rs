@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use go_overlay::base::{Moment, ServiceId};
+use go_overlay::base::{Moment, ServiceId, Signal};
 use go_overlay::config::change;
 use go_overlay::config::model::{Condition, Health, OnUnhealthy, Restart, RestartPolicy, Service};
 use go_overlay::control::message::{Health as Word, State};
@@ -14,6 +14,15 @@ const UNSTARTABLE: Duration = Duration::from_millis(100);
 
 /// Before the second check; doubled each time until the service is well.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
+
+/// Who closes its readiness descriptor may be about to end, and has so long for that.
+pub const END_FOLLOWS: Duration = Duration::from_secs(1);
+
+/// Whether SIGCONT may follow a stop signal: it would cancel one that stops, and is of no use after two others.
+pub fn may_be_continued(signal: Signal) -> bool {
+    let none = ["STOP", "TSTP", "TTIN", "TTOU", "KILL", "CONT"];
+    !none.iter().any(|name| Signal::parse(name) == Some(signal))
+}
 
 /// What a running program's checks add up to.
 #[derive(Debug)]
@@ -118,6 +127,15 @@ pub fn restart_after(
     if from == State::Running && now.since(facts.since) >= restart.reset_after {
         facts.attempts = (0, 0);
     }
+    // One that was to be stopped ends sooner than that.
+    let (sure, maybe) = (
+        facts.going && facts.wanted == Wanted::Down,
+        facts.maybe_stop,
+    );
+    if sure {
+        facts.attempts = (0, 0);
+        return None;
+    }
     let at_once = again.then_some(Window {
         from: now,
         until: now,
@@ -128,7 +146,10 @@ pub fn restart_after(
         (State::Running, State::Stopped) => {
             facts.attempts = (0, 0);
             let always = restart.policy == RestartPolicy::Always && !unwanted;
-            let usual = always.then(|| window(&restart, (1, 1), Duration::ZERO, now));
+            let usual = always.then(|| Window {
+                must: !maybe,
+                ..window(&restart, (1, 1), Duration::ZERO, now)
+            });
             both(usual, at_once)
         }
         (State::Pending, State::Failed) => None,
@@ -139,7 +160,7 @@ pub fn restart_after(
             if unwilling || unwanted || facts.attempts.0 >= most {
                 return if down { None } else { at_once };
             }
-            let must = facts.attempts.1 < most;
+            let must = facts.attempts.1 < most && !maybe;
             let spent = (facts.attempts.0 + 1, facts.attempts.1 + 1);
             // A restart that was asked for costs none and begins the count anew.
             facts.attempts = (if again { 0 } else { spent.0 }, spent.1);
@@ -205,7 +226,7 @@ pub fn renew(facts: &mut Facts, new: Option<&Service>, has_program: bool, now: M
     let up = facts.is_up_or_starting();
     if up && change.needs_restart && new.enabled {
         facts.maybe_again = true;
-        facts.outdated = true;
+        facts.outdated = !facts.maybe_stop;
         facts.health = facts.health.take().filter(|_| new.health.is_some());
     } else if up && has_program && change.keys.contains(&"health") {
         facts.health = new.health.as_ref().map(|_| Standing::new(now));
@@ -217,6 +238,8 @@ pub fn renew(facts: &mut Facts, new: Option<&Service>, has_program: bool, now: M
 pub enum Verdict {
     MetSince(Moment),
     Waiting,
+    /// It was stopped, and stays so.
+    Down,
     Failed,
     /// It may be about to be restarted, or its restart is uncertain.
     Unknown,
@@ -247,13 +270,19 @@ impl Model {
         let Some(on) = self.services.get(&edge.on) else {
             return Verdict::Unknown;
         };
-        if on.maybe_again {
+        if on.maybe_again || on.maybe_stop {
             return Verdict::Unknown;
         }
         match (self.met_since(edge), on.state, &on.restart) {
             (Some(since), _, _) => Verdict::MetSince(since),
             (None, State::Failed, None) => Verdict::Failed,
             (None, State::Failed, Some(Window { must: false, .. })) => Verdict::Unknown,
+            (None, State::Stopped, _) => Verdict::Down,
+            (None, State::Stopping, _) => match on.wanted {
+                Wanted::Up => Verdict::Waiting,
+                Wanted::Down => Verdict::Down,
+                Wanted::May => Verdict::Unknown,
+            },
             (None, _, _) => Verdict::Waiting,
         }
     }

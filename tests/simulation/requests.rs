@@ -7,7 +7,8 @@ use std::time::Duration;
 use go_overlay::base::{ClientId, ServiceId};
 use go_overlay::control::message::{Outcome, Request, Response, Selection, State, WaitFor};
 
-use crate::model::{Model, Open, Wanted};
+use crate::model::{Facts, Model, Open, Wanted};
+use crate::reference::Verdict;
 
 /// Where a target of a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,11 +123,20 @@ impl Model {
             if let Some(facts) = self.services.get_mut(&id) {
                 facts.wanted = Wanted::May;
                 facts.maybe_again |= with_dependents && facts.is_active();
+                // What was to be stopped may be kept up for others.
+                facts.going &= !facts.maybe_stop;
             }
         }
+        let restarts = matches!(request, Request::Restart(_));
         for id in targets {
             if let Some(facts) = self.services.get_mut(id) {
                 facts.wanted = Wanted::Up;
+                facts.maybe_stop = false;
+                facts.asked |= facts.state == State::Pending;
+                if restarts && facts.is_up_or_starting() {
+                    facts.maybe_again = true;
+                    facts.going = true;
+                }
             }
         }
     }
@@ -138,6 +148,10 @@ impl Model {
         if facts.state == State::Stopped {
             facts.restart = None;
             facts.post_due = None;
+        }
+        if facts.is_up_or_starting() {
+            facts.maybe_stop = true;
+            facts.going = true;
         }
         // Who has failed or done its work has nothing left to be stopped.
         if facts.state != State::Failed && facts.completed_at.is_none() {
@@ -165,9 +179,18 @@ impl Model {
         let Some(facts) = self.services.get(&id) else {
             return Settled::Unknown;
         };
+        if matches!(request, Request::Stop(_)) {
+            return self.settled_down(id, facts);
+        }
         let running = facts.state == State::Running;
-        if facts.maybe_again {
+        if facts.maybe_again || facts.maybe_stop {
             return Settled::Unknown;
+        }
+        if matches!(request, Request::Start(_) | Request::Restart(_))
+            && facts.state == State::Pending
+            && self.down.is_none()
+        {
+            return self.settled_pending(facts);
         }
         let completed = facts.completed_at.is_some();
         let is_final = self.is_final(id);
@@ -178,7 +201,6 @@ impl Model {
                 .is_some_and(|health| health.told_healthy.is_some());
         let reached = match request {
             Request::Start(_) | Request::Restart(_) => running || completed,
-            Request::Stop(_) => is_final == Some(true),
             Request::Wait { until, .. } => match until {
                 WaitFor::Running => running,
                 WaitFor::Healthy => running && well,
@@ -192,6 +214,28 @@ impl Model {
             (false, Some(true)) => Settled::Missed,
             (false, Some(false)) => Settled::NotYet,
             (false, None) => Settled::Unknown,
+        }
+    }
+
+    /// Whether a stop has got there: it is overtaken by whatever wants the service up.
+    fn settled_down(&self, id: ServiceId, facts: &Facts) -> Settled {
+        match (self.is_final(id), facts.wanted) {
+            (Some(true), _) => Settled::Reached,
+            (None, _) => Settled::Unknown,
+            _ if self.down.is_some() || facts.leaving => Settled::NotYet,
+            (_, Wanted::Down) => Settled::NotYet,
+            (_, Wanted::Up) => Settled::Missed,
+            (_, Wanted::May) => Settled::Unknown,
+        }
+    }
+
+    /// Whether a start waits for something that was stopped.
+    fn settled_pending(&self, facts: &Facts) -> Settled {
+        let verdicts: Vec<Verdict> = facts.edges.iter().map(|edge| self.verdict(edge)).collect();
+        match verdicts.contains(&Verdict::Down) {
+            true => Settled::Missed,
+            false if verdicts.contains(&Verdict::Unknown) => Settled::Unknown,
+            false => Settled::NotYet,
         }
     }
 

@@ -132,11 +132,11 @@ impl Model {
                 facts.extended = Moment(0);
             }
             Word::MainPid(pid) => job.pid = Some(*pid),
-            Word::Ready
-            | Word::NeverReady(_)
-            | Word::Status(_)
-            | Word::Trouble
-            | Word::ExtendTimeout(_) => {}
+            Word::NeverReady(_) => {
+                let end = now.after(reference::END_FOLLOWS);
+                facts.ready_until = facts.ready_until.map(|until| until.min(end));
+            }
+            Word::Ready | Word::Status(_) | Word::Trouble | Word::ExtendTimeout(_) => {}
         }
     }
 
@@ -223,6 +223,7 @@ impl Model {
                 role,
                 pid: None,
                 told: None,
+                may_be_continued: true,
                 continued: false,
                 killed: false,
             },
@@ -255,6 +256,7 @@ impl Model {
             Scope::Group if signal == Signal::CONT => job.continued = true,
             Scope::Group => {
                 job.told.get_or_insert((now, grace));
+                job.may_be_continued = reference::may_be_continued(signal);
             }
         }
     }
@@ -291,6 +293,7 @@ impl Model {
         };
         self.turn.culprit = Some(id);
         let again = facts.maybe_again;
+        let by_policy = facts.restart.is_some();
         facts.restart = reference::restart_after(facts, (from, to), again, down, now);
         match to {
             State::Starting => {}
@@ -317,7 +320,11 @@ impl Model {
                     };
                 }
             }
-            State::Pending | State::Stopped | State::Failed => {}
+            State::Pending => {
+                let asked = self.turn.kind == Kind::Asked && facts.wanted == Wanted::Up;
+                facts.asked = asked && !by_policy;
+            }
+            State::Stopped | State::Failed => {}
         }
         facts.completed_at = (from == State::Running && to == State::Stopped).then_some(now);
         if to == State::Failed && matches!(from, State::Pending | State::Stopping) {
@@ -326,6 +333,8 @@ impl Model {
         if to != State::Starting && to != State::Running {
             facts.forget_program();
             facts.maybe_again = false;
+            facts.maybe_stop = false;
+            facts.going = false;
             facts.outdated = false;
             if facts.completed_at.is_none() {
                 facts.post_due = None;

@@ -27,7 +27,7 @@ pub struct Timers {
 impl Timers {
     /// One that is about to be restarted anyway is not waited for.
     fn unless_again(&mut self, facts: &Facts, at: Moment, why: &'static str) {
-        match facts.maybe_again {
+        match facts.maybe_again || facts.maybe_stop {
             true => self.may.push((at, at)),
             false => self.must(at, why),
         }
@@ -59,7 +59,7 @@ impl Model {
         for job in self.jobs.values().filter(|job| !job.killed) {
             if let Some((at, grace)) = job.told {
                 timers.must(at.after(grace), "a grace");
-                if !job.continued && job.role != Role::PostScript {
+                if !job.continued && job.may_be_continued && job.role != Role::PostScript {
                     timers.must(at.after(CONTINUE_AFTER.min(grace)), "SIGCONT");
                 }
             }
@@ -121,6 +121,7 @@ impl Model {
                 }
                 Verdict::MetSince(_) | Verdict::Failed => {}
                 Verdict::Waiting => timers.must(patience, "dependency_wait_timeout"),
+                Verdict::Down => timers.may.push((patience, patience)),
                 Verdict::Unknown => {
                     timers.may.push((patience, patience));
                     if let Some(since) = self.met_since(edge) {

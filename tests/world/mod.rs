@@ -24,6 +24,8 @@ pub struct World {
     pub next_pid: i32,
     pub log: Vec<String>,
     pub replies: Vec<Response>,
+    /// The client of each reply.
+    pub answered: Vec<ClientId>,
     pub exit: Option<u8>,
     /// Services whose program cannot be executed.
     pub broken: Vec<String>,
@@ -54,6 +56,7 @@ impl World {
             next_pid: 100,
             log: Vec::new(),
             replies: Vec::new(),
+            answered: Vec::new(),
             exit: None,
             broken: Vec::new(),
             obedient: true,
@@ -116,7 +119,10 @@ impl World {
                         self.supervisor.handle(Event::ChildrenGone, self.now);
                     }
                 }
-                Action::Reply { response, .. } => self.replies.push(response),
+                Action::Reply { client, response } => {
+                    self.replies.push(response);
+                    self.answered.push(client);
+                }
                 Action::Notice(Notice::Changed {
                     service,
                     from,

@@ -72,6 +72,13 @@ fn of(name: &str) -> Selection {
     }
 }
 
+fn together() -> Selection {
+    Selection {
+        services: vec!["a".into(), "b".into()],
+        ..Selection::default()
+    }
+}
+
 fn each_of(name: &str) -> Vec<Request> {
     vec![
         Request::Start(of(name)),
@@ -190,6 +197,16 @@ pub fn worlds() -> Vec<Small> {
             })],
             services: vec![service("a", OnFailure), b_after_a()],
             ..alone("two, restarted together", service("a", No))
+        },
+        Small {
+            requests: vec![
+                Request::Stop(together()),
+                Request::Restart(together()),
+                Request::Start(of("b")),
+                Request::Stop(of("a")),
+            ],
+            services: vec![service("a", OnFailure), b_after_a()],
+            ..alone("two, stopped together", service("a", No))
         },
         Small {
             requests: vec![Request::Wait {
