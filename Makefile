@@ -42,9 +42,18 @@ run: build ## Build it and supervise docs/examples/run.toml; Ctrl-C ends it
 	@echo "there too: status web, logs -f, stop web, start web, --help; Ctrl-C in this one ends it"
 	@exec "$(BINARY)" --no-install --config docs/examples/run.toml
 
-test: setup build ## Run every test against real servers, then verify sources and binary
-	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" $(CARGO) test --locked
-	@$(MAKE) --no-print-directory verify
+# Signals that the caller ignores are inherited (`nohup make test`, a job in the background of a script); the tests send
+# them. GNU env resets them.
+WITH_SIGNALS = $(shell env --default-signal true 2>/dev/null && echo env --default-signal)
+
+# By another name: `make -n` runs each line that names it.
+AGAIN = $(MAKE)
+
+test: setup build ## Run every test against real servers and verify the binary (setup installs 500 MB)
+	@status=0; \
+	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" $(WITH_SIGNALS) $(CARGO) test --locked --no-fail-fast || status=$$?; \
+	$(AGAIN) --no-print-directory verify || status=$$?; \
+	exit $$status
 
 # How long each torture lasts, and the choices to repeat: `make torture SECONDS=600 SEED=7`.
 SECONDS ?= 60
@@ -90,7 +99,7 @@ planted: ## Show that the simulation finds each fault of tests/planted
 fuzz: ## Fuzz one target for a while: make fuzz TARGET=config SECONDS=60 (docs/TESTING.md)
 	@FUZZ_SECONDS="$(or $(SECONDS),60)" tests/fuzz/run.sh "$(TARGET)"
 
-check: lint ## Check format and lints and run the quick tests
+check: lint ## Check format and lints and run the quick tests; needs nothing installed
 	$(CARGO) test --locked $(QUICK_TESTS)
 
 setup: ## Install what the tests need, 500 MB (as root on Debian; elsewhere it says what is missing)
