@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[macro_use]
 mod support;
 
 use std::fs;
@@ -197,4 +198,47 @@ fn a_folder_that_vanishes_and_comes_back() {
     assert_eq!(daemon.pid_of("web"), pid);
     daemon.shut_down();
     assert_nothing_is_missing(&daemon);
+}
+
+#[test]
+fn a_full_disk_costs_lines_of_standard_output_which_are_counted() {
+    need_root!();
+    let stage = Stage::new();
+    let disk = SmallDisk::mount(&stage.path("disk"));
+    let out = stage.path("disk/out");
+    let mut daemon = Launch::on(&stage)
+        .config(shell("web", TICKER, ""))
+        .shell_first(&format!("exec >>{}", out.display()))
+        .start();
+    let written = || -> Vec<String> {
+        let text = fs::read_to_string(&out).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    };
+    until("lines", PATIENCE, || (!written().is_empty()).then_some(()));
+    disk.fill();
+    daemon.err.wait_for(
+        "cannot write to standard output: No space left on device",
+        PATIENCE,
+    );
+    disk.free();
+    let recovered = daemon
+        .err
+        .wait_for("standard output works again; ", PATIENCE);
+    daemon.shut_down();
+    let (_, told) = recovered.split_once("works again; ").unwrap();
+    let told: u64 = told
+        .split(' ')
+        .next()
+        .unwrap()
+        .replace(',', "")
+        .parse()
+        .unwrap();
+    let ticks = ticks(&written());
+    let missing: u64 = ticks.windows(2).map(|two| two[1] - two[0] - 1).sum();
+    // A line of which a part is there is lost, and counted; its part may read as a number.
+    assert!(told.abs_diff(missing) <= 1 && told > 0, "{told} {missing}");
+    assert_eq!(
+        count_on_stderr(&daemon, "cannot write to standard output"),
+        1
+    );
 }

@@ -3,11 +3,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[macro_use]
+mod support;
+
+use std::fs;
+
 use go_overlay::config::model::{LogFormat, Timestamps};
 use go_overlay::output::format::{Layout, Origin, Stamp, StreamKind};
 use go_overlay::output::prefix::Prefixer;
 use go_overlay::output::splitter::{MAX_LINE, Splitter};
+use nix::sys::signal::Signal;
 use proptest::prelude::*;
+use support::{Launch, PATIENCE, Stage, service, until};
 
 /// The bytes in chunks of these sizes, flushed after those that say so, as they are shown.
 fn shown(bytes: &[u8], chunks: &[(usize, bool)]) -> Vec<u8> {
@@ -29,7 +36,7 @@ fn shown(bytes: &[u8], chunks: &[(usize, bool)]) -> Vec<u8> {
         layout.begin(Stamp::default(), origin, chunk);
         splitter.feed(chunk, &mut |piece| layout.write(piece, &mut out));
         if flush {
-            splitter.flush(&mut |piece| layout.write(piece, &mut out));
+            splitter.pause(&mut |piece| layout.write(piece, &mut out));
         }
         rest = after;
         if rest.is_empty() {
@@ -98,4 +105,108 @@ fn bytes_that_are_no_text_pass_through() {
     let out = shown(b"caf\xe9 \xff\0\x1b[31m\r\n", &[(3, false)]);
     // The one thing that is added: a colour ends with the line that left it on.
     assert_eq!(out, b"[web  ] caf\xe9 \xff\0\x1b[31m\r\x1b[0m\n");
+}
+
+/// Writes a line of several pieces, one that pauses in each of its characters, and one that ends in a character.
+const KOREAN: &str = r"import os, time
+os.write(1, ('x' + '\ud55c\uae00\U0001f600' * 9000 + '\n').encode())
+for byte in 'a\u00e4\ud55c\U0001f600'.encode():
+    os.write(1, bytes([byte])); time.sleep(0.25)
+os.write(1, b'\n')
+os.write(1, '\ud55c'.encode()[:2])
+";
+
+/// The lines of these objects, pieces joined, and how many are marked as invalid.
+fn joined(objects: &str, name: &str) -> (Vec<String>, usize) {
+    let (mut lines, mut invalid): (Vec<String>, _) = (Vec::new(), 0);
+    for line in objects.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).expect("an object");
+        if value["service"] != name {
+            continue;
+        }
+        invalid += usize::from(value["invalid_utf8"] == true);
+        let text = value["line"].as_str().expect("a line");
+        match lines.last_mut() {
+            Some(last) if value["continued"] == true => last.push_str(text),
+            _ => lines.push(text.to_owned()),
+        }
+    }
+    (lines, invalid)
+}
+
+#[test]
+fn valid_text_is_valid_in_standard_output_in_the_file_and_in_logs() {
+    let python = need!("python3");
+    let stage = Stage::new();
+    let program = stage.file("korean.py", KOREAN);
+    let mut config = "[log]\nformat = \"json\"\n\n".to_owned();
+    for (name, tty) in [("terminal", true), ("pipe", false)] {
+        let file = stage.at(name);
+        let more = format!("tty = {tty}\nlog_file = \"{file}\"\nlog_buffer = \"1MB\"");
+        config += &service(name, &python, &[&program], &more);
+    }
+    let mut daemon = Launch::on(&stage).config(config).start();
+    let expected = [
+        "x".to_owned() + &"\u{d55c}\u{ae00}\u{1f600}".repeat(9000),
+        "a\u{e4}\u{d55c}\u{1f600}".to_owned(),
+        "\u{fffd}".to_owned(),
+    ];
+    for name in ["terminal", "pipe"] {
+        daemon.wait_state(name, "STOPPED");
+        let logs = daemon.cli_ok(&["logs", "--json", name]);
+        let file = fs::read_to_string(stage.path(name)).expect("a log file");
+        let out = until("the last line", PATIENCE, || {
+            let text = daemon.out.text();
+            (joined(&text, name).0.len() == expected.len()).then_some(text)
+        });
+        for text in [logs, file, out] {
+            let (lines, invalid) = joined(&text, name);
+            assert!(lines == expected, "{name}: {text}");
+            // The character that is not completed, and nothing else.
+            assert_eq!(invalid, 1, "{name}");
+        }
+    }
+    daemon.shut_down();
+}
+
+#[test]
+fn each_packet_of_a_pipe_in_packet_mode_is_read() {
+    let perl = need!("perl");
+    let stage = Stage::new();
+    let (go, done) = (stage.at("go"), stage.at("done"));
+    let script = format!(
+        "use Fcntl; fcntl(STDOUT, F_SETFL, O_WRONLY | Fcntl::O_DIRECT()) or die; syswrite STDOUT, \"begun\\n\";
+         select(undef, undef, undef, 0.01) until -e '{go}';
+         syswrite STDOUT, \"packet $_\\n\" for 1..12; open my $f, '>', '{done}'; close $f; sleep 1000"
+    );
+    let config = service("web", &perl, &["-e", &script], "tty = false");
+    let mut daemon = Launch::on(&stage).config(config).start();
+    daemon.out.wait_for("begun", PATIENCE);
+    // The daemon finds all packets at once.
+    daemon.signal(Signal::SIGSTOP);
+    stage.file("go", "");
+    until("the packets", PATIENCE, || {
+        stage.path("done").exists().then_some(())
+    });
+    daemon.signal(Signal::SIGCONT);
+    daemon.out.wait_for_count("packet", 12, PATIENCE);
+    daemon.shut_down();
+}
+
+#[test]
+fn an_output_that_is_cut_off_is_reported_and_its_last_line_is_shown() {
+    let stage = Stage::new();
+    // Each run leaves a process behind that holds its output open.
+    let script = format!(
+        "n=$(cat {0} 2>/dev/null || echo 0); echo $((n+1)) >{0}; printf \"part $n\"; setsid sleep 1000 & sleep 0.2; exit 1",
+        stage.at("runs")
+    );
+    let more = "tty = false\nrestart = { policy = \"on-failure\", delay = \"10ms\", max_delay = \"10ms\" }";
+    let config = support::shell("web", &script, more);
+    let mut daemon = Launch::on(&stage).config(config).pid_one().start();
+    daemon
+        .err
+        .wait_for("what is written to this one is lost", PATIENCE);
+    daemon.out.wait_for("part 0", PATIENCE);
+    daemon.shut_down();
 }

@@ -59,10 +59,10 @@ struct Reader {
     /// service that writes without a pause would otherwise never be told to its end.
     end: Option<u64>,
     open: Vec<OpenLine>,
-    /// Whose next line lacks its beginning, and is left out.
-    torn: Option<Origin>,
-    /// That line is one of those that were lost.
-    torn_is_lost: bool,
+    /// Whose next lines lack their beginnings, and are left out.
+    torn: Vec<Origin>,
+    /// These lines are counted as lost: the memory overtook the reader in them.
+    counts_torn: bool,
     /// Lines to leave out at the beginning.
     skip: u64,
     layout: Layout,
@@ -164,8 +164,8 @@ impl Reader {
             taken: Taken::default(),
             end: None,
             open: Vec::new(),
-            torn: recent.torn(),
-            torn_is_lost: false,
+            torn: recent.torn().to_vec(),
+            counts_torn: false,
             skip: 0,
             layout: Layout::new(json, none, name, String::new(), false),
         }
@@ -204,6 +204,7 @@ impl Reader {
         self.skip = skip;
     }
 
+    /// Gives out the unfinished lines as they are, but for characters that are not complete yet.
     fn flush_open(&mut self, sink: &mut impl FnMut(&mut Layout, Item<'_>)) {
         for OpenLine {
             origin,
@@ -212,7 +213,7 @@ impl Reader {
         } in &mut self.open
         {
             let (layout, origin, wall) = (&mut self.layout, *origin, *wall);
-            splitter.flush(&mut |piece| {
+            splitter.pause(&mut |piece| {
                 let item = Item {
                     wall,
                     origin,
@@ -230,22 +231,22 @@ impl Reader {
         recent: &Recent,
         sink: &mut impl FnMut(&mut Layout, Item<'_>),
     ) -> Option<(u64, u64)> {
-        let (chunk, next, lost) = recent.read(self.place)?;
-        let mut lost = lost.saturating_sub(self.taken.lines);
-        let in_part = self.taken.bytes > 0 && chunk.place != self.place;
+        let (chunk, next, overtaken) = recent.read(self.place)?;
+        let mut lost = overtaken.unwrap_or(0).saturating_sub(self.taken.lines);
         self.place = chunk.place;
-        if lost > 0 || in_part {
+        if overtaken.is_some() {
             // The beginnings of these lines are there, and their ends are not.
             self.open.clear();
-            self.torn = recent.torn();
-            self.torn_is_lost = lost > 0;
+            self.torn = recent.torn().to_vec();
+            self.counts_torn = true;
             self.taken = Taken::default();
         }
-        let torn_is_lost = self.torn_is_lost;
         let bytes = self.take_part(&chunk, next);
         let (wall, origin) = (chunk.wall, chunk.origin);
-        let at = self.open_line(origin);
-        let mut torn = self.torn == Some(origin);
+        let at = self.open_line(origin, sink);
+        let was_torn = self.torn.contains(&origin);
+        let mut torn = was_torn;
+        let counts_torn = self.counts_torn;
         let layout = &mut self.layout;
         let mut give = |piece: Piece<'_>| {
             if !torn {
@@ -257,7 +258,7 @@ impl Reader {
                 sink(layout, item);
             } else if piece.ends_line {
                 torn = false;
-                lost += u64::from(torn_is_lost);
+                lost += u64::from(counts_torn);
             }
         };
         let OpenLine {
@@ -274,18 +275,19 @@ impl Reader {
             // Of what is over, whole lines are wanted; of what is going on, whatever there is.
             Mark::Quiet => {
                 if chunk.is_last {
-                    splitter.flush(&mut give);
+                    splitter.pause(&mut give);
                 }
                 false
             }
             Mark::End => {
                 splitter.flush(&mut give);
+                lost += u64::from(torn && counts_torn);
                 torn = false;
                 true
             }
         };
-        if self.torn == Some(origin) && !torn {
-            self.torn = None;
+        if was_torn && !torn {
+            self.torn.retain(|other| *other != origin);
         }
         if is_over {
             self.open.remove(at);
@@ -313,12 +315,25 @@ impl Reader {
     }
 
     /// The place of a stream's unfinished line.
-    fn open_line(&mut self, origin: Origin) -> usize {
+    fn open_line(&mut self, origin: Origin, sink: &mut impl FnMut(&mut Layout, Item<'_>)) -> usize {
         if let Some(at) = self.open.iter().position(|open| open.origin == origin) {
             return at;
         }
         if self.open.len() >= MAX_OPEN_LINES {
-            self.open.remove(0);
+            let OpenLine {
+                origin,
+                mut splitter,
+                wall,
+            } = self.open.remove(0);
+            let layout = &mut self.layout;
+            splitter.flush(&mut |piece| {
+                let item = Item {
+                    wall,
+                    origin,
+                    piece,
+                };
+                sink(layout, item);
+            });
         }
         self.open.push(OpenLine {
             origin,

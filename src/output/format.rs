@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use memchr::{memchr, memchr_iter, memrchr_iter};
 
-use super::screen;
+use super::screen::{self, ESCAPE};
 use super::splitter::{MAX_LINE, Piece};
 use crate::config::model::{LogFormat, Timestamps};
 
@@ -168,10 +168,10 @@ impl Layout {
                     *last = b'+';
                 }
                 let is_shown = self.write_text(piece, out);
-                if is_shown || piece.ends_line {
+                if is_shown || (piece.starts_line && piece.ends_line) {
                     out.push(b'\n');
                 } else {
-                    // A pause in which there is nothing to be seen yet.
+                    // A pause in which there is nothing to be seen yet, or an end (CR LF) that adds nothing to be seen.
                     out.truncate(start);
                 }
             }
@@ -273,7 +273,12 @@ impl Layout {
 
 /// `1,234 lines dropped`.
 pub fn dropped(lines: u64) -> String {
-    let digits = lines.to_string();
+    format!("{} dropped", counted(lines, "line"))
+}
+
+/// `1,234 lines`.
+pub fn counted(number: u64, noun: &str) -> String {
+    let digits = number.to_string();
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
@@ -281,11 +286,9 @@ pub fn dropped(lines: u64) -> String {
         }
         grouped.push(digit);
     }
-    let noun = if lines == 1 { "line" } else { "lines" };
-    format!("{grouped} {noun} dropped")
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{grouped} {noun}{plural}")
 }
-
-const ESCAPE: u8 = 0x1b;
 
 /// Whether a colour or another attribute is still on at the end of a line: its last SGR sequence is not
 /// one that ends them.

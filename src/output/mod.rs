@@ -1,6 +1,7 @@
 //! The text of the log path: splitting into lines, writing them down, remembering them. Pure.
 
 pub mod awaited;
+mod boundary;
 pub mod feed;
 pub mod file_text;
 pub mod format;

@@ -23,8 +23,8 @@ pub struct Recent {
     records: VecDeque<Record>,
     /// Where the oldest record stands: how much went before it.
     gone: Place,
-    /// Whose line was cut in two when the last record went.
-    torn: Option<Origin>,
+    /// Whose lines were cut in two when the oldest records went; at most one for each stream that has not ended.
+    torn: Vec<Origin>,
     /// Somebody reads, and has to be told how many lines went unread.
     counts: bool,
 }
@@ -94,7 +94,7 @@ impl Recent {
             bytes: VecDeque::new(),
             records: VecDeque::new(),
             gone: Place::default(),
-            torn: None,
+            torn: Vec::new(),
             counts: false,
         }
     }
@@ -134,6 +134,9 @@ impl Recent {
     /// Remembers that an unfinished line has been quiet, or that the stream has ended.
     pub fn mark(&mut self, stamp: Stamp, origin: Origin, mark: Mark) {
         if self.records.is_empty() {
+            if mark == Mark::End {
+                self.torn.retain(|torn| *torn != origin);
+            }
             return;
         }
         let record = Record {
@@ -193,8 +196,13 @@ impl Recent {
         };
         let last = self.bytes.drain(..record.length as usize).next_back();
         match (record.mark, last) {
-            (Mark::Bytes, Some(b'\n')) | (Mark::End, _) => self.torn = None,
-            (Mark::Bytes, _) => self.torn = Some(record.origin),
+            (Mark::Bytes, Some(b'\n')) | (Mark::End, _) => {
+                self.torn.retain(|torn| *torn != record.origin);
+            }
+            (Mark::Bytes, _) if !self.torn.contains(&record.origin) => {
+                self.torn.push(record.origin);
+            }
+            (Mark::Bytes, _) => {}
             (Mark::Quiet, _) => {}
         }
         self.count_gone(record);
@@ -207,9 +215,9 @@ impl Recent {
         self.gone.lines += u64::from(record.lines);
     }
 
-    /// Whose oldest line lacks its beginning.
-    pub fn torn(&self) -> Option<Origin> {
-        self.torn
+    /// Whose oldest lines lack their beginnings.
+    pub fn torn(&self) -> &[Origin] {
+        &self.torn
     }
 
     /// From now on a reader is told exactly how many lines went before it could read them. Counting costs
@@ -227,11 +235,12 @@ impl Recent {
         self.counts = on;
     }
 
-    /// What stands at a place, the place after it, and how many lines went unread before it; None at the
-    /// end.
-    pub fn read(&self, place: Place) -> Option<(Chunk<'_>, Place, u64)> {
-        let lost = self.gone.lines.saturating_sub(place.lines);
-        let place = match place.record < self.gone.record {
+    /// The record at a place, the place after it, and, where records before it went unread, how many lines ended in
+    /// these; None at the end.
+    pub fn read(&self, place: Place) -> Option<(Chunk<'_>, Place, Option<u64>)> {
+        let is_overtaken = place.record < self.gone.record;
+        let lost = is_overtaken.then(|| self.gone.lines.saturating_sub(place.lines));
+        let place = match is_overtaken {
             true => self.gone,
             false => place,
         };
@@ -305,7 +314,7 @@ mod tests {
         while let Some((chunk, next, lines)) = recent.read(place) {
             bytes.extend_from_slice(chunk.bytes.0);
             bytes.extend_from_slice(chunk.bytes.1);
-            lost += lines;
+            lost += lines.unwrap_or(0);
             place = next;
         }
         (bytes, lost, place)

@@ -5,6 +5,9 @@ use std::ops::Range;
 
 use crate::base::terminal::steers;
 
+/// What an escape sequence begins with (ESC).
+pub const ESCAPE: u8 = 0x1b;
+
 /// Of a character in UTF-8.
 const MAX_CHARACTER_BYTES: usize = 4;
 
@@ -24,7 +27,7 @@ pub fn write(line: &[u8], out: &mut Vec<u8>) -> bool {
     let mut rest = line;
     while let Some((&first, after)) = rest.split_first() {
         let (token, length) = match first {
-            0x1b => escape(rest),
+            ESCAPE => escape(rest),
             b'\r' => (Token::LineStart, 1),
             0x08 => (Token::Back, 1),
             b'\t' | 0x20..=0x7e => (Token::Text, 1),
@@ -58,6 +61,8 @@ enum Token {
     EraseRest,
     /// Not for this terminal.
     Nothing,
+    /// An escape sequence whose end is missing: not for this terminal either.
+    CutOff,
 }
 
 /// A line as it looks so far.
@@ -91,7 +96,7 @@ impl Shown<'_> {
                 self.clear();
             }
             Token::EraseRest => self.clear(),
-            Token::Nothing => {}
+            Token::Nothing | Token::CutOff => {}
         }
     }
 
@@ -178,23 +183,32 @@ fn are_attributes(parameters: &[u8]) -> bool {
         .all(|byte| matches!(byte, b'0'..=b'9' | b';' | b':'))
 }
 
+/// The length of the escape sequence at the start of `bytes`; None where its end is missing.
+pub fn sequence_length(bytes: &[u8]) -> Option<usize> {
+    match escape(bytes) {
+        (Token::CutOff, _) => None,
+        (_, length) => Some(length),
+    }
+}
+
 /// What an escape sequence means, and how long it is; one that is cut off reaches to the end.
 fn escape(bytes: &[u8]) -> (Token, usize) {
     match bytes.get(1) {
         Some(b'[') => control_sequence(bytes),
         // A string: up to BEL or ST (ECMA-48 8.3.89, and what xterm takes for OSC).
-        Some(b']' | b'P' | b'_' | b'^' | b'X') => (Token::Nothing, string_length(bytes)),
+        Some(b']' | b'P' | b'_' | b'^' | b'X') => string(bytes),
         // An intermediate byte and a final one, as for character sets.
-        Some(0x20..=0x2f) => (Token::Nothing, bytes.len().min(3)),
+        Some(0x20..=0x2f) if bytes.len() < 3 => (Token::CutOff, bytes.len()),
+        Some(0x20..=0x2f) => (Token::Nothing, 3),
         Some(_) => (Token::Nothing, 2),
-        None => (Token::Nothing, 1),
+        None => (Token::CutOff, 1),
     }
 }
 
 fn control_sequence(bytes: &[u8]) -> (Token, usize) {
     let body = &bytes[2..];
     let Some(end) = body.iter().position(|byte| !(0x20..=0x3f).contains(byte)) else {
-        return (Token::Nothing, bytes.len());
+        return (Token::CutOff, bytes.len());
     };
     let (parameters, length) = (&body[..end], end + 3);
     match (body[end], parameters) {
@@ -209,7 +223,7 @@ fn control_sequence(bytes: &[u8]) -> (Token, usize) {
     }
 }
 
-fn string_length(bytes: &[u8]) -> usize {
+fn string(bytes: &[u8]) -> (Token, usize) {
     let end = bytes.iter().enumerate().skip(2).find_map(|(at, byte)| {
         let string_end = *byte == 0x1b && bytes.get(at + 1) == Some(&b'\\');
         match *byte {
@@ -218,7 +232,7 @@ fn string_length(bytes: &[u8]) -> usize {
             _ => None,
         }
     });
-    end.unwrap_or(bytes.len())
+    end.map_or((Token::CutOff, bytes.len()), |end| (Token::Nothing, end))
 }
 
 #[cfg(test)]

@@ -27,6 +27,11 @@ impl StreamText {
         }
     }
 
+    /// The process that the stream was opened for.
+    pub fn pid(&self) -> i32 {
+        self.origin.pid
+    }
+
     /// Whether an unfinished line is held back.
     pub fn has_partial(&self) -> bool {
         self.splitter.has_partial()
@@ -124,7 +129,8 @@ impl Sink {
         }
     }
 
-    /// Shows an unfinished line: it has been quiet for a while (`Mark::Quiet`), or its stream has ended.
+    /// Shows an unfinished line: it has been quiet for a while (`Mark::Quiet`; a character that is not complete stays
+    /// held), or its stream has ended (`Mark::End`).
     pub fn flush(
         &mut self,
         stream: &mut StreamText,
@@ -136,7 +142,11 @@ impl Sink {
         if stream.has_partial() {
             self.begin(stamp, stream.origin, &[]);
             let mut splitter = std::mem::take(&mut stream.splitter);
-            splitter.flush(&mut |piece| self.give(piece, stream, stamp, queue));
+            let mut give = |piece: Piece<'_>| self.give(piece, stream, stamp, queue);
+            match mark {
+                Mark::End => splitter.flush(&mut give),
+                Mark::Quiet | Mark::Bytes => splitter.pause(&mut give),
+            }
             stream.splitter = splitter;
         }
         self.file.as_deref().map(FileText::text)

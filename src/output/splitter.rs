@@ -4,7 +4,9 @@
 
 use memchr::{memchr, memrchr};
 
-/// A longer line is shown in pieces of this many bytes.
+use super::boundary;
+
+/// A longer line is shown in pieces of at most this many bytes, cut between characters.
 pub const MAX_LINE: usize = 16 * 1024;
 
 /// A line, or a piece of one. Its bytes are in two parts, so that nothing has to be copied to join them.
@@ -55,9 +57,17 @@ impl Splitter {
                     rest = &rest[end + 1..];
                 }
                 None if window.len() > room => {
-                    self.give(&rest[..room], false, sink);
-                    self.continuing = true;
-                    rest = &rest[room..];
+                    // Where it may be cut is decided by its last bytes, in the same way whatever is held.
+                    if room >= boundary::MAX_SEQUENCE {
+                        let end = room - boundary::unfinished(&rest[..room]);
+                        self.give(&rest[..end], false, sink);
+                        self.continuing = true;
+                        rest = &rest[end..];
+                    } else {
+                        self.held.extend_from_slice(&rest[..room]);
+                        rest = &rest[room..];
+                        self.give_finished(sink);
+                    }
                 }
                 None => {
                     self.held.extend_from_slice(rest);
@@ -81,7 +91,15 @@ impl Splitter {
         (first, block, rest)
     }
 
-    /// Gives out what is held, at the end of the stream or after a quiet time.
+    /// Gives out what is held after a quiet time, but for a character or an escape sequence that is not complete
+    /// yet: this stays held.
+    pub fn pause(&mut self, sink: &mut impl FnMut(Piece<'_>)) {
+        if self.has_partial() {
+            self.give_finished(sink);
+        }
+    }
+
+    /// Gives out all that is held, at the end of the stream.
     pub fn flush(&mut self, sink: &mut impl FnMut(Piece<'_>)) {
         if self.has_partial() {
             self.give(&[], false, sink);
@@ -92,6 +110,18 @@ impl Splitter {
     /// Whether something is held back.
     pub fn has_partial(&self) -> bool {
         !self.held.is_empty()
+    }
+
+    /// Gives out what is held, up to where it may be cut.
+    fn give_finished(&mut self, sink: &mut impl FnMut(Piece<'_>)) {
+        let end = self.held.len() - boundary::unfinished(&self.held);
+        if end == 0 {
+            return;
+        }
+        let rest = self.held.split_off(end);
+        self.give(&[], false, sink);
+        self.held = rest;
+        self.continuing = true;
     }
 
     fn give(&mut self, tail: &[u8], ends_line: bool, sink: &mut impl FnMut(Piece<'_>)) {
@@ -114,7 +144,7 @@ mod tests {
     use super::{MAX_LINE, Splitter};
 
     /// Pieces joined again: a piece that starts a line is set apart by a newline.
-    fn joined(chunks: &[&[u8]], flush_between: bool) -> Vec<u8> {
+    fn joined(chunks: &[&[u8]], pause_between: bool) -> Vec<u8> {
         let mut splitter = Splitter::new();
         let mut lines: Vec<Vec<u8>> = Vec::new();
         let mut sink = |piece: super::Piece<'_>| {
@@ -133,8 +163,8 @@ mod tests {
         };
         for chunk in chunks {
             splitter.feed(chunk, &mut sink);
-            if flush_between {
-                splitter.flush(&mut sink);
+            if pause_between {
+                splitter.pause(&mut sink);
             }
         }
         splitter.flush(&mut sink);
@@ -171,7 +201,7 @@ mod tests {
             pieces.push((text, piece.starts_line, piece.ends_line));
         };
         splitter.feed(b"name: ", &mut sink);
-        splitter.flush(&mut sink);
+        splitter.pause(&mut sink);
         splitter.feed(b"\nnext\n", &mut sink);
         assert_eq!(
             pieces,
@@ -213,18 +243,98 @@ mod tests {
         assert_eq!(splitter.divide(b"abc"), (&b"abc"[..], &b""[..], &b""[..]));
     }
 
+    #[test]
+    fn a_cut_goes_before_a_character_that_does_not_fit() {
+        // Each place of a cut in a character of each length; with what is held, and without.
+        for character in ["\u{e4}", "\u{d55c}", "\u{1f600}"] {
+            for before in MAX_LINE - 4..=MAX_LINE {
+                let text = ["x".repeat(before), character.repeat(3), "\n".into()].concat();
+                for chunk in [1, 2, 3, 1000, MAX_LINE - 1, text.len()] {
+                    let (mut splitter, mut pieces) = (Splitter::new(), Vec::new());
+                    for bytes in text.as_bytes().chunks(chunk) {
+                        splitter.feed(bytes, &mut |piece| {
+                            pieces.push([piece.head, piece.tail].concat());
+                        });
+                    }
+                    assert_eq!(pieces.concat(), text.trim_end().as_bytes());
+                    assert!(
+                        pieces
+                            .iter()
+                            .all(|piece| std::str::from_utf8(piece).is_ok())
+                    );
+                    assert!(pieces[0].len() > MAX_LINE - character.len());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_pause_gives_out_whole_characters_and_sequences_only() {
+        let (mut splitter, mut pieces) = (Splitter::new(), Vec::new());
+        for bytes in [
+            &b"a\xed"[..],
+            b"\x95",
+            b"\x9c",
+            b"\x1b[3",
+            b"1mred",
+            b"\xf0\x9f",
+        ] {
+            splitter.feed(bytes, &mut |_| unreachable!());
+            splitter.pause(&mut |piece| pieces.push(piece.head.to_vec()));
+        }
+        assert_eq!(pieces, [&b"a"[..], b"\xed\x95\x9c", b"\x1b[31mred"]);
+        // The stream ends: what is not complete is shown as it is.
+        splitter.flush(&mut |piece| pieces.push(piece.head.to_vec()));
+        assert_eq!(pieces[3], b"\xf0\x9f");
+        assert!(!splitter.has_partial());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn valid_text_is_cut_into_valid_text(
+            text in proptest::collection::vec(prop_oneof![
+                6 => "\\PC{0,20}", 1 => Just("\n".to_owned()), 1 => Just("\u{d55c}\u{1f600}".repeat(4000))
+            ], 0..8),
+            cuts in proptest::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..20),
+        ) {
+            let text = text.concat();
+            let mut at: Vec<(usize, bool)> = cuts.iter().map(|(cut, pause)| (cut.index(text.len() + 1), *pause)).collect();
+            at.push((text.len(), true));
+            at.sort_unstable();
+            let (mut splitter, mut out, mut from, mut invalid) = (Splitter::new(), Vec::new(), 0, 0);
+            let mut sink = |piece: super::Piece<'_>| {
+                let bytes = [piece.head, piece.tail].concat();
+                invalid += usize::from(std::str::from_utf8(&bytes).is_err());
+                out.extend(bytes);
+                out.extend(piece.ends_line.then_some(b'\n'));
+            };
+            for (to, pause) in at {
+                splitter.feed(&text.as_bytes()[from..to], &mut sink);
+                if pause {
+                    splitter.pause(&mut sink);
+                }
+                from = to;
+            }
+            splitter.flush(&mut sink);
+            prop_assert_eq!(invalid, 0);
+            prop_assert_eq!(out, text.as_bytes());
+        }
+    }
+
     proptest! {
         #[test]
         fn any_chunking_of_any_bytes_gives_the_same_lines(
             bytes in proptest::collection::vec(prop_oneof![4 => any::<u8>(), 1 => Just(b'\n')], 0..4000),
             cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..20),
-            flush_between: bool,
+            pause_between: bool,
         ) {
             let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
             at.extend([0, bytes.len()]);
             at.sort_unstable();
             let chunks: Vec<&[u8]> = at.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
-            prop_assert_eq!(joined(&chunks, flush_between), without_last_newline(&bytes));
+            prop_assert_eq!(joined(&chunks, pause_between), without_last_newline(&bytes));
         }
     }
 }

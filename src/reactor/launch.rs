@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use super::Reactor;
 use super::signs::Post;
 use super::stream::NewStream;
+use super::streams::Outside;
 use crate::base::{JobId, Moment, Pid, ServiceId};
 use crate::config::model::{self, Ready, Stdin, TtySize};
 use crate::output::format::{Origin, StreamKind};
@@ -83,7 +84,7 @@ impl Reactor {
             };
             // The main program writes to the same place: what the services said so far comes first.
             self.pump(now);
-            self.stdout.flush(self.poll.registry());
+            self.stdout.flush(self.poll.registry(), now);
             Channels {
                 stdio: Stdio::Inherit,
                 _theirs: Vec::new(),
@@ -128,7 +129,13 @@ impl Reactor {
                 follows_size: stream == StreamKind::Tty && config.tty_size.is_none(),
                 awaits: awaits.clone(),
             };
-            if let Err(error) = self.streams.add(new, self.poll.registry(), now) {
+            let mut outside = Outside {
+                queue: &mut self.stdout.queue,
+                messages: &mut self.messages,
+                now,
+            };
+            let added = self.streams.add(new, self.poll.registry(), &mut outside);
+            if let Err(error) = added {
                 self.messages
                     .push(format!("{}: cannot watch its output: {error}", config.name));
             }

@@ -46,7 +46,7 @@ use crate::sys::timer::TimerFd;
 use crate::sys::{clock, memory, usage};
 use children::{Children, Dead, REAPS_A_TURN, Round};
 use clients::Clients;
-use console::Console;
+use console::{Console, Kind};
 use events::Journal;
 use foreground::Foreground;
 use manager::Manager;
@@ -180,8 +180,8 @@ impl Reactor {
             manager: Manager::new(setup.manager),
             journal: Journal::default(),
             prefixer: setup.prefixer,
-            stdout: Console::new(OutputEnd::new(1), Source::Stdout),
-            stderr: Console::new(OutputEnd::new(2), Source::Stderr),
+            stdout: Console::new(OutputEnd::new(1), Kind::Stdout),
+            stderr: Console::new(OutputEnd::new(2), Kind::Stderr),
             messages: setup.messages,
             config_path: setup.config_path,
             debug: setup.debug,
@@ -257,6 +257,8 @@ impl Reactor {
                 Source::HousekeepingTimer => self.housekeeping_timer.clear(),
                 Source::Listener => listener = true,
                 Source::Stdout | Source::Stderr | Source::Client(_) | Source::Probe(_) => {}
+                Source::StdoutOpened => self.stdout.on_opened(),
+                Source::StderrOpened => self.stderr.on_opened(),
                 Source::Stream(slot) => self.streams.on_ready(slot),
                 Source::Sign(slot) => self.signs.on_ready(slot),
             }
@@ -467,15 +469,23 @@ impl Reactor {
     }
 
     /// Writes what there is to standard output and standard error.
-    fn show(&mut self, _now: Moment) {
+    fn show(&mut self, now: Moment) {
+        let registry = self.poll.registry();
         for message in self.messages.drain(..) {
             self.stderr.message(&message);
         }
-        self.stdout.flush(self.poll.registry());
-        if let Some(complaint) = self.stdout.complaint() {
-            self.stderr.message(&complaint);
+        self.stdout.flush(registry, now);
+        for report in self.stdout.take_reports() {
+            self.stderr.message(&report);
         }
-        self.stderr.flush(self.poll.registry());
+        self.stderr.flush(registry, now);
+        let reports = self.stderr.take_reports();
+        if !reports.is_empty() {
+            for report in reports {
+                self.stderr.message(&report);
+            }
+            self.stderr.flush(registry, now);
+        }
     }
 
     /// Sets both timers to the next deadline. The housekeeping one may go off early: a partial line's
@@ -500,6 +510,8 @@ impl Reactor {
             self.usage.deadline(),
             self.tidy_at,
             self.manager.deadline(),
+            self.stdout.retry_at(),
+            self.stderr.retry_at(),
         ]
         .into_iter()
         .flatten()
@@ -536,6 +548,9 @@ impl Reactor {
         self.show(now);
         let until = clock::now().after(Duration::from_secs(10));
         self.stdout.final_flush(until);
+        for report in self.stdout.take_reports() {
+            self.stderr.message(&report);
+        }
         self.stderr
             .final_flush(clock::now().after(Duration::from_millis(50)));
         self.end_feeds(now);

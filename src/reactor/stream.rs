@@ -13,8 +13,13 @@ use crate::sys::pipe;
 /// One read; a PTY gives 4 KiB at most, a pipe up to its 64 KiB.
 pub(super) const READ_BYTES: usize = 64 * 1024;
 
-/// A PTY's reads end here; a shorter one has emptied it (`N_TTY_BUF_SIZE`).
+/// A PTY's reads end here (`N_TTY_BUF_SIZE`). As much room is left for each packet of a pipe in packet mode
+/// (PIPE_BUF): what does not fit is lost.
 const PTY_BYTES: usize = 4096;
+
+/// A shorter read has emptied a PTY, and the kernel tells of what comes (epoll(7)). Of a pipe it says nothing: in packet
+/// mode (O_DIRECT, pipe(2)), which a service can choose, each read returns one packet.
+const FULL_PTY_READ: usize = PTY_BYTES - 1;
 
 /// So much at once in a pipe asks for a wider one: half of what the kernel gives at first. Most services never
 /// write that much, and need not pay for the room.
@@ -87,7 +92,6 @@ impl Stream {
         let mut filled = 0;
         while buffer.len() - filled >= PTY_BYTES {
             let room = &mut buffer[filled..];
-            let full = self.full_read(room.len());
             match self.file.read(room) {
                 Ok(0) => return (filled, Portion::End),
                 Ok(count) => {
@@ -96,7 +100,7 @@ impl Stream {
                         self.is_wide = true;
                         pipe::widen(&self.file);
                     }
-                    if count < full && !to_end {
+                    if self.is_pty && count < FULL_PTY_READ && !to_end {
                         return (filled, Portion::Empty);
                     }
                 }
@@ -109,14 +113,6 @@ impl Stream {
             }
         }
         (filled, Portion::More)
-    }
-
-    /// Fewer bytes than that: nothing is left, and the kernel tells of what comes (epoll(7)).
-    fn full_read(&self, room: usize) -> usize {
-        match self.is_pty {
-            true => room.min(PTY_BYTES) - 1,
-            false => room,
-        }
     }
 
     /// Whether it stays open at its end. The last slave of a terminal is closed while its job lives when every

@@ -5,6 +5,8 @@
 //! the kernel will not tell again. When standard output stalls, the services that write to it and have
 //! `log_overflow = "block"` are not read, and so wait.
 
+mod ends;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -20,7 +22,7 @@ use super::token::{Slot, Source};
 use crate::base::{JobId, Moment, ServiceId};
 use crate::config::model::{Service, TtySize};
 use crate::output::format::Stamp;
-use crate::output::queue::{self, Queue};
+use crate::output::queue::Queue;
 use crate::output::recent::{Mark, Recent};
 use crate::output::sink::Sink;
 use crate::sys::log_file::LogFile;
@@ -34,11 +36,6 @@ const STREAM_BUDGET: usize = 64 * 1024;
 
 /// Bytes of all streams before signals, timers and clients are looked at again.
 const TURN_BUDGET: usize = 256 * 1024;
-
-/// Last words: what is read of a stream when its process has ended, even while standard output is
-/// stalled. The kernel holds less than that for a PTY or a pipe; only a grandchild that goes on
-/// writing reaches it.
-const LAST_WORDS_BYTES: usize = 1024 * 1024;
 
 /// A service's streams at once: those of its process, and of earlier ones whose grandchildren hold
 /// them open.
@@ -187,16 +184,21 @@ impl Streams {
         }
     }
 
-    /// Watches a stream. At most [`MAX_STREAMS_OF_A_SERVICE`] are kept; the oldest one goes, and one whose job is
-    /// over before one whose job lives.
-    pub fn add(&mut self, new: NewStream, registry: &Registry, now: Moment) -> io::Result<()> {
+    /// Watches a stream. At most [`MAX_STREAMS_OF_A_SERVICE`] are kept; the oldest one is cut off, and one
+    /// whose job is over before one whose job lives.
+    pub fn add(
+        &mut self,
+        new: NewStream,
+        registry: &Registry,
+        outside: &mut Outside<'_>,
+    ) -> io::Result<()> {
         let of_service = self.keys_of(new.service);
         if of_service.len() >= MAX_STREAMS_OF_A_SERVICE
             && let Some(oldest) = of_service
                 .into_iter()
                 .min_by_key(|key| (self.slab[*key].job.is_some(), self.slab[*key].generation))
         {
-            self.remove(oldest);
+            self.cut_off(oldest, outside);
         }
         self.next_generation = self.next_generation.wrapping_add(1);
         let generation = self.next_generation;
@@ -212,7 +214,7 @@ impl Streams {
         )?;
         let keys = self.of_service.entry(new.service).or_default();
         keys.push(slot.index);
-        entry.insert(Stream::new(new, generation, now));
+        entry.insert(Stream::new(new, generation, outside.now));
         Ok(())
     }
 
@@ -318,38 +320,6 @@ impl Streams {
         }
     }
 
-    /// Reads what a service's streams still hold, since these jobs have ended: their terminals end with them.
-    pub fn last_words(&mut self, service: ServiceId, died: &[JobId], outside: &mut Outside<'_>) {
-        let mut is_stalled = false;
-        for key in self.keys_of(service) {
-            self.slab[key].job.take_if(|job| died.contains(job));
-            is_stalled = outside.queue.len() >= queue::HARD_LIMIT;
-            match is_stalled {
-                // The kernel may have reported its end already.
-                true => self.set_ready(key),
-                false => _ = self.drain(key, LAST_WORDS_BYTES, true, outside),
-            }
-        }
-        if is_stalled {
-            let limit = queue::HARD_LIMIT >> 20;
-            outside.messages.push(format!("the reader of standard output has stalled with {limit} MiB waiting: last words are lost"));
-        }
-    }
-
-    /// Reads everything that every stream still holds, and leaves no archive half written: the end of the daemon.
-    pub fn finish(&mut self, outside: &mut Outside<'_>) {
-        for service in self.of_service.keys().copied().collect::<Vec<_>>() {
-            self.last_words(service, &[], outside);
-        }
-        for key in self.partial.iter().copied().collect::<Vec<_>>() {
-            self.flush(key, Mark::Quiet, outside);
-        }
-        self.tell_dropped(outside);
-        for service in std::mem::take(&mut self.archiving) {
-            self.outlets.remove(&service);
-        }
-    }
-
     /// When the first partial line has been quiet for long enough.
     pub fn deadline(&self) -> Option<Moment> {
         let partial = self.partial.iter().filter_map(|key| self.slab.get(*key));
@@ -426,13 +396,6 @@ impl Streams {
         outlet.map_or("", |outlet| &outlet.name)
     }
 
-    fn end(&mut self, key: usize, outside: &mut Outside<'_>) {
-        if !self.slab[key].is_silent {
-            self.flush(key, Mark::End, outside);
-        }
-        self.remove(key);
-    }
-
     /// One moment for all the lines of a turn.
     fn stamp(&self, now: Moment) -> Stamp {
         let elapsed = now.since(self.began).as_nanos();
@@ -480,20 +443,6 @@ impl Streams {
             self.news = true;
             if outlet.flush(&mut stream.text, mark, stamp, outside) {
                 self.archiving.insert(stream.service);
-            }
-        }
-    }
-
-    /// Closing the descriptor takes it out of epoll: nobody else has a copy of it.
-    fn remove(&mut self, key: usize) {
-        self.partial.remove(&key);
-        let Some(stream) = self.slab.try_remove(key) else {
-            return;
-        };
-        if let Some(keys) = self.of_service.get_mut(&stream.service) {
-            keys.retain(|known| *known as usize != key);
-            if keys.is_empty() {
-                self.of_service.remove(&stream.service);
             }
         }
     }

@@ -16,6 +16,10 @@ pub(super) enum Source {
     Stream(Slot),
     Probe(Slot),
     Sign(Slot),
+    /// A process has opened the FIFO that is standard output.
+    StdoutOpened,
+    /// The same of standard error.
+    StderrOpened,
 }
 
 /// A slab slot and the number of its tenant.
@@ -41,6 +45,8 @@ impl Source {
             Source::Stream(slot) => (7, slot),
             Source::Probe(slot) => (8, slot),
             Source::Sign(slot) => (9, slot),
+            Source::StdoutOpened => (10, Slot::FIRST),
+            Source::StderrOpened => (11, Slot::FIRST),
         };
         let low = (u64::from(slot.index) << KIND_BITS) | kind;
         Token(((u64::from(slot.generation) << (KIND_BITS + INDEX_BITS)) | low) as usize)
@@ -63,7 +69,9 @@ impl Source {
             6 => Source::Client(slot),
             7 => Source::Stream(slot),
             8 => Source::Probe(slot),
-            _ => Source::Sign(slot),
+            9 => Source::Sign(slot),
+            10 => Source::StdoutOpened,
+            _ => Source::StderrOpened,
         }
     }
 }
@@ -93,6 +101,8 @@ mod tests {
             Source::Stream(slot),
             Source::Probe(slot),
             Source::Sign(slot),
+            Source::StdoutOpened,
+            Source::StderrOpened,
         ] {
             assert_eq!(Source::from_token(source.token()), source);
         }

@@ -6,6 +6,7 @@ pub mod descriptors;
 pub mod env_file;
 pub mod environment;
 pub mod facts;
+pub mod fifo;
 pub mod guarded;
 pub mod hosts;
 pub mod install;

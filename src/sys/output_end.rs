@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::time::Duration;
 
+use super::fifo::{self, OpenWatch};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// PIPE_BUF: what a pipe that polls as writable takes without blocking (pipe(7)), unless another writer
@@ -105,6 +106,21 @@ impl OutputEnd {
             false => PIPE_BYTES,
         };
         most.min(bytes.len())
+    }
+
+    /// Whether another reader may come when there is none: a FIFO, which processes open by its name.
+    pub fn may_be_read_again(&self) -> bool {
+        // SAFETY: the descriptor is open as long as self is.
+        !matches!(self.way, Way::Socket)
+            && fifo::has_name(unsafe { BorrowedFd::borrow_raw(self.fd) })
+    }
+
+    /// Watches for processes that open the FIFO.
+    ///
+    /// # Errors
+    /// As [`OpenWatch::new`].
+    pub fn watch_opens(&self) -> io::Result<OpenWatch> {
+        OpenWatch::new(self.fd)
     }
 
     /// What epoll can watch; None where it never has to wait.

@@ -25,7 +25,15 @@ impl World {
         self.mark(service, text, None);
     }
 
+    fn say_bytes(&mut self, service: usize, bytes: &[u8]) {
+        self.mark_bytes(service, bytes, None);
+    }
+
     fn mark(&mut self, service: usize, text: &str, mark: Option<Mark>) {
+        self.mark_bytes(service, text.as_bytes(), mark);
+    }
+
+    fn mark_bytes(&mut self, service: usize, bytes: &[u8], mark: Option<Mark>) {
         self.time += 1_000_000_000;
         let stamp = Stamp {
             wall: self.time,
@@ -36,7 +44,7 @@ impl World {
             pid: 1,
         };
         match mark {
-            None => self.recents[service].push(stamp, origin, text.as_bytes()),
+            None => self.recents[service].push(stamp, origin, bytes),
             Some(mark) => self.recents[service].mark(stamp, origin, mark),
         }
     }
@@ -249,4 +257,78 @@ proptest! {
         }
         prop_assert_eq!(known, number);
     }
+}
+
+#[test]
+fn a_character_that_is_half_written_is_no_invalid_text() {
+    let mut world = World::new(10_000);
+    let mut follower = world.feed(Filter::default(), None, true);
+    world.say_bytes(0, b"a\xed\x95");
+    world.mark(0, "", Some(Mark::Quiet));
+    assert_eq!(world.all(Filter::default(), None), ["web a"]);
+    assert_eq!(world.read(&mut follower), ["web a"]);
+    world.say_bytes(0, b"\x9c\n");
+    assert_eq!(world.all(Filter::default(), None), ["web a\u{d55c}"]);
+    assert_eq!(world.read(&mut follower), ["web \u{d55c}"]);
+    // Its stream ends: now it is.
+    world.say_bytes(0, b"b\xed\x95");
+    world.mark(0, "", Some(Mark::End));
+    assert_eq!(world.read(&mut follower), ["web b\u{fffd}"]);
+}
+
+#[test]
+fn a_line_without_its_beginning_is_left_out_of_each_stream() {
+    let mut recent = Recent::new(400);
+    recent.count_lines(true);
+    let origin = |stream| Origin { stream, pid: 1 };
+    let (out, err) = (origin(StreamKind::Stdout), origin(StreamKind::Stderr));
+    recent.push(Stamp::default(), out, b"a\xed\x95");
+    recent.push(Stamp::default(), err, b"oops\n");
+    recent.push(Stamp::default(), out, b"\x9c torn\nwhole\n");
+    // Two records go.
+    while recent.beginning().is_before(2) {
+        recent.push(Stamp::default(), err, b"filling\n");
+    }
+    let mut text = Vec::new();
+    let services = [(ServiceId::new(0, 0), "web", &recent)];
+    let mut feed = Feed::new(services.into_iter(), Filter::default(), None, false);
+    while feed.read(|_| Some(&recent), &mut text) {}
+    let text = String::from_utf8_lossy(&text);
+    assert!(
+        !text.contains("torn") && text.contains("\"whole\""),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_reader_that_is_overtaken_in_a_long_line_is_not_given_the_line_without_its_middle() {
+    let mut world = World::new(400);
+    let mut follower = world.feed(Filter::default(), None, true);
+    world.say(0, "begun ");
+    assert_eq!(world.read(&mut follower), [""; 0]);
+    for _ in 0..20 {
+        world.say(0, "and going on and on without an end ");
+    }
+    world.say(0, "end\nnext\n");
+    let lines = world.read(&mut follower);
+    assert_eq!(lines, ["web 1 line dropped", "web next"]);
+}
+
+#[test]
+fn more_unfinished_lines_than_are_kept_are_given_out() {
+    let mut recent = Recent::new(100_000);
+    for pid in 0..20 {
+        let stream = StreamKind::Tty;
+        recent.push(
+            Stamp::default(),
+            Origin { stream, pid },
+            format!("line {pid}").as_bytes(),
+        );
+    }
+    let mut text = Vec::new();
+    let services = [(ServiceId::new(0, 0), "web", &recent)];
+    let mut feed = Feed::new(services.into_iter(), Filter::default(), None, false);
+    while feed.read(|_| Some(&recent), &mut text) {}
+    let text = String::from_utf8_lossy(&text);
+    assert_eq!(text.lines().count(), 20, "{text}");
 }

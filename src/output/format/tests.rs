@@ -118,6 +118,39 @@ fn a_pause_with_nothing_to_be_seen_is_no_line_of_a_terminal() {
 }
 
 #[test]
+fn a_line_end_of_cr_lf_after_a_pause_adds_no_line_to_a_terminal() {
+    let mut layout = plain(Timestamps::None, true);
+    let (mut splitter, mut out) = (Splitter::new(), Vec::new());
+    for bytes in [&b"name: "[..], b"\r\n", b"next\r\n"] {
+        layout.begin(STAMP, WEB, bytes);
+        splitter.feed(bytes, &mut |piece| layout.write(piece, &mut out));
+        splitter.pause(&mut |piece| layout.write(piece, &mut out));
+    }
+    assert_eq!(out, b"[web] name: \n[web] next\n");
+}
+
+#[test]
+fn a_sequence_that_pauses_steers_no_terminal_and_leaves_no_text() {
+    for (first, rest) in [
+        ("one \x1b[3", "1mtwo\x1b[0m\n"),
+        ("one \x1b]0;ti", "tle\x07two\n"),
+        ("one \x1b]0;title\x1b", "\\two\n"),
+    ] {
+        let mut layout = plain(Timestamps::None, true);
+        let (mut splitter, mut out) = (Splitter::new(), Vec::new());
+        for text in [first, rest] {
+            layout.begin(STAMP, WEB, text.as_bytes());
+            splitter.feed(text.as_bytes(), &mut |piece| layout.write(piece, &mut out));
+            splitter.pause(&mut |piece| layout.write(piece, &mut out));
+        }
+        let out = String::from_utf8_lossy(&out)
+            .replace("\x1b[31m", "")
+            .replace("\x1b[0m", "");
+        assert_eq!(out, "[web] one \n[web]+two\n", "{first:?}");
+    }
+}
+
+#[test]
 fn what_was_dropped_is_said_in_the_format() {
     let said = |mut layout: Layout| {
         let mut out = Vec::new();

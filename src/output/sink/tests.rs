@@ -112,3 +112,49 @@ fn a_file_gets_everything_whatever_standard_output_does() {
     let text = sink.flush(&mut stream, Mark::End, Stamp::default(), &mut queue);
     assert_eq!(text, Some(&b"b"[..]));
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(32))]
+
+    /// Whatever the reads and the pauses, the JSON of standard output and of the file is the text.
+    #[test]
+    fn valid_text_comes_out_of_json_as_it_went_in(
+        text in "(\\PC{0,30}|\n|[\u{ac00}-\u{d7a3}\u{1f300}-\u{1f5ff}]{4000}){0,6}",
+        cuts in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), proptest::prelude::any::<bool>()), 0..20),
+    ) {
+        let json = || Layout::new(LogFormat::Json, Timestamps::None, "web", String::new(), false);
+        let file = FileText::new(json(), LogFormat::Json);
+        let mut sink = Sink::new(Some(json()), Overflow::Block, Some(file), Recent::new(1000));
+        let (mut queue, mut file, mut stream) = (Queue::new(), Vec::new(), StreamText::new(WEB));
+        let mut at: Vec<_> = cuts.iter().map(|(cut, pause)| (cut.index(text.len() + 1), *pause)).collect();
+        at.push((text.len(), false));
+        at.sort_unstable();
+        let (mut from, stamp) = (0, Stamp::default());
+        for (to, pause) in at {
+            let bytes = &text.as_bytes()[from..to];
+            file.extend_from_slice(sink.take(&mut stream, bytes, stamp, &mut queue).unwrap_or_default());
+            sink.written();
+            if pause {
+                let rest = sink.flush(&mut stream, Mark::Quiet, stamp, &mut queue);
+                file.extend_from_slice(rest.unwrap_or_default());
+                sink.written();
+            }
+            from = to;
+        }
+        let rest = sink.flush(&mut stream, Mark::End, stamp, &mut queue);
+        file.extend_from_slice(rest.unwrap_or_default());
+        for written in [queue.front(), &file] {
+            let mut lines: Vec<String> = Vec::new();
+            for line in written.split_inclusive(|byte| *byte == b'\n') {
+                let value: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
+                proptest::prop_assert!(value["invalid_utf8"].is_null(), "{}", value);
+                let text = value["line"].as_str().unwrap_or_default();
+                match lines.last_mut() {
+                    Some(last) if value["continued"] == true => last.push_str(text),
+                    _ => lines.push(text.to_owned()),
+                }
+            }
+            proptest::prop_assert_eq!(lines.join("\n"), text.strip_suffix('\n').unwrap_or(&text));
+        }
+    }
+}

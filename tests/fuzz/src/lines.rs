@@ -106,8 +106,7 @@ fn pieces_of(portions: &[&[u8]], pauses: bool) -> Vec<Owned> {
     for portion in portions {
         splitter.feed(portion, &mut |piece| pieces.push(owned(piece)));
         if pauses {
-            splitter.flush(&mut |piece| pieces.push(owned(piece)));
-            assert!(!splitter.has_partial());
+            splitter.pause(&mut |piece| pieces.push(owned(piece)));
         }
     }
     splitter.flush(&mut |piece| pieces.push(owned(piece)));
@@ -199,15 +198,32 @@ fn json(output: &[u8], portions: &[&[u8]]) {
     let mut splitter = Splitter::new();
     for portion in portions {
         splitter.feed(portion, &mut |piece| layout.write(piece, &mut text));
-        splitter.flush(&mut |piece| layout.write(piece, &mut text));
+        splitter.pause(&mut |piece| layout.write(piece, &mut text));
     }
+    splitter.flush(&mut |piece| layout.write(piece, &mut text));
     let lines = objects(&text);
+    is_the_text(output, &lines);
     assert_eq!(lines.len(), shown.len());
     for (line, (text, starts_line, _)) in lines.iter().zip(shown) {
         assert_eq!(line.line, String::from_utf8_lossy(text));
         assert_eq!(line.invalid_utf8, std::str::from_utf8(text).is_err());
         assert_eq!((line.continued, line.pid), (!starts_line, Some(ORIGIN.pid)));
     }
+}
+
+/// Valid text comes out as it went in, wherever it is cut.
+fn is_the_text(output: &[u8], lines: &[LogLine]) {
+    let Ok(text) = std::str::from_utf8(output) else {
+        return;
+    };
+    assert!(lines.iter().all(|line| !line.invalid_utf8), "{lines:?}");
+    let mut whole = String::new();
+    for (index, line) in lines.iter().enumerate() {
+        let begins = index > 0 && !line.continued;
+        whole.extend(begins.then_some('\n'));
+        whole.push_str(&line.line);
+    }
+    assert!(whole == text.strip_suffix('\n').unwrap_or(text));
 }
 
 fn objects(text: &[u8]) -> Vec<LogLine> {
@@ -234,9 +250,12 @@ fn memory(settings: &Settings, output: &[u8], portions: &[&[u8]]) {
     read(&mut follower, &recent, &mut behind);
     let followed = objects(&behind);
     let whole = pieces_of(&[output], false);
-    let ends = whole.iter().filter(|(_, _, ends_line)| *ends_line).count() as u64;
+    let begun = whole
+        .iter()
+        .filter(|(_, starts_line, _)| *starts_line)
+        .count() as u64;
     let lost: u64 = followed.iter().filter_map(|line| line.dropped).sum();
-    assert!(lost <= ends, "{lost} lines of {ends} are missing");
+    assert!(lost <= begun, "{lost} lines of {begun} are missing");
 
     let mut all = Vec::new();
     read(&mut feed(&recent, None, false), &recent, &mut all);
@@ -254,6 +273,8 @@ fn memory(settings: &Settings, output: &[u8], portions: &[&[u8]]) {
         .map(|(text, _, _)| String::from_utf8_lossy(text).into_owned());
     let shown: Vec<String> = shown.collect();
     if settings.buffer > 4 * MAX_OUTPUT {
+        is_the_text(output, &all);
+        is_the_text(output, &followed);
         assert_eq!((texts(&all), lost), (shown.clone(), 0));
         assert_eq!(texts(&followed), shown);
     } else if output
