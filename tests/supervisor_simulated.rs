@@ -216,6 +216,22 @@ fn a_check_that_left_the_file_is_over_at_once() {
 }
 
 #[test]
+fn a_check_that_left_the_file_is_over_at_once_also_when_its_service_is_disabled() {
+    let mut world = World::new(vec![checked("db"), after("web", &["db"])]).boot();
+    world.obedient = false;
+    let off = |service: Service| Service {
+        enabled: false,
+        ..service
+    };
+    reload(
+        &mut world,
+        vec![off(service("db")), off(after("web", &["db"]))],
+    );
+    world.at("end of the check of db");
+    assert_eq!(world.state("db"), State::Running);
+}
+
+#[test]
 fn a_pre_script_is_cancelled_by_a_shutdown_whoever_is_in_the_way() {
     let db = Service {
         pre_script: script(),

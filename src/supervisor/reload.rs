@@ -209,6 +209,11 @@ impl Supervisor {
             if self.service(id).phase.is_final() {
                 self.set_phase(id, Phase::Stopped(StopReason::Disabled), now);
             }
+            // It may run on for a while, until its dependents are down.
+            if checked_anew {
+                self.end_check(id);
+                self.begin_checks(id, now);
+            }
             return;
         }
         if starts {
