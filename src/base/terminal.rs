@@ -24,6 +24,19 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     written_out(text, |c, out| out.extend(c.escape_default()))
 }
 
+/// Several lines, with what steers a terminal written out as in [`plain`]; newlines stay, and so does ESC where the
+/// text is `colored` and what it repeats from outside has none.
+pub fn lines(text: &str, colored: bool) -> Cow<'_, str> {
+    let stays = |c: char| c == '\n' || (colored && c == '\x1b');
+    if !text.chars().any(|c| steers(c) && !stays(c)) {
+        return text.into();
+    }
+    written_out(text, |c, out| match stays(c) {
+        true => out.push(c),
+        false => out.extend(c.escape_default()),
+    })
+}
+
 /// The text on one line without what steers a terminal.
 pub fn without_steering(text: &str) -> impl Iterator<Item = char> {
     text.chars().filter(|c| !steers(*c))
@@ -102,10 +115,13 @@ mod tests {
         for text in ["", "plain text ~", "größer → 日本語 🚀", "שלום مرحبا"] {
             assert_eq!(plain(text), text);
             assert_eq!(json(text), text);
+            assert_eq!(lines(text, false), text);
         }
         assert!(STEERING.chars().all(steers));
         assert_eq!(without_steering(STEERING).count(), 0);
         assert_eq!(plain("a\x1b[2J\u{202e}b\n"), "a\\u{1b}[2J\\u{202e}b\\n");
+        assert_eq!(lines("a\x1b[1mb\u{feff}\n", true), "a\x1b[1mb\\u{feff}\n");
+        assert_eq!(lines("a\x1b[1mb\n", false), "a\\u{1b}[1mb\n");
     }
 
     #[test]

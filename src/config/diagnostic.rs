@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use crate::base::terminal;
+
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
@@ -157,7 +159,9 @@ pub fn render(findings: &[Finding], file: &str, text: &str, color: bool, outcome
     let lines = Lines::of(text, !chosen.is_empty());
     let mut shown = String::new();
     for finding in &chosen {
-        shown.push_str(&renderer.render(&[group(finding, file, &lines)]));
+        // The renderer replaces controls, ESC among them, but not all of Unicode that steers.
+        let report = renderer.render(&[group(finding, file, &lines)]);
+        shown.push_str(&terminal::lines(&report, color));
         shown.push_str("\n\n");
     }
     match findings.len() - chosen.len() {

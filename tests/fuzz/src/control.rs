@@ -1,6 +1,7 @@
 //! The control socket: any bytes in any portions are the same lines, each line is a request or one clear error,
 //! and every message can be said again.
 
+use go_overlay::base::terminal;
 use go_overlay::control::frame::{LineBuffer, encode, parse_request};
 use go_overlay::control::message::{ErrorCode, EventRecord, LogLine, Request, Response};
 use go_overlay::render::{self, Style};
@@ -9,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::cursor::{Cursor, portions};
+use super::steers_nothing;
 
 /// The longest refusal: it repeats little of what was sent.
 const MAX_REFUSAL: usize = 2000;
@@ -88,39 +90,53 @@ fn is_clear(refusal: &Response) {
     comes_back(refusal);
 }
 
-/// What the command line reads and shows.
+/// What the command line reads and shows, of a daemon that may mean ill.
 fn answer(line: &[u8]) {
     if let Some(response) = message::<Response>(line) {
-        show(&response);
+        steers_nothing(&shown(&response));
     }
     if let Some(record) = message::<EventRecord>(line) {
-        let style = Style {
-            color: true,
+        let style = |color| Style {
+            color,
             width: Some(40),
         };
-        render::event(&record, style);
+        steers_nothing(&render::event(&record, style(false)));
+        render::event(&record, style(true));
     }
     message::<LogLine>(line);
+    if let Ok(value) = serde_json::from_slice::<Value>(line) {
+        let text = String::from_utf8_lossy(line);
+        let json = terminal::json(&text);
+        // White space between tokens stays, a carriage return among it.
+        steers_nothing(&json.replace(['\r', '\t'], " "));
+        let again: Value = serde_json::from_str(&json).unwrap();
+        assert!(is_same(&value, &again), "{value} became {again}");
+    }
+    let text = String::from_utf8_lossy(line);
+    let plain = terminal::plain(&text);
+    assert!(!plain.contains('\n'), "not one line: {plain:?}");
+    steers_nothing(&plain);
 }
 
-fn show(response: &Response) {
+/// What a person sees of an answer, without colours.
+fn shown(response: &Response) -> String {
     let style = Style {
         color: false,
         width: Some(60),
     };
     match response {
-        Response::List { services } => drop(render::list(services, style)),
-        Response::System(status) => drop(render::system(status)),
-        Response::Service(detail) => drop(render::service(detail, style)),
-        Response::Outcome { services, .. } => drop(render::outcomes(services, style)),
-        Response::Health { healthy, reasons } => drop(render::health(*healthy, reasons, style)),
-        Response::Reload { applied, plan } => drop(render::reload(*applied, plan, style)),
+        Response::List { services } => render::list(services, style),
+        Response::System(status) => render::system(status),
+        Response::Service(detail) => render::service(detail, style),
+        Response::Outcome { services, .. } => render::outcomes(services, style),
+        Response::Health { healthy, reasons } => render::health(*healthy, reasons, style),
+        Response::Reload { applied, plan } => render::reload(*applied, plan, style),
         Response::Logs { .. }
         | Response::Events {}
         | Response::End {}
         | Response::Done { .. }
         | Response::Version { .. }
-        | Response::Error { .. } => {}
+        | Response::Error { .. } => String::new(),
     }
 }
 

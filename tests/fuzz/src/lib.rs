@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use go_overlay::base::terminal::steers;
+
 pub mod config;
 pub mod control;
 pub mod cursor;
@@ -26,3 +28,9 @@ pub const TARGETS: [(&str, Target); 6] = [
     ("notify", notify::run),
     ("supervisor", supervisor::run),
 ];
+
+/// Text that is shown on several lines does nothing else on a terminal.
+fn steers_nothing(shown: &str) {
+    let found = shown.chars().find(|c| *c != '\n' && steers(*c));
+    assert_eq!(found, None, "{shown:?} steers a terminal");
+}
