@@ -269,9 +269,15 @@ fn two_units(large: u64, large_unit: &str, small: u64, small_unit: &str) -> Stri
 /// How alike two words are (0 to 1) from which one may be meant by the other.
 const ALIKE: f64 = 0.8;
 
+/// Longer words, in bytes, are like no other: the comparison takes the product of both lengths.
+const MAX_COMPARED: usize = 128;
+
 /// The known word that was probably meant. A slip of two neighbouring letters, or one wrong, missing or
 /// doubled, counts as alike in short words too.
 pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    if word.len() > MAX_COMPARED {
+        return None;
+    }
     let plain = |word: &str| word.to_lowercase().replace(['-', ' '], "_");
     let word = plain(word);
     let likeness = |candidate: &str| {
@@ -282,7 +288,7 @@ pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
     // Of one or two letters too much is like anything.
     let near = known
         .into_iter()
-        .filter(|_| word.chars().count() > 2)
+        .filter(|candidate| word.chars().count() > 2 && candidate.len() <= MAX_COMPARED)
         .map(|candidate| (likeness(candidate), candidate));
     near.filter(|(likeness, _)| *likeness >= ALIKE)
         .max_by(|a, b| a.0.total_cmp(&b.0))
@@ -321,5 +327,11 @@ mod tests {
         assert_eq!(super::nearest("postgers", known), Some("postgres"));
         assert_eq!(super::nearest("dd", known), None);
         assert_eq!(super::nearest("redis", known), None);
+        let (long, longer) = ("x".repeat(1 << 20), "x".repeat((1 << 20) + 1));
+        assert_eq!(super::nearest(&long, [longer.as_str()]), None);
+        assert_eq!(
+            super::nearest("xxx", [longer.as_str(), "xxxx"]),
+            Some("xxxx")
+        );
     }
 }

@@ -295,6 +295,7 @@ fn malformed() -> Vec<(&'static str, String)> {
         ("keys-of-compose", web("image = \"x\"\nports = []\nvolumes = []\nreplicas = 2\ncwd = \"/\"\ncmd = \"x\"\nafter = \"x\"\ngroup = \"x\"\ntype = \"simple\"\nexec = \"x\"")),
         ("limit-outside-of-its-table", web("nofile = 1024")),
         ("numbers-beyond-64-bits", health("tcp = \"127.0.0.1:80\"\nretries = 99999999999999999999") + &web("nice = 99999999999999999999\nstop_timeout = 99999999999999999999\nwatchdog = -99999999999999999999\nlog_buffer = 99999999999999999999\n[services.limits]\nnofile = 99999999999999999999").replace("\"web\"", "\"other\"")),
+        ("numbers-out-of-range", web("umask = \"+22\"\nstop_signal = 65\nrestart = { policy = \"always\", factor = 99999999999999999999, jitter = -99999999999999999999 }\nhealth = { tcp = 6379 }\nlimits = { nofile = { soft = 99999999999999999999, hard = 1 }, core = { soft = \"x\" } }")),
         ("file-is-yaml", "# compose\nservices:\n  web:\n    image: nginx\n".into()),
         ("file-is-of-supervisord", "[supervisord]\nnodaemon=true\n\n[program:web]\ncommand=/usr/sbin/nginx -g 'daemon off;'\n".into()),
         ("file-is-a-unit", "[Unit]\nDescription=web\n[Service]\nExecStart=/usr/sbin/nginx\n".into()),
@@ -579,6 +580,63 @@ fn many_findings_and_long_chains_take_time_in_proportion() {
     });
     let order = config::check(&chain, &World).config.unwrap().start_order();
     assert!(order.iter().copied().eq((0..MANY).rev()));
+}
+
+/// A file that is one line, as a generator may write it: each finding that is shown takes all of it.
+#[test]
+fn findings_in_a_long_line_take_time_in_proportion() {
+    let services = (0..10_000).map(|i| format!("{{ name = \"s{i}\", comand = \"nginx\" }}"));
+    let text = format!("services = [{}]\n", services.collect::<Vec<_>>().join(", "));
+    let checked = config::check(&text, &World);
+    let shown = config::render(&checked.findings, "services.toml", &text, false, OUTCOME);
+    let count = shown.matches("services.toml:1:").count();
+    let all_read = count * text.len();
+    assert!(
+        count > 0 && all_read < 2 << 20,
+        "{count} findings, {all_read} bytes"
+    );
+    assert!(shown.contains(&format!("and {} more", checked.findings.len() - count)));
+}
+
+/// A suggestion is made only where it is shown.
+#[test]
+fn unknown_words_are_compared_only_while_they_are_shown() {
+    const MANY: usize = 1000;
+    let many = |line: &str| -> String {
+        let lines = (0..MANY).map(|i| line.replace('#', &i.to_string()) + "\n");
+        lines.collect()
+    };
+    let services = |line: &str| {
+        many(&format!(
+            "[[services]]\nname = \"s#\"\ncommand = \"nginx\"\n{line}"
+        ))
+    };
+    for text in [
+        many("servics# = 1"),
+        format!("[timeouts]\n{}", many("post_script_timeot# = 1")),
+        web(&format!("[services.limits]\n{}", many("nofile# = 1"))),
+        health(&format!(
+            "tcp = \"127.0.0.1:80\"\n{}",
+            many("interval# = 1")
+        )),
+        services("restart = \"alwys\""),
+        services("restart = { policy = \"no\", delai = 1 }"),
+        services("stop_signal = \"SIGTERN\""),
+        services("success_exit_codes = [\"SIGTERN\"]"),
+        services("ready = \"helthy\""),
+        services("stdin = \"nul\""),
+        services("depends_on = { s0 = \"helthy\" }"),
+    ] {
+        let checked = config::check(&text, &World);
+        let help = |finding: &&config::Finding| {
+            let help = finding.help.as_deref().unwrap_or_default();
+            help.starts_with("did you mean")
+        };
+        let suggested = checked.findings.iter().filter(help).count();
+        let start = text.get(..80).unwrap_or(&text);
+        assert!((1..=50).contains(&suggested), "{suggested}: {start}");
+        assert!(checked.findings.len() >= MANY, "{start}");
+    }
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn condition(fields: &mut Table<'_, '_>, value: &DeValue<'_>, span: Range<usize>
                 format!("unknown condition `{other}`"),
                 "expected \"started\", \"healthy\" or \"completed\"",
             );
-            fields.report(finding.suggest(other, ["started", "healthy", "completed"]));
+            fields.report_unknown(finding, other, ["started", "healthy", "completed"]);
             Condition::Started
         }
         None => {

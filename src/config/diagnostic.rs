@@ -127,6 +127,10 @@ impl Finding {
 /// Findings that are shown, and up to which names are suggested; beyond, they are counted.
 const MAX_SHOWN: usize = 50;
 
+/// Bytes of the text that are read to show findings, after which the rest is counted too: all of a line is read for
+/// each finding in it, and a line may be the whole file.
+const MAX_READ: usize = 1 << 20;
+
 /// Names that are compared for suggestions, all together.
 const MAX_COMPARED: usize = 100_000;
 
@@ -158,13 +162,20 @@ pub fn render(findings: &[Finding], file: &str, text: &str, color: bool, outcome
     }
     let lines = Lines::of(text, !chosen.is_empty());
     let mut shown = String::new();
+    let mut count = 0;
+    let mut read = 0;
     for finding in &chosen {
+        if read > MAX_READ {
+            break;
+        }
+        let (group, bytes) = group(finding, file, &lines);
         // The renderer replaces controls, ESC among them, but not all of Unicode that steers.
-        let report = renderer.render(&[group(finding, file, &lines)]);
-        shown.push_str(&terminal::lines(&report, color));
+        shown.push_str(&terminal::lines(&renderer.render(&[group]), color));
         shown.push_str("\n\n");
+        count += 1;
+        read += bytes;
     }
-    match findings.len() - chosen.len() {
+    match findings.len() - count {
         0 => {}
         more => shown.push_str(&format!("and {more} more\n\n")),
     }
@@ -215,7 +226,8 @@ impl<'a> Lines<'a> {
     }
 }
 
-fn group<'a>(finding: &'a Finding, file: &'a str, lines: &Lines<'a>) -> Group<'a> {
+/// What is shown of a finding, and how many bytes of the text are read for it.
+fn group<'a>(finding: &'a Finding, file: &'a str, lines: &Lines<'a>) -> (Group<'a>, usize) {
     let level = match finding.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
@@ -231,6 +243,7 @@ fn group<'a>(finding: &'a Finding, file: &'a str, lines: &Lines<'a>) -> Group<'a
         span.start.min(primary.start)..span.end.max(primary.end)
     });
     let window = lines.around(&whole);
+    let mut read = window.1.len();
     let at = |span: &Range<usize>, window: &(usize, Range<usize>)| {
         let origin = window.1.start;
         span.start.saturating_sub(origin)..span.end.saturating_sub(origin)
@@ -249,6 +262,7 @@ fn group<'a>(finding: &'a Finding, file: &'a str, lines: &Lines<'a>) -> Group<'a
         .element(snippet);
     if let Some((span, label, true)) = &also {
         let window = lines.around(span);
+        read += window.1.len();
         let context = AnnotationKind::Context.span(at(span, &window));
         group = group.element(
             lines
@@ -256,10 +270,10 @@ fn group<'a>(finding: &'a Finding, file: &'a str, lines: &Lines<'a>) -> Group<'a
                 .annotation(context.label(*label)),
         );
     }
-    match &finding.help {
-        Some(help) => group.element(Level::HELP.message(help.as_str())),
-        None => group,
+    if let Some(help) = &finding.help {
+        group = group.element(Level::HELP.message(help.as_str()));
     }
+    (group, read)
 }
 
 /// A span that lies within the text and cuts no character.

@@ -156,9 +156,41 @@ pub(super) fn direction(key: &str) -> Option<&'static str> {
     known.map(|(_, direction)| *direction)
 }
 
+/// Tables of supervisord's configuration; those that have a name of their own end with a colon.
+const OF_SUPERVISORD: [&str; 8] = [
+    "program:",
+    "group:",
+    "eventlistener:",
+    "fcgi-program:",
+    "rpcinterface:",
+    "supervisor",
+    "unix_http_server",
+    "inet_http_server",
+];
+
+/// What a line shows the whole file to be, and what to do then.
+type Shown = (&'static str, &'static str);
+
+const YAML: Shown = (
+    "YAML",
+    "docs/MIGRATION-compose.md has the counterpart of each key of Compose; write [[services]] for each service",
+);
+
+const JSON: Shown = (
+    "JSON",
+    "write [[services]] with name and command for each service",
+);
+
+const PROCFILE: Shown = (
+    "a Procfile",
+    "write [[services]] with name, command = \"sh\" and args = [\"-c\", \"LINE\"] for each line",
+);
+
 /// What a text that is no TOML seems to be.
 pub(super) fn format(text: &str) -> Option<Finding> {
-    let mut at = 0;
+    let mut at = text.len();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    at -= text.len();
     let mut procfile = None;
     for line in text.split_inclusive('\n') {
         let span = at..at + line.trim_end().len();
@@ -167,61 +199,117 @@ pub(super) fn format(text: &str) -> Option<Finding> {
         if line.is_empty() || line.starts_with(['#', ';']) {
             continue;
         }
-        let of = |what: &str, help: &str| {
+        let of = |(what, help): Shown| {
             let message = format!("this is {what}, not TOML");
-            Some(Finding::error(span.clone(), message, "here").help(help.to_owned()))
+            Some(Finding::error(span.clone(), message, "here").help(help))
         };
-        let header = line
-            .strip_prefix('[')
-            .and_then(|line| line.strip_suffix(']'));
-        let key = line.split([':', ' ']).next().unwrap_or_default();
-        match header {
-            Some(header) if header.starts_with("program:") || header.starts_with("supervisor") => {
-                return of(
-                    "a configuration of supervisord",
-                    "docs/MIGRATION-supervisord.md has the counterpart of each key",
-                );
-            }
-            Some("Unit" | "Service" | "Install") => {
-                return of(
-                    "a unit of systemd",
-                    "write [[services]] with name, command (from ExecStart), args, user (from User) and depends_on (from After)",
-                );
-            }
-            Some(_) => return None,
-            None if line == "---" || matches!(line, "services:" | "processes:") => {
-                return of(
-                    "YAML",
-                    "docs/MIGRATION-compose.md has the counterpart of each key of Compose; write [[services]] for each service",
-                );
-            }
-            None if key == "version" && line.starts_with("version:") => {
-                return of(
-                    "YAML",
-                    "docs/MIGRATION-compose.md has the counterpart of each key of Compose; write [[services]] for each service",
-                );
-            }
-            None if line.starts_with('{') => {
-                return of(
-                    "JSON",
-                    "write [[services]] with name and command for each service",
-                );
-            }
-            None => {}
+        if let Some(shown) = unmistakable(line, procfile.is_some()) {
+            return of(shown);
         }
-        let command = line
-            .strip_prefix(key)
-            .and_then(|rest| rest.strip_prefix(": "));
-        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if command.is_none() || !key.chars().all(is_name) {
+        let (key, command) = line.split_once(':')?;
+        if command.trim().is_empty() || !is_name(key) {
             return None;
         }
-        procfile = procfile.or_else(|| {
-            of(
-                "a Procfile",
-                "write [[services]] with name, command = \"sh\" and args = [\"-c\", \"LINE\"] for each line",
-            )
-        });
+        procfile = procfile.or_else(|| of(PROCFILE));
     }
     procfile
+}
+
+/// What a single line shows; `after_keys`: only lines such as `web: command` came before it.
+fn unmistakable(line: &str, after_keys: bool) -> Option<Shown> {
+    if line.starts_with(['{', '['])
+        && matches!(line.as_bytes(), [b'{', ..] | [b'['] | [_, b'{', ..])
+    {
+        return Some(JSON);
+    }
+    let header = line
+        .strip_prefix('[')
+        .and_then(|line| line.strip_suffix(']'));
+    match header {
+        Some("Unit" | "Service" | "Install" | "Timer" | "Socket" | "Container" | "Pod") => {
+            return Some((
+                "a unit of systemd",
+                "write [[services]] with name, command (from ExecStart), args, user (from User) and depends_on (from After)",
+            ));
+        }
+        Some(header) if OF_SUPERVISORD.iter().any(|table| header.starts_with(table)) => {
+            return Some((
+                "a configuration of supervisord",
+                "docs/MIGRATION-supervisord.md has the counterpart of each key",
+            ));
+        }
+        Some(_) => return None,
+        None => {}
+    }
+    let is_block = line.strip_suffix(':').is_some_and(is_name);
+    let is_list = line.starts_with("- ");
+    let is_nested = after_keys && line.starts_with([' ', '\t']);
+    let is_version = line.starts_with("version:");
+    (line == "---" || is_block || is_list || is_nested || is_version).then_some(YAML)
+}
+
+fn is_name(key: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    !key.is_empty() && key.chars().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::format;
+
+    fn shows(text: &str, what: &str) {
+        let message = format(text).map(|finding| finding.message);
+        let expected = (!what.is_empty()).then(|| format!("this is {what}, not TOML"));
+        assert_eq!(message, expected, "{text:?}");
+    }
+
+    #[test]
+    fn the_first_lines_show_what_a_file_is() {
+        let supervisord = "a configuration of supervisord";
+        shows(
+            "; Sample\n[unix_http_server]\nfile=/tmp/x.sock\n",
+            supervisord,
+        );
+        shows("[group:x]\nprograms=a,b\n", supervisord);
+        shows("[program:web]\r\ncommand=web\r\n", supervisord);
+        shows("[Timer]\nOnCalendar=daily\n", "a unit of systemd");
+        for yaml in [
+            "services:\r\n  web:\r\n",
+            "\u{feff}version: \"3\"\nservices:\n",
+            "name: foo\nservices:\n",
+            "x-common: &c\n  restart: always\nservices:\n",
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: x\n",
+            "web:\n  image: x\n",
+            "- name: x\n  command: y\n",
+            "# first\n---\nfoo: 1\n",
+        ] {
+            shows(yaml, "YAML");
+        }
+        for json in [
+            "{\"services\": []}",
+            "[\n {\"name\": \"x\"}\n]\n",
+            "[{\"name\": \"x\"}]",
+        ] {
+            shows(json, "JSON");
+        }
+        for procfile in ["web: a b\nworker: c\n", "web:\ta\n", "web:a\n"] {
+            shows(procfile, "a Procfile");
+        }
+    }
+
+    #[test]
+    fn a_slip_in_toml_is_no_other_format() {
+        for toml in [
+            "",
+            "# only\n",
+            "[[services]]\nname: web\n",
+            "[log]\nformat = json\n",
+            "services = [\n{ name = 1 }\n",
+            "name = web\n",
+            "name: = 1\nx = 1\n",
+            "  services:\n",
+        ] {
+            shows(toml, "");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use super::diagnostic::Finding;
 use super::endpoint::{self, Authority, Refused};
 use super::model::{EnvValue, Health, OnUnhealthy, Probe};
-use super::scalar::{Table, integer_of};
+use super::scalar::{Table, integer_of, number_text};
 use super::{Facts, Lookup};
 
 /// Exactly one of them says what is tried.
@@ -123,10 +123,10 @@ fn unknown_keys(fields: &mut Table<'_, '_>) {
         let what = format!("unknown key `{name}` in `health`");
         let finding = Finding::error(key.span(), what, "unknown");
         let elsewhere = ELSEWHERE.iter().find(|(theirs, _)| *theirs == name);
-        fields.report(match elsewhere {
-            Some((_, ours)) => finding.help(format!("it is called `{ours}` here")),
-            None => finding.suggest(name, KEYS),
-        });
+        match elsewhere {
+            Some((_, ours)) => fields.report(finding.help(format!("it is called `{ours}` here"))),
+            None => fields.report_unknown(finding, name, KEYS),
+        }
     }
 }
 
@@ -190,6 +190,15 @@ fn probe(
 ) -> Option<Probe> {
     if key == "exec" {
         return exec(fields, place);
+    }
+    let value = fields.get(key)?;
+    if key == "tcp"
+        && let Some(port) = number_text(value.get_ref())
+    {
+        let what = "`tcp` has to be a string, and is a whole number";
+        let finding = Finding::error(value.span(), what, "expected host:port");
+        fields.report(finding.help(format!("write tcp = \"127.0.0.1:{port}\"")));
+        return None;
     }
     let (text, span) = fields.string(key)?;
     let probe = match key {

@@ -28,7 +28,10 @@ const LIMITS: [(&str, Resource); 16] = [
 pub(super) fn umask(fields: &mut Table<'_, '_>) -> Option<u32> {
     let value = fields.get("umask")?;
     let mask = match value.get_ref() {
-        DeValue::String(text) => u32::from_str_radix(text.trim_start_matches("0o"), 8).ok(),
+        // The number's own reader takes a sign.
+        DeValue::String(text) => Some(text.strip_prefix("0o").unwrap_or(text))
+            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|digits| u32::from_str_radix(digits, 8).ok()),
         other => other
             .as_integer()
             .filter(|number| number.radix() == 8)
@@ -55,7 +58,7 @@ pub(super) fn limits(fields: &mut Table<'_, '_>) -> Vec<Limit> {
         let name = key.get_ref().as_ref();
         let Some((_, resource)) = LIMITS.iter().find(|(known, _)| *known == name) else {
             let finding = Finding::error(key.span(), format!("unknown limit `{name}`"), "unknown");
-            fields.report(finding.suggest(name, LIMITS.iter().map(|(known, _)| *known)));
+            fields.report_unknown(finding, name, LIMITS.iter().map(|(known, _)| *known));
             continue;
         };
         let (soft, hard) = match value.get_ref() {
@@ -80,7 +83,16 @@ pub(super) fn limits(fields: &mut Table<'_, '_>) -> Vec<Limit> {
                 "soft has to be at most hard",
             )),
             _ => {
-                let what = match value.get_ref().is_integer() {
+                let is_number = match value.get_ref() {
+                    DeValue::Table(pair) => ["soft", "hard"]
+                        .iter()
+                        .filter_map(|part| pair.get(*part))
+                        .any(|part| {
+                            part.get_ref().is_integer() && amount(part.get_ref()).is_none()
+                        }),
+                    other => other.is_integer(),
+                };
+                let what = match is_number {
                     true => format!(
                         "`{name}` is out of range: limits are from 0 to {}",
                         i64::MAX

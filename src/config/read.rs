@@ -3,7 +3,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::Finding;
+use super::diagnostic::{Finding, may_suggest};
 use super::model::{Config, Log, Timeouts};
 use super::scalar::{Table, type_name};
 use super::{Facts, graph, log, service};
@@ -143,10 +143,11 @@ fn unknown_keys(table: &DeTable<'_>, findings: &mut Vec<Finding>) {
                 )
                 .help("move it below a [timeouts] line"),
             ),
-            _ => findings.push(
-                Finding::error(span, format!("unknown key `{name}`"), "unknown")
-                    .suggest(name, ["services", "timeouts", "log"]),
-            ),
+            _ => {
+                let finding = Finding::error(span, format!("unknown key `{name}`"), "unknown");
+                let mut file = Table { table, findings };
+                file.report_unknown(finding, name, ["services", "timeouts", "log"]);
+            }
         }
     }
 }
@@ -166,7 +167,8 @@ fn timeouts(file: &mut Table<'_, '_>) -> Timeouts {
     for key in table.keys() {
         let name = key.get_ref().as_ref();
         if !TIMEOUTS.contains(&name) {
-            let near = nearest(name, TIMEOUTS);
+            let is_shown = may_suggest(file.findings.len(), 1);
+            let near = is_shown.then(|| nearest(name, TIMEOUTS)).flatten();
             let finding =
                 Finding::error(key.span(), format!("unknown timeout `{name}`"), "unknown");
             file.report(match near {

@@ -105,7 +105,7 @@ fn word(fields: &mut Table<'_, '_>, word: &str, span: Range<usize>) -> Ready {
         }
         _ => {
             let finding = Finding::error(span, format!("unknown `ready`: `{word}`"), EXPECTED);
-            fields.report(finding.suggest(word, ["started", "healthy", "notify"]));
+            fields.report_unknown(finding, word, ["started", "healthy", "notify"]);
             Ready::Started
         }
     }
@@ -140,7 +140,7 @@ fn of_table(fields: &mut Table<'_, '_>, table: &DeTable<'_>, span: Range<usize>)
         name => {
             let what = format!("unknown key `{name}` in `ready`");
             let finding = Finding::error(key.span(), what, "unknown");
-            fields.report(finding.suggest(name, ["fd", "log"]));
+            fields.report_unknown(finding, name, ["fd", "log"]);
             Ready::Started
         }
     }

@@ -99,7 +99,10 @@ fn word(fields: &mut Table<'_, '_>, text: &str, span: Range<usize>) -> RestartPo
         (None, Some(attempts)) => finding.help(format!(
             "write restart = {{ policy = \"on-failure\", max_attempts = {attempts} }}"
         )),
-        (None, None) => finding.suggest(text, POLICIES.iter().map(|(word, _)| *word)),
+        (None, None) => {
+            fields.report_unknown(finding, text, POLICIES.iter().map(|(word, _)| *word));
+            return RestartPolicy::No;
+        }
     });
     RestartPolicy::No
 }
@@ -150,7 +153,7 @@ fn unknown_keys(fields: &mut Table<'_, '_>) {
             format!("unknown key `{name}` in `restart`"),
             "unknown",
         );
-        fields.report(finding.suggest(name, KEYS));
+        fields.report_unknown(finding, name, KEYS);
     }
 }
 
@@ -180,7 +183,11 @@ fn permille(fields: &mut Table<'_, '_>, key: &str, range: RangeInclusive<u32>) -
     let value = fields.get(key)?;
     let number = match value.get_ref() {
         DeValue::Float(float) => float.as_str().replace('_', "").parse::<f64>().ok(),
-        other => integer_of(other).map(|integer| integer as f64),
+        // One beyond 64 bits is a number too, and out of every range.
+        other if other.is_integer() => integer_of(other)
+            .map(|integer| integer as f64)
+            .or(Some(f64::INFINITY)),
+        _ => None,
     };
     let Some(number) = number else {
         let found = type_name(value.get_ref());
@@ -233,10 +240,10 @@ pub(super) fn success_exit_codes(fields: &mut Table<'_, '_>) -> Vec<ExitStatus> 
                     format!("`{KEY}` holds what is neither an exit code nor a signal"),
                     "expected 0 to 255, or a name such as \"SIGHUP\"",
                 );
-                fields.report(match item.get_ref().as_str() {
-                    Some(text) => suggest_signal(finding, text),
-                    None => finding,
-                });
+                match item.get_ref().as_str() {
+                    Some(text) => suggest_signal(fields, finding, text),
+                    None => fields.report(finding),
+                }
             }
         }
     }
@@ -254,15 +261,11 @@ fn success(value: &DeValue<'_>) -> Option<ExitStatus> {
     }
 }
 
-fn suggest_signal(finding: Finding, text: &str) -> Finding {
+fn suggest_signal(fields: &mut Table<'_, '_>, finding: Finding, text: &str) {
     if text.trim().parse::<u8>().is_ok() {
-        return finding.help(format!("write it without quotes: {}", text.trim()));
+        let plain = format!("write it without quotes: {}", text.trim());
+        fields.report(finding.help(plain));
+    } else {
+        fields.report_unknown_signal(finding, text);
     }
-    let upper = text.to_uppercase();
-    let with_sig = match upper.starts_with("SIG") {
-        true => upper,
-        false => format!("SIG{upper}"),
-    };
-    let names: Vec<String> = Signal::names().collect();
-    finding.suggest(&with_sig, names.iter().map(String::as_str))
 }

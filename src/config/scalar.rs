@@ -6,8 +6,9 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::Finding;
+use super::diagnostic::{Finding, may_suggest};
 use super::instead;
+use crate::base::Signal;
 
 pub(super) type Value<'v> = Spanned<DeValue<'v>>;
 
@@ -28,6 +29,37 @@ impl<'t> Table<'t, '_> {
 
     pub fn report(&mut self, finding: Finding) {
         self.findings.push(finding);
+    }
+
+    /// Reports a finding about a word that is unknown, with the known one that was probably meant; without it once
+    /// so much is wrong that the suggestion is not shown.
+    pub fn report_unknown<'k>(
+        &mut self,
+        finding: Finding,
+        word: &str,
+        known: impl IntoIterator<Item = &'k str>,
+    ) {
+        let is_shown = may_suggest(self.findings.len(), 1);
+        self.report(match is_shown {
+            true => finding.suggest(word, known),
+            false => finding,
+        });
+    }
+
+    /// As [`report_unknown`](Self::report_unknown), for a signal, which may lack its SIG.
+    pub fn report_unknown_signal(&mut self, finding: Finding, text: &str) {
+        let upper = text.to_uppercase();
+        let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
+        // A number is like the name of no signal.
+        if !bare.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            return self.report(finding);
+        }
+        let names: Vec<String> = match may_suggest(self.findings.len(), 1) {
+            true => Signal::names().collect(),
+            false => Vec::new(),
+        };
+        let names = names.iter().map(String::as_str);
+        self.report_unknown(finding, &format!("SIG{bare}"), names);
     }
 
     fn wrong_type(&mut self, key: &str, value: &Value<'_>, wanted: &str) -> Finding {
@@ -193,7 +225,7 @@ impl<'t> Table<'t, '_> {
         if known.is_none() {
             let what = format!("unknown `{key}`: `{}`", text.escape_debug());
             let finding = Finding::error(value.span(), what, expected(words));
-            self.report(finding.suggest(text, words.iter().map(|(word, _)| *word)));
+            self.report_unknown(finding, text, words.iter().map(|(word, _)| *word));
         }
         known.map(|(_, meaning)| *meaning)
     }

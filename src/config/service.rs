@@ -232,19 +232,12 @@ fn stop_signal(fields: &mut Table<'_, '_>) -> Option<Signal> {
     };
     let signal = Signal::parse(&text);
     if signal.is_none() {
-        let names: Vec<String> = Signal::names().collect();
         let finding = Finding::error(
             value.span(),
             "`stop_signal` is no signal",
             "expected a name such as \"SIGTERM\", or a number from 1 to 64",
         );
-        let upper = text.to_uppercase();
-        let with_sig = if upper.starts_with("SIG") {
-            upper
-        } else {
-            format!("SIG{upper}")
-        };
-        fields.report(finding.suggest(&with_sig, names.iter().map(String::as_str)));
+        fields.report_unknown_signal(finding, &text);
     }
     signal
 }
