@@ -1,5 +1,6 @@
 //! What a service tells of itself: the assignments of a datagram, a line each (sd_notify(3)).
 
+use std::mem::discriminant;
 use std::time::Duration;
 
 use crate::base::Pid;
@@ -12,14 +13,23 @@ pub const MAX_DATAGRAM: usize = 4096;
 /// The longest `STATUS=` that is kept, in characters: it is shown in a table.
 const MAX_STATUS: usize = 200;
 
-/// The words of a datagram, in their order. What is not known, or not understood, is left out, as it is by
-/// systemd: a newer library says more.
+/// The words of a datagram, in their order; of several of one kind the last one, so that there are few. What is
+/// not known, or not understood, is left out, as it is by systemd: a newer library says more.
 pub fn words(datagram: &[u8]) -> Vec<Word> {
-    datagram
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| std::str::from_utf8(line).ok()?.split_once('='))
-        .filter_map(|(key, value)| word(key, value.trim_end_matches(['\r', '\0'])))
-        .collect()
+    let mut words: Vec<Word> = Vec::new();
+    for line in datagram.split(|byte| *byte == b'\n') {
+        let assignment = std::str::from_utf8(line)
+            .ok()
+            .and_then(|line| line.split_once('='));
+        let Some(word) =
+            assignment.and_then(|(key, value)| word(key, value.trim_end_matches(['\r', '\0'])))
+        else {
+            continue;
+        };
+        words.retain(|other| discriminant(other) != discriminant(&word));
+        words.push(word);
+    }
+    words
 }
 
 fn word(key: &str, value: &str) -> Option<Word> {
@@ -74,11 +84,23 @@ mod tests {
             [
                 Word::Alive,
                 Word::Trouble,
-                Word::AliveWithin(Some(Duration::from_millis(1500))),
                 Word::AliveWithin(None),
                 Word::ExtendTimeout(Duration::from_micros(70)),
                 Word::Stopping
             ]
+        );
+    }
+
+    #[test]
+    fn the_last_of_a_kind_counts() {
+        let many = "READY=1\nMAINPID=7\nSTATUS=a\n".repeat(100) + "STATUS=b\nMAINPID=9";
+        assert_eq!(
+            words(many.as_bytes()),
+            [Word::Ready, Word::Status("b".into()), Word::MainPid(Pid(9))]
+        );
+        assert_eq!(
+            words(b"WATCHDOG_USEC=1500000\nWATCHDOG_USEC=x"),
+            [Word::AliveWithin(Some(Duration::from_millis(1500)))]
         );
     }
 

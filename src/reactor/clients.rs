@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use mio::net::UnixStream;
@@ -19,6 +19,7 @@ use crate::control::frame::{self, LineBuffer};
 use crate::control::message::{ErrorCode, MAX_REQUEST_BYTES, Request, Response};
 use crate::output::feed::Feed;
 use crate::sys::limits::{self, Holder};
+use crate::sys::released::{self, ClosedPromptly};
 use crate::sys::socket::{self, Peer};
 
 /// How long a client may sit without a whole request, or without reading its answer.
@@ -37,7 +38,9 @@ pub(super) struct Clients {
 
 struct Client {
     id: ClientId,
-    stream: UnixStream,
+    stream: ClosedPromptly<UnixStream>,
+    /// The kernel refuses messages to it that bring descriptors.
+    refuses_descriptors: bool,
     peer: Peer,
     input: LineBuffer,
     output: Vec<u8>,
@@ -108,6 +111,7 @@ impl Clients {
             Admission::Refused => {
                 // The socket's buffer takes one short line; whether it is read is the client's affair.
                 let _ = stream.write(&frame::encode(&too_many()));
+                drop(ClosedPromptly::new(stream));
                 return None;
             }
         };
@@ -125,10 +129,12 @@ impl Clients {
             return evicted;
         }
         self.next_id += 1;
+        let refuses_descriptors = released::refuse_descriptors(stream.as_fd());
         self.by_id.insert(id, entry.key());
         entry.insert(Client {
             id,
-            stream,
+            stream: ClosedPromptly::new(stream),
+            refuses_descriptors,
             peer,
             input: LineBuffer::new(MAX_REQUEST_BYTES),
             output: Vec::new(),
@@ -279,7 +285,7 @@ impl Clients {
             self.some_left = true;
             let mut client = self.slab.remove(key);
             // Closing the descriptor takes it out of epoll anyhow.
-            let _ = registry.deregister(&mut client.stream);
+            let _ = registry.deregister(&mut *client.stream);
         }
     }
 
@@ -380,7 +386,8 @@ impl Client {
     fn read_in(&mut self) -> io::Result<bool> {
         let mut buffer = [0; READ_BYTES];
         loop {
-            match self.stream.read(&mut buffer) {
+            let read = || self.stream.read(&mut buffer);
+            match released::read_promptly(self.refuses_descriptors, read) {
                 Ok(0) => {
                     self.ended = true;
                     return Ok(true);

@@ -23,6 +23,7 @@ use crate::supervisor::event::Role;
 use crate::sys::environment::Environment;
 use crate::sys::facts::SystemFacts;
 use crate::sys::guarded::{self, Rights};
+use crate::sys::released::ClosedPromptly;
 use crate::sys::spawn::{self, Stdio};
 use crate::sys::{launch, pipe};
 
@@ -80,7 +81,8 @@ struct Exchange {
 
 enum Connection {
     Tcp(TcpStream, SocketAddr),
-    Unix(UnixStream),
+    /// What is at the other end may send descriptors.
+    Unix(ClosedPromptly<UnixStream>),
 }
 
 /// How far a check is; Err: why it failed.
@@ -281,7 +283,7 @@ fn connect_unix(
     match registered {
         Ok(stream) => Ok(Kind::Connection {
             rest: VecDeque::new(),
-            connection: Connection::Unix(stream),
+            connection: Connection::Unix(ClosedPromptly::new(stream)),
             connected: false,
             exchange: None,
         }),

@@ -22,7 +22,11 @@ use crate::sys::process::{Kin, kin};
 /// Datagrams of one service before other events have a turn.
 const DATAGRAMS_A_TURN: usize = 64;
 
-/// Such portions that are received of a process that has ended: more than a socket holds (`net.unix.max_dgram_qlen`).
+/// What a datagram with MAINPID= counts for: finding out where two processes come from takes many looks at /proc.
+const MAINPID_COUNTS_FOR: usize = 16;
+
+/// Such portions that are received of a process that has ended: more than a socket holds (`net.unix.max_dgram_qlen`),
+/// unless many name a main process.
 const LAST_PORTIONS: usize = 16;
 
 #[derive(Default)]
@@ -278,7 +282,7 @@ impl Sign {
             let Ok(Some((count, sender))) = socket.receive(&mut buffer) else {
                 break;
             };
-            left -= 1;
+            left = left.saturating_sub(1);
             let Some(sender) = sender.filter(|sender| self.knows(*sender, children).is_some())
             else {
                 complaint.get_or_insert_with(|| stranger(sender));
@@ -287,14 +291,15 @@ impl Sign {
             for word in notify::words(buffer.get(..count).unwrap_or_default()) {
                 match word {
                     Word::MainPid(pid) if pid == self.main => {}
-                    Word::MainPid(pid) => match self.successor(pid, sender, children) {
-                        Some(named) => heard.successor = Some((self.job, named)),
-                        None => {
-                            complaint.get_or_insert_with(|| {
-                                format!("MAINPID={} is ignored: no running process of the service has this id", pid.0)
-                            });
+                    Word::MainPid(pid) => {
+                        left = left.saturating_sub(MAINPID_COUNTS_FOR);
+                        match self.successor(pid, sender, children) {
+                            Some(named) => heard.successor = Some((self.job, named)),
+                            None => {
+                                complaint.get_or_insert_with(|| no_such_process(pid));
+                            }
                         }
-                    },
+                    }
                     word => heard.words.push((self.job, word)),
                 }
             }
@@ -305,6 +310,11 @@ impl Sign {
         }
         left == 0
     }
+}
+
+fn no_such_process(pid: Pid) -> String {
+    let pid = pid.0;
+    format!("MAINPID={pid} is ignored: no running process of the service has this id")
 }
 
 fn stranger(sender: Option<Sender>) -> String {

@@ -28,6 +28,7 @@ pub mod process;
 pub mod pty;
 pub mod random;
 pub mod reap;
+pub mod released;
 pub mod script;
 pub mod shebang;
 pub mod signals;

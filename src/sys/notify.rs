@@ -13,12 +13,13 @@ use nix::sys::socket::{
 
 use super::notify_folder::{Folder, SocketFile};
 use super::random;
+use super::released::{ClosedPromptly, Promptly};
 use crate::base::Pid;
 
 /// A service's socket.
 #[derive(Debug)]
 pub struct NotifySocket {
-    fd: OwnedFd,
+    fd: ClosedPromptly<OwnedFd>,
     place: Place,
 }
 
@@ -44,7 +45,7 @@ impl NotifySocket {
     /// When no descriptor is left, when the directory is gone (ENOENT), or when a file in it cannot be made or given
     /// to that user.
     pub fn in_folder(folder: &Folder, uid: u32) -> io::Result<NotifySocket> {
-        let fd = new_socket()?;
+        let fd = ClosedPromptly::new(new_socket()?);
         let place = Place::File(folder.bind(&fd, uid)?);
         Ok(NotifySocket { fd, place })
     }
@@ -54,7 +55,7 @@ impl NotifySocket {
     /// # Errors
     /// When no descriptor is left.
     pub fn open_to_all() -> io::Result<NotifySocket> {
-        let fd = new_socket()?;
+        let fd = ClosedPromptly::new(new_socket()?);
         let name = format!("go-overlay/notify/{:032x}", random::unguessable());
         bind(fd.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes())?)?;
         let place = Place::Abstract(name);
@@ -73,11 +74,26 @@ impl NotifySocket {
     ///
     /// Descriptors that come with it (FDSTORE=1, BARRIER=1) are never taken: the room is for the credentials, which
     /// come first. The kernel closes the descriptors, which is what the sender of BARRIER=1 waits for, and marks the
-    /// message as cut (MSG_CTRUNC), which says nothing about the credentials.
+    /// message as cut (MSG_CTRUNC), which says nothing about the credentials. A look at the message beforehand shows
+    /// whether any are there, whose end must not be waited for.
     ///
     /// # Errors
     /// None that a correct caller can provoke.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, Option<Sender>)>> {
+        let Some((_, _, is_cut)) = self.take(buffer, libc::MSG_PEEK)? else {
+            return Ok(None);
+        };
+        let _promptly = is_cut.then(Promptly::begin);
+        let taken = self.take(buffer, 0)?;
+        Ok(taken.map(|(count, sender, _)| (count, sender)))
+    }
+
+    /// A datagram's length, its sender, and whether there was no room for all that came with it.
+    fn take(
+        &self,
+        buffer: &mut [u8],
+        flags: libc::c_int,
+    ) -> io::Result<Option<(usize, Option<Sender>, bool)>> {
         let mut control = Control([0; CONTROL_BYTES]);
         let mut part = libc::iovec {
             iov_base: buffer.as_mut_ptr().cast(),
@@ -89,12 +105,13 @@ impl NotifySocket {
         message.msg_iovlen = 1;
         message.msg_control = control.0.as_mut_ptr().cast();
         message.msg_controllen = CONTROL_BYTES as _;
-        let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+        let flags = flags | libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+        let is_cut = |message: &libc::msghdr| message.msg_flags & libc::MSG_CTRUNC != 0;
         // SAFETY: the message names buffers that live as long as the call, with their sizes.
         let count = unsafe { libc::recvmsg(self.fd.as_raw_fd(), &mut message, flags) };
         match usize::try_from(count) {
             // SAFETY: the kernel filled the message in, and its control buffer still lives.
-            Ok(count) => Ok(Some((count, unsafe { sender(&message) }))),
+            Ok(count) => Ok(Some((count, unsafe { sender(&message) }, is_cut(&message)))),
             Err(_) => match io::Error::last_os_error() {
                 error if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
                 error => Err(error),

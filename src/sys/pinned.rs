@@ -34,8 +34,8 @@ impl Pinned {
         }
         let by = match open(pid) {
             Ok(fd) => By::Descriptor(fd),
-            // EINVAL: the number of a thread.
-            Err(Errno::ESRCH | Errno::EINVAL) => return None,
+            // The number of a thread: EINVAL, and since Linux 6.15 ENOENT.
+            Err(Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => return None,
             Err(_) => By::Start(Stat::of(pid)?.started),
         };
         Some(Pinned { pid, by })

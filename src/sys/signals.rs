@@ -191,6 +191,14 @@ pub fn set_mask(mask: Set) {
     let _ = change_mask(libc::SIG_SETMASK, mask);
 }
 
+/// Unblocks one signal; returns what was blocked before.
+///
+/// # Errors
+/// None that a correct caller can provoke.
+pub(super) fn unblock(number: i32) -> io::Result<Set> {
+    change_mask(libc::SIG_UNBLOCK, Set::one(number))
+}
+
 fn change_mask(how: libc::c_int, set: Set) -> io::Result<Set> {
     let mut before = Set::NONE;
     let (new, old) = (set.as_ptr(), &raw mut before.0);
@@ -211,7 +219,7 @@ pub fn stop(signal: Signal, whole_group: bool) -> bool {
     };
     // SAFETY: kill takes numbers only. The signal is blocked, and so waits for the next call.
     unsafe { libc::kill(whom, signal.number()) };
-    let Ok(before) = change_mask(libc::SIG_UNBLOCK, Set::one(signal.number())) else {
+    let Ok(before) = unblock(signal.number()) else {
         return false;
     };
     set_mask(before);

@@ -27,6 +27,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr};
 use nix::unistd::geteuid;
 
+use super::released;
+
 /// How often, and how long apart, something is tried that another process holds for a moment: half a
 /// second in all.
 const TRIES: u32 = 50;
@@ -338,6 +340,8 @@ fn finish(listener: UnixListener, address: Address) -> Result<Bound, BindError> 
     listener
         .set_nonblocking(true)
         .map_err(|error| unusable(&address, error))?;
+    // No request brings any.
+    released::refuse_descriptors(listener.as_fd());
     let file = match &address {
         Address::Path(path) => identity(path),
         Address::Abstract(_) => None,

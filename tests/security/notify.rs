@@ -1,6 +1,6 @@
 //! The notify socket: its senders, floods of it, and `MAINPID=`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{Daemon, Launch, PATIENCE, Stage, is_alive, service, shell, until};
 
@@ -242,6 +242,105 @@ time.sleep(1000)
             (daemon.row("web").detail() == "closed").then_some(())
         });
         assert!(!daemon.err.text().contains("none of its processes"));
+    });
+}
+
+/// Children that each send a socket whose last close waits for ten minutes: what was sent is never read. They end
+/// at once, without a wait, so that the close in the daemon is the last one.
+const LINGERING: &str = "import struct
+listener = socket.socket(); listener.bind(('127.0.0.1', 0)); listener.listen(100)
+def send_lingering():
+    c = socket.socket(); c.connect(listener.getsockname())
+    c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 600)); c.setblocking(False)
+    try:
+        while True: c.send(b'x' * 65536)
+    except BlockingIOError: pass
+    for _ in range(8): say('STATUS=busy')
+    s.sendmsg([b'READY=1'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [c.fileno()]))], 0, address)
+    os._exit(0)
+for _ in range(20):
+    pid = os.fork()
+    if pid == 0: send_lingering()
+    os.waitpid(pid, 0)
+say('STATUS=sent')
+time.sleep(1000)
+";
+
+/// Asks for the table several times; each answer comes soon.
+fn answers_soon(daemon: &Daemon) {
+    for _ in 0..10 {
+        let asked = Instant::now();
+        daemon.row("evil");
+        assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
+    }
+}
+
+/// Under any load, and far below what the faults took.
+const SOON: Duration = Duration::from_secs(8);
+
+#[test]
+fn sockets_that_linger_beside_a_word_do_not_stop_the_daemon() {
+    need_root!();
+    if python_of_all().is_none() {
+        return crate::support::skip("no python3 that every user can run");
+    }
+    let stage = Stage::new();
+    let config = attacker(&stage, "evil", "ready = \"notify\"\n", LINGERING);
+    both_ways(&stage, &config, |daemon| {
+        daemon.wait_state("evil", "RUNNING");
+        wait_for_detail(daemon, "evil", "sent");
+        answers_soon(daemon);
+    });
+}
+
+#[test]
+fn words_about_the_main_process_without_end_keep_nobody_waiting() {
+    need_root!();
+    if python_of_all().is_none() {
+        return crate::support::skip("no python3 that every user can run");
+    }
+    let stage = Stage::new();
+    // Of a process with many parents, each in a session of its own: to find out where it comes from takes longest.
+    let program = "for _ in range(25):
+    if os.fork() != 0:
+        while True: time.sleep(1000)
+    os.setsid()
+say('READY=1')
+words = ['READY=1'] * 100 + ['STATUS=flood'] * 50 + [f'MAINPID={os.getpid()}'] * 150
+while True: say(*words)
+";
+    let config = attacker(&stage, "evil", "ready = \"notify\"\n", program);
+    let mut daemon = Launch::on(&stage).config(config).pid_one().start();
+    daemon.wait_state("evil", "RUNNING");
+    wait_for_detail(&daemon, "evil", "flood");
+    answers_soon(&daemon);
+    daemon.shut_down();
+}
+
+#[test]
+fn no_thread_and_no_number_beside_processes_is_a_main_process() {
+    need_root!();
+    if python_of_all().is_none() {
+        return crate::support::skip("no python3 that every user can run");
+    }
+    let stage = Stage::new();
+    let program = "import threading
+thread = threading.Thread(target=time.sleep, args=(1000,), daemon=True); thread.start()
+child = os.fork()
+if child == 0: os._exit(0)
+while stat(child)[0] != 'Z': time.sleep(0.001)
+for wrong in ['0', '-1', '1', '99999999999', '2147483647', '', ' ', str(daemon), str(child)]: say(f'MAINPID={wrong}')
+say('READY=1', f'MAINPID={thread.native_id}')
+time.sleep(0.2)
+os._exit(0)
+";
+    let config = attacker(&stage, "evil", "ready = \"notify\"\n", program);
+    both_ways(&stage, &config, |daemon| {
+        wait_for_detail(daemon, "evil", "completed");
+        daemon.err.wait_for(
+            "is ignored: no running process of the service has this id",
+            PATIENCE,
+        );
     });
 }
 

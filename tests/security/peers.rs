@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -308,4 +308,52 @@ fn followers_that_never_read_cost_little_whatever_the_service_writes() {
     assert!(daemon.cli(&["list"]).status.success());
     let taken = daemon.resident().saturating_sub(before);
     assert!(taken < 32 * 1024, "{taken} KiB for 400 followers");
+}
+
+/// Sends sockets whose last close waits for ten minutes, as a stranger, in requests of every kind.
+const SENDS_LINGERING: &str = "import array, os, socket, struct, sys
+os.setgroups([]); os.setgid(20001); os.setuid(20001)
+listener = socket.socket(); listener.bind(('127.0.0.1', 0)); listener.listen(100)
+kept = []
+for request in [b'{\"command\":\"list\"}\\n', b'{\"comm', b'nonsense\\n', b'x' * 70_000] * 3:
+    c = socket.socket(); c.connect(listener.getsockname()); kept.append(listener.accept())
+    c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 600)); c.setblocking(False)
+    try:
+        while True: c.send(b'x' * 65536)
+    except BlockingIOError: pass
+    s = socket.socket(socket.AF_UNIX); s.connect('\\0' + sys.argv[1]); s.setblocking(False)
+    # Refused, where the kernel can.
+    try:
+        s.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [c.fileno()]))])
+        c.close()
+    except (PermissionError, BrokenPipeError, BlockingIOError): kept.append(c)
+print('sent', flush=True)
+sys.stdin.read()
+";
+
+#[test]
+fn sockets_that_linger_in_a_request_do_not_stop_the_daemon() {
+    need_root!();
+    let stage = Stage::new();
+    let mut daemon = Open::start(&stage, &sleeper("web", ""));
+    let script = stage.file("sends.py", SENDS_LINGERING);
+    let mut stranger = Command::new("python3")
+        .args([&script, daemon.name.trim_start_matches('@')])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let out = stranger.stdout.take().unwrap();
+    BufReader::new(out).read_line(&mut line).unwrap();
+    assert_eq!(line, "sent\n");
+    for _ in 0..5 {
+        let asked = Instant::now();
+        assert!(daemon.cli(&["list"]).status.success());
+        assert!(asked.elapsed() < PATIENCE, "{:?}", asked.elapsed());
+    }
+    assert!(daemon.is_alive());
+    // Not by itself: its own closes would wait.
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
 }
