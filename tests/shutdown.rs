@@ -358,7 +358,6 @@ fn a_wrong_configuration_or_usage_ends_with_2_and_runs_nothing() {
         "[[services]]\nname = \"x\"\n".to_owned(),
         sleeper("x", "depends_on = \"nobody\""),
         sleeper("x", "colour = \"red\""),
-        service("x", "/nonexistent/program", &[], ""),
         sleeper("a", "depends_on = \"b\"") + &sleeper("b", "depends_on = \"a\""),
         "this is not toml".to_owned(),
     ];
