@@ -8,6 +8,7 @@ mod familiar;
 mod help;
 mod logs;
 mod offline;
+mod runs;
 mod talk;
 mod words;
 

@@ -25,6 +25,18 @@ fn texts(output: &str) -> Vec<&str> {
     output.lines().map(|line| &line[text(line)..]).collect()
 }
 
+/// Whether a line separates two runs.
+fn is_mark(text: &str) -> bool {
+    text.starts_with("--- started 20") && text.ends_with("Z ---")
+}
+
+/// The texts of the services alone.
+fn without_marks(output: &str) -> Vec<&str> {
+    let mut texts = texts(output);
+    texts.retain(|text| !is_mark(text));
+    texts
+}
+
 /// Waits until all of a daemon's lines are remembered.
 fn wait_for_line(daemon: &Daemon, line: &str) {
     daemon.out.wait_for(line, PATIENCE);
@@ -198,7 +210,7 @@ fn it_is_remembered_over_a_restart_and_where_it_is_not_shown() {
     wait_for_line(&daemon, &format!("run {second}"));
     let runs = daemon.cli_ok(&["logs", "web"]);
     assert_eq!(
-        texts(&runs),
+        without_marks(&runs),
         [format!("run {first}"), format!("run {second}")]
     );
     until("the hidden line", PATIENCE, || {
@@ -223,6 +235,74 @@ fn it_is_remembered_over_a_restart_and_where_it_is_not_shown() {
             (&b""[..], note, Some(0))
         );
     }
+}
+
+#[test]
+fn each_run_is_set_off_from_the_one_before_it() {
+    let stage = Stage::new();
+    let config = shell("web", "echo run $$; exec sleep infinity", "") + &says("other", &["x"], "");
+    let daemon = Launch::on(&stage).config(config).start();
+    let mut runs = vec![daemon.pid_of("web")];
+    wait_for_line(&daemon, &format!("run {}", runs[0]));
+    wait_for_line(&daemon, "[other] x");
+    assert!(!daemon.cli_ok(&["logs"]).contains("---"), "of a single run");
+    for _ in 0..2 {
+        daemon.cli_ok(&["restart", "web"]);
+        let run = daemon.pid_of("web");
+        wait_for_line(&daemon, &format!("run {run}"));
+        runs.push(run);
+    }
+    let run = |at: usize| format!("[web] run {}", runs[at]);
+    for words in [&["logs", "web"][..], &["logs", "web", "--grep", "run"]] {
+        let output = daemon.cli_ok(words);
+        let lines: Vec<&str> = output.lines().collect();
+        let [first, mark, second, other_mark, third] = lines[..] else {
+            panic!("{output}");
+        };
+        assert_eq!([first, second, third], [run(0), run(1), run(2)]);
+        for mark in [mark, other_mark] {
+            let text = mark.strip_prefix("[web] ").unwrap();
+            assert!(is_mark(text), "{output}");
+        }
+        assert!(mark < other_mark, "in the order of time: {output}");
+    }
+    // Marks are no lines that are asked for, and the first run shown has none.
+    assert_eq!(daemon.cli_ok(&["logs", "web", "-n", "1"]), run(2) + "\n");
+    let all = daemon.cli_ok(&["logs", "-n", "2"]);
+    assert_eq!(texts(&all).iter().filter(|text| is_mark(text)).count(), 1);
+    let timed = daemon.cli_ok(&["logs", "-t", "-n", "2", "web"]);
+    let column = |line: &str| line.find("Z [web] ");
+    let columns: Vec<_> = timed.lines().map(column).collect();
+    assert_eq!(columns, [Some(29); 3], "{timed}");
+    let coloured = daemon.cli_ok(&["--color", "always", "logs", "web"]);
+    assert_eq!(coloured.matches("\x1b[2m--- started").count(), 2);
+    // Programs get what they got.
+    let json = daemon.cli_ok(&["logs", "web", "--json"]);
+    assert_eq!(json.lines().count(), 3, "{json}");
+    assert!(!json.contains("---"), "{json}");
+}
+
+#[test]
+fn scripts_are_no_runs_of_their_own() {
+    let stage = Stage::new();
+    let scripts = "pre_script = \"#!/bin/sh\\necho before\\n\"\n\
+        post_script = \"#!/bin/sh\\necho afterwards\\n\"";
+    let config = "[timeouts]\npost_script_timeout = 1\n\n".to_owned()
+        + &shell("web", "echo main; exec sleep infinity", scripts);
+    let daemon = Launch::on(&stage).config(config).start();
+    let shown_with_runs = |runs: usize| {
+        until("the lines of each run", PATIENCE, || {
+            let output = daemon.cli_ok(&["logs", "web"]);
+            (without_marks(&output).len() == 3 * runs).then_some(output)
+        })
+    };
+    let single = shown_with_runs(1);
+    assert!(!single.contains("---"), "{single}");
+    daemon.cli_ok(&["restart", "web"]);
+    let both = shown_with_runs(2);
+    let texts = texts(&both);
+    let marks: Vec<usize> = (0..texts.len()).filter(|at| is_mark(texts[*at])).collect();
+    assert_eq!((marks, texts[4]), (vec![3], "before"), "{both}");
 }
 
 #[test]

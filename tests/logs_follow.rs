@@ -105,7 +105,15 @@ fn who_follows_stays_over_a_restart_and_an_end_of_the_service() {
     daemon.cli_ok(&["stop", "web"]);
     daemon.cli_ok(&["start", "web"]);
     sees_the_run();
-    assert_eq!(follower.out.all().len(), 5);
+    let lines = follower.out.all();
+    // Each run but the first begins with a mark.
+    let is_mark = |line: &String| line.starts_with("[web] --- started ");
+    let marks: Vec<bool> = lines.iter().map(is_mark).collect();
+    assert_eq!(
+        marks,
+        [0, 1, 0, 1, 0, 1, 0, 1, 0].map(|mark| mark == 1),
+        "{lines:?}"
+    );
 }
 
 #[test]

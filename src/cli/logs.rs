@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io::{self, BufWriter, IsTerminal, Write};
 
+use super::runs::Runs;
 use super::talk::{self, Client};
 use super::{DONE, complain, not_written};
 use crate::base::terminal::columns_of;
@@ -24,6 +25,7 @@ impl Client {
             screen: stdout.is_terminal(),
             color: daemon::wants_color(self.color, &stdout),
             prefixer: Prefixer::new(0, false),
+            runs: Runs::new(self.socket.clone()),
         };
         let out = RefCell::new(BufWriter::with_capacity(64 * 1024, stdout.lock()));
         let code = Cell::new(DONE);
@@ -58,6 +60,7 @@ struct View {
     screen: bool,
     color: bool,
     prefixer: Prefixer,
+    runs: Runs,
 }
 
 /// What a line from the daemon means for the next ones.
@@ -101,11 +104,14 @@ impl View {
         }
     }
 
-    fn show_line(&self, line: &LogLine, out: &mut impl Write) -> io::Result<()> {
+    fn show_line(&mut self, line: &LogLine, out: &mut impl Write) -> io::Result<()> {
+        let prefix = self.prefixer.prefix(&render::plain(&line.service));
+        if let Some(time) = self.runs.begins_with(line) {
+            self.show_start(&render::plain(&time), &prefix, out)?;
+        }
         if self.timestamps {
             write!(out, "{} ", render::plain(&line.time))?;
         }
-        let prefix = self.prefixer.prefix(&render::plain(&line.service));
         let prefix = prefix.strip_suffix(' ').unwrap_or(&prefix);
         let mark = if line.continued { '+' } else { ' ' };
         write!(out, "{prefix}{mark}")?;
@@ -119,6 +125,19 @@ impl View {
             out.write_all(RESET)?;
         }
         out.write_all(b"\n")
+    }
+
+    /// What separates a run from the one before it; laid out as a line of the service.
+    fn show_start(&self, time: &str, prefix: &str, out: &mut impl Write) -> io::Result<()> {
+        if self.timestamps {
+            write!(out, "{time} ")?;
+        }
+        // Milliseconds will do for a person.
+        let mark = format!("--- started {}Z ---", time.get(..23).unwrap_or(time));
+        match self.color {
+            true => writeln!(out, "{prefix}\x1b[2m{mark}\x1b[0m"),
+            false => writeln!(out, "{prefix}{mark}"),
+        }
     }
 }
 

@@ -83,7 +83,9 @@ fn keeps_its_times(patient: &Patient, started: Instant) {
 fn has_every_line(patient: &Patient) {
     // Of all services at once, which are brought into the order of time.
     let kept = patient.daemon.cli_ok(&["logs"]);
-    let kept: Vec<String> = kept.lines().map(str::to_owned).collect();
+    let is_mark = |line: &&str| line.contains("] --- started ");
+    let kept = kept.lines().filter(|line| !is_mark(line));
+    let kept: Vec<String> = kept.map(str::to_owned).collect();
     for number in 0..3 {
         let name = format!("counts{number}");
         let shown = payload(&patient.daemon.out.all(), &name);
