@@ -74,6 +74,8 @@ impl Pinned {
             By::Descriptor(fd) => match send(fd, signal.number()) {
                 Ok(()) => Ok(true),
                 Err(Errno::ESRCH) => Ok(false),
+                // A filter may know kill(2) alone. It says the same where the process may not be signalled.
+                Err(_) if self.is_running() => reap::kill_process(self.pid, signal),
                 Err(error) => Err(error.into()),
             },
             By::Start(_) if self.is_there() => reap::kill_process(self.pid, signal),
