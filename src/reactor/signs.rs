@@ -22,6 +22,9 @@ use crate::sys::process::{Kin, kin};
 /// Datagrams of one service before other events have a turn.
 const DATAGRAMS_A_TURN: usize = 64;
 
+/// How often a datagram is read for where reading fails.
+const READS_OF_A_DATAGRAM: usize = 8;
+
 /// What a datagram with MAINPID= counts for: finding out where two processes come from takes many looks at /proc.
 const MAINPID_COUNTS_FOR: usize = 16;
 
@@ -279,7 +282,7 @@ impl Sign {
         let mut complaint = None;
         let mut left = DATAGRAMS_A_TURN;
         while left > 0 {
-            let Ok(Some((count, sender))) = socket.receive(&mut buffer) else {
+            let Some((count, sender)) = next_datagram(socket, &mut buffer) else {
                 break;
             };
             left = left.saturating_sub(1);
@@ -315,6 +318,12 @@ impl Sign {
 fn no_such_process(pid: Pid) -> String {
     let pid = pid.0;
     format!("MAINPID={pid} is ignored: no running process of the service has this id")
+}
+
+/// Tries again where reading fails: no later event announces what is already waiting.
+fn next_datagram(socket: &NotifySocket, buffer: &mut [u8]) -> Option<(usize, Option<Sender>)> {
+    let mut reads = (0..READS_OF_A_DATAGRAM).map(|_| socket.receive(buffer));
+    reads.find_map(Result::ok).flatten()
 }
 
 fn stranger(sender: Option<Sender>) -> String {
