@@ -45,6 +45,11 @@ pub fn descriptors(pid: i32) -> BTreeMap<String, usize> {
             // Nor do the folders of tests.
             false => kind.rsplit('/').next().unwrap_or_default(),
         };
+        // Nor does the end of this name.
+        let kind = match kind.starts_with("go-overlay-notify-") {
+            true => "notify folder",
+            false => kind,
+        };
         *kinds.entry(kind.to_owned()).or_default() += 1;
     }
     kinds

@@ -27,6 +27,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use kernel::Level;
 use places::{CANNOT_FAIL, Moment, On, PLACES, Place};
 use story::Story;
+use support::is_root;
 use table::Cells;
 
 /// Runs at a time: they wait more than they work.
@@ -52,7 +53,12 @@ const VALUABLE: &[(&str, &str, Moment)] = &[
     ("kill", "EPERM", Moment::SixTimes),
     ("rt_sigprocmask", "EINVAL", Moment::Once),
     ("accept4", "EMFILE", Moment::SixTimes),
+    ("recvmsg", "ENOMEM", Moment::SixTimes),
+    ("pidfd_send_signal", "ENOSYS", Moment::ForGood),
 ];
+
+/// Made where a service has a user.
+const USERS: &[&str] = &["setgroups", "setresgid", "setresuid", "capset", "lchown"];
 
 struct Case {
     place: &'static Place,
@@ -88,6 +94,8 @@ impl Case {
             // A reader that is gone does not come back.
             ("EPIPE" | "EBADF", On::Stdout | On::Stderr) => lasts,
             ("EAGAIN", _) if call == "sendto" => !lasts,
+            // Only root can make a service another user's.
+            _ if USERS.contains(&call) => is_root(),
             _ => true,
         }
     }
@@ -198,6 +206,7 @@ fn short() -> Vec<Case> {
 #[test]
 fn each_call_fails_with_each_of_its_errors() {
     need!("strace");
+    need!("systemd-notify");
     let recorded = table::recorded();
     let filter = chosen();
     let cases: Vec<Case> = match &filter {
@@ -233,6 +242,7 @@ fn each_call_fails_with_each_of_its_errors() {
 #[test]
 fn no_call_of_the_daemon_is_left_out() {
     need!("strace");
+    need!("systemd-notify");
     let mut story = Story::launch(serve(), |stage| {
         let words = ["-qq".to_owned(), format!("--output={}", stage.at("trace"))];
         Some(strace::shell_first(&words))

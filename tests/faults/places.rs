@@ -2,12 +2,13 @@
 //!
 //! Left out are EFAULT (a pointer that is wrong), and of path names those that differ in the name alone
 //! (ELOOP, ENAMETOOLONG, ENOTDIR …): one of them stands for all, since nothing here tells them apart.
-//! EAGAIN of a signalfd or a listener that was told to be readable is none either: it says that there is no
-//! signal, and nobody who connects. A socket that has no room for good is a client that does not read. And what the
-//! program's start-up code asks before `main` is not the daemon's: Rust's sigaction(2) and mmap(2), whose failures
-//! end any program. brk(2) tells its failure by the break that it gives back, and not by an error, which is all that
-//! strace can give: glibc takes the error for memory. A child's write(2) to its `oom_score_adj` cannot be told from
-//! those of the daemon; its openat(2) fails the same step.
+//! EAGAIN of a signalfd, a listener or a notify socket that was told to be readable is none either: it says that
+//! there is no signal, nobody who connects, no datagram. A socket that has no room for good is a client that does
+//! not read. And what the program's start-up code asks before `main` is not the daemon's: Rust's sigaction(2) and
+//! mmap(2), whose failures end any program. brk(2) tells its failure by the break that it gives back, and not by an
+//! error, which is all that strace can give: glibc takes the error for memory. A child's write(2) to its
+//! `oom_score_adj` cannot be told from those of the daemon; its openat(2) fails the same step. Its getresuid(2),
+//! getresgid(2) and getppid(2) have no errors.
 
 use std::fmt;
 
@@ -189,6 +190,10 @@ const fn manual_of(call: &'static str) -> &'static str {
     match call.as_bytes() {
         b"openat" => "open",
         b"dup3" => "dup",
+        b"prlimit64" => "getrlimit",
+        b"setgroups" => "getgroups",
+        b"setresgid" => "setresuid",
+        b"capset" => "capget",
         b"setpriority" => "getpriority",
         _ => call,
     }
@@ -232,7 +237,7 @@ pub const PLACES: &[Place] = &[
     place("statx", ControlFolder, START, "statx", STAT),
     place("flock", Anything, START, "flock", &["EBADF", "EINTR", "EINVAL", "ENOLCK", "EAGAIN"]),
     place("socket", Anything, BOTH, "socket", &["EACCES", "EAFNOSUPPORT", "EINVAL", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EPROTONOSUPPORT"]),
-    place("bind", Anything, START, "bind", &["EACCES", "EADDRINUSE", "EADDRNOTAVAIL", "EINVAL", "ENOENT", "ENOMEM", "EROFS"]),
+    place("bind", Anything, BOTH, "bind", &["EACCES", "EADDRINUSE", "EADDRNOTAVAIL", "EINVAL", "ENOENT", "ENOMEM", "EROFS"]),
     place("listen", Anything, START, "listen", &["EADDRINUSE", "EBADF", "ENOTSOCK", "EOPNOTSUPP"]),
     place("accept4", Anything, BOTH, "accept", &["EBADF", "ECONNABORTED", "EINTR", "EINVAL", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EPERM", "EPROTO", "ETIMEDOUT"]),
     place("connect", Anything, BOTH, "connect", &["EACCES", "EADDRINUSE", "EADDRNOTAVAIL", "EAGAIN", "ECONNREFUSED", "EINTR", "ENETUNREACH", "EPROTOTYPE", "ETIMEDOUT"]),
@@ -240,7 +245,13 @@ pub const PLACES: &[Place] = &[
     place("getpeername", Anything, AFTER, "getpeername", &["EINVAL", "ENOBUFS", "ENOTCONN"]),
     place("recvfrom", Anything, AFTER, "recv", &["EAGAIN", "EBADF", "ECONNREFUSED", "EINTR", "EINVAL", "ENOMEM", "ENOTCONN"]),
     place("sendto", Anything, AFTER, "send", &["EACCES", "EAGAIN", "ECONNRESET", "EINTR", "EMSGSIZE", "ENOBUFS", "ENOMEM", "ENOTCONN", "EPIPE"]),
-    place("unlink", Anything, END, "unlink", &["EACCES", "EBUSY", "EIO", "ENOENT", "ENOMEM", "EPERM", "EROFS"]),
+    place("recvmsg", Anything, BOTH, "recv", &["EBADF", "ECONNREFUSED", "EINTR", "EINVAL", "ENOMEM", "ENOTCONN"]),
+    place("setsockopt", Anything, BOTH, "getsockopt", &["EBADF", "EINVAL", "ENOPROTOOPT", "ENOTSOCK"]),
+    place("fchmod", Anything, START, "chmod", &["EBADF", "EIO", "EPERM", "EROFS"]),
+    place("fchown", Anything, BOTH, "chown", &["EBADF", "EIO", "ENOENT", "EPERM", "EROFS"]),
+    place("lchown", Anything, BOTH, "chown", &["EACCES", "EIO", "ENOENT", "ENOMEM", "EPERM", "EROFS"]),
+    place("rmdir", Anything, END, "rmdir", &["EACCES", "EBUSY", "ENOENT", "ENOMEM", "ENOTEMPTY", "EPERM", "EROFS"]),
+    place("unlink", Anything, AFTER, "unlink", &["EACCES", "EBUSY", "EIO", "ENOENT", "ENOMEM", "EPERM", "EROFS"]),
 
     place("openat", Path("/dev/ptmx"), BOTH, "open", OPEN),
     place("ioctl", Path("/dev/ptmx"), BOTH, "ioctl, ioctl_tty", IOCTL),
@@ -253,6 +264,9 @@ pub const PLACES: &[Place] = &[
     place("statx", Path("/bin/sh"), BOTH, "statx", STAT),
     place("waitid", Anything, AFTER, "wait", &["EAGAIN", "ECHILD", "EINTR", "EINVAL", "ESRCH"]),
     place("wait4", Anything, AFTER, "wait", &["EAGAIN", "ECHILD", "EINTR", "EINVAL", "ESRCH"]),
+    // ESRCH, and EINVAL of the first, tell that the process is gone, and that it is a thread.
+    place("pidfd_open", Anything, END, "pidfd_open", &["EMFILE", "ENFILE", "ENODEV", "ENOMEM", "ENOSYS"]),
+    place("pidfd_send_signal", Anything, END, "pidfd_send_signal", &["EBADF", "EINVAL", "ENOSYS", "EPERM"]),
     place("kill", Anything, AFTER, "kill", &["EINVAL", "EPERM", "ESRCH"]),
 
     place("write", Stdout, AFTER, "write", WRITE),
@@ -273,6 +287,12 @@ pub const PLACES: &[Place] = &[
     child("openat", Path("/proc/self/oom_score_adj"), &["EACCES", "EMFILE", "ENFILE", "ENOENT"]),
     child("setpriority", Anything, &["EACCES", "EINVAL", "EPERM", "ESRCH"]),
     child("prctl", Anything, &["EINVAL", "EPERM"]),
+    // The mark of a daemon's children, among the limits.
+    child("prlimit64", Anything, &["EINVAL", "EPERM", "ESRCH"]),
+    child("setgroups", Anything, &["EINVAL", "ENOMEM", "EPERM"]),
+    child("setresgid", Anything, &["EAGAIN", "EINVAL", "EPERM"]),
+    child("setresuid", Anything, &["EAGAIN", "EINVAL", "EPERM"]),
+    child("capset", Anything, &["EINVAL", "EPERM"]),
     child("chdir", Anything, &["EACCES", "EIO", "ELOOP", "ENOENT", "ENOMEM", "ENOTDIR"]),
     child("execve", Anything, &["E2BIG", "EACCES", "EAGAIN", "EINVAL", "EIO", "EISDIR", "ELIBBAD", "EMFILE", "ENFILE", "ENOENT", "ENOEXEC", "ENOMEM", "EPERM", "ETXTBSY"]),
 ];

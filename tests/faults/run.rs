@@ -87,12 +87,16 @@ pub fn run(
             };
             story.recovers(usual, lost)?;
         }
-    } else if answers && place.call != "wait4" {
-        // Without wait4(2) a zombie stays one, and nobody knows that it is one.
+    } else if answers && !["waitid", "wait4"].contains(&place.call) {
+        // Without waitid(2) nothing says that a zombie is one; without wait4(2) it stays one.
         story.table_is_true()?;
     }
     let early = story.has_ended();
-    let code = story.end_and(lasting && place.call == "kill")?;
+    if place.call.starts_with("pidfd_") {
+        story.leave_a_stray();
+    }
+    let kills = ["kill", "pidfd_send_signal"].contains(&place.call);
+    let code = story.end_and(lasting && kills)?;
     match strace::injected(&story.trace()) {
         0 => Err("NOT CALLED: nothing failed in this run".into()),
         _ => story.outcome(code, early, was_up),

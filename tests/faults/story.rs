@@ -1,8 +1,9 @@
-//! A daemon with four services, a story that makes it do all it can, and what has to hold afterwards. Nothing
+//! A daemon with five services and a service manager above it, a story that makes it do all it can, and what has to hold afterwards. Nothing
 //! here panics over the daemon: what is wrong is told.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use serde_json::Value;
 use crate::kernel::{self, Level};
 use crate::strace;
 use crate::support::{
-    Daemon, Launch, PROGRAM, Row, Stage, children, connect, service, shell, zombies,
+    Daemon, Launch, PROGRAM, Row, Stage, children, connect, is_root, service, shell, zombies,
 };
 
 /// What is wrong with a run, in words.
@@ -39,6 +40,9 @@ pub const RECOVERY: Duration = Duration::from_secs(25);
 /// So many failed calls in a story of a second or two are made by somebody who does nothing else.
 const MOST_FAILURES: usize = 3000;
 
+/// A user that no file of the machine knows.
+const STRANGER: u32 = 20_001;
+
 /// The configuration; `word` is in the environment of one service.
 fn config(stage: &Stage, port: u16, word: &str) -> String {
     let again = "[services.restart]\npolicy = \"always\"\ndelay = \"100ms\"\nmax_delay = \"100ms\"\njitter = 0";
@@ -51,8 +55,18 @@ fn config(stage: &Stage, port: u16, word: &str) -> String {
     let checked = format!(
         "{again}\n[services.health]\nhttp = \"http://127.0.0.1:{port}/\"\ninterval = \"100ms\"\nstart_interval = \"100ms\"\nretries = 2"
     );
+    let user = match is_root() {
+        true => format!("user = \"{STRANGER}\"\n"),
+        false => String::new(),
+    };
+    // At its end it leaves a process of its own session behind, where it is asked to.
+    let stray = "$(setsid -f sh -c \"exec sleep 1000 >/dev/null 2>&1\")";
+    let reports = format!(
+        "trap '[ -e {} ] && x={stray}; exit' TERM; systemd-notify --ready; while :; do sleep 1000 & wait; done",
+        stage.at("stray")
+    );
     format!(
-        "[timeouts]\nservice_shutdown_timeout = 2\nglobal_shutdown_timeout = 4\n{}{}{}{}",
+        "[timeouts]\nservice_shutdown_timeout = 2\nglobal_shutdown_timeout = 4\n{}{}{}{}{}",
         shell("terminal", &up("terminal"), again),
         shell(
             "piped",
@@ -61,6 +75,11 @@ fn config(stage: &Stage, port: u16, word: &str) -> String {
         ),
         shell("filed", &up("filed"), &filed),
         service("checked", "/bin/sleep", &["infinity"], &checked),
+        shell(
+            "reporting",
+            &reports,
+            &format!("tty = false\n{user}ready = \"notify\"\n{again}")
+        ),
     )
 }
 
@@ -72,6 +91,8 @@ pub struct Story {
     pub commands_failed: usize,
     /// Services outlived it, which it said.
     pub leaves_some: bool,
+    /// Where the daemon reports to.
+    manager: UnixDatagram,
     /// In the environment of all that came from this daemon, however it went away.
     marker: String,
 }
@@ -88,8 +109,11 @@ impl Story {
     pub fn launch(port: u16, first: impl FnOnce(&Stage) -> Option<String>) -> Story {
         let stage = Stage::new();
         let marker = stage.at("story");
+        let manager = UnixDatagram::bind(stage.path("manager")).unwrap();
+        manager.set_nonblocking(true).unwrap();
         let mut launch = Launch::on(&stage)
             .config(config(&stage, port, "one"))
+            .env("NOTIFY_SOCKET", &stage.at("manager"))
             .env("STORY", &marker);
         if let Some(commands) = first(&stage) {
             launch = launch.shell_first(&commands);
@@ -101,6 +125,7 @@ impl Story {
             daemon,
             commands_failed: 0,
             leaves_some: false,
+            manager,
             marker,
         }
     }
@@ -140,7 +165,14 @@ impl Story {
         !self.daemon.err.text().contains("cannot take a client")
     }
 
+    /// At the end a process will be left that the daemon did not start.
+    pub fn leave_a_stray(&self) {
+        self.stage.file("stray", "");
+    }
+
     pub fn has_ended(&mut self) -> bool {
+        // The manager takes what it is sent.
+        while self.manager.recv(&mut [0; 1024]).is_ok() {}
         self.daemon.try_wait().is_some()
     }
 
@@ -222,7 +254,7 @@ impl Story {
     /// What happens to a daemon in a day.
     pub fn tell(&mut self) -> Result<(), Fault> {
         self.command(&["list"])?;
-        self.command(&["restart", "terminal", "--timeout", "3s"])?;
+        self.command(&["restart", "terminal", "reporting", "--timeout", "3s"])?;
         self.command(&["logs", "-n", "5"])?;
         let changed = config(&self.stage, self.port, "two");
         self.stage.file("services.toml", &changed);

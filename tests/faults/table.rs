@@ -18,11 +18,11 @@ where something else comes of it: then it fails, and the difference is to be loo
 GO_OVERLAY_FAULTS='epoll_wait EINTR' cargo test --test faults -- --nocapture
 ```
 
-Four services run (one with a terminal, one with pipes, one with a log file, one with a check), and clients list,
-restart, read logs and reload while the call fails: `at the start` the first one of the daemon's life, then the
-first one after everything is up (`once`), the first six (`six times`), or every one until the end (`for good`).
-`child:` calls are those between clone(2) and the program that a service is. Where a call is made on several
-things, the second word says on which.
+Five services run below a service manager: one with a terminal, one with pipes, one with a log file, one with a check,
+and one of another user that reports when it is ready. Clients list, restart, read logs and reload while the call
+fails: `at the start` the first one of the daemon's life, then the first one after everything is up (`once`), the first
+six (`six times`), or every one until the end (`for good`). `child:` calls are those between clone(2) and the program
+that a service is. Where a call is made on several things, the second word says on which.
 
 | outcome | what it is |
 |---|---|

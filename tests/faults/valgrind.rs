@@ -28,6 +28,7 @@ fn shell_first(program: &str, log: &str) -> String {
 #[ignore = "`make faults` builds what it needs"]
 fn memory_is_used_as_it_should_be() {
     need!("valgrind");
+    need!("systemd-notify");
     let program = std::env::var("GO_OVERLAY_VALGRIND_PROGRAM")
         .expect("`make faults` builds it, and names it here");
     let mut story = Story::launch(crate::serve(), |stage| {
