@@ -222,6 +222,7 @@ pub const PLACES: &[Place] = &[
     place("prlimit64", Anything, START, "getrlimit", &["EINVAL", "EPERM", "ESRCH"]),
     place("prctl", Anything, START, "prctl", &["EINVAL", "EPERM"]),
     place("rt_sigprocmask", Anything, BOTH, "sigprocmask", &["EINVAL"]),
+    place("setitimer", Anything, BOTH, "getitimer", &["EINVAL"]),
     place("sigaltstack", Anything, START, "sigaltstack", &["EINVAL", "ENOMEM", "EPERM"]),
     place("getrandom", Anything, START, "getrandom", &["EAGAIN", "EINTR", "EINVAL", "ENOSYS"]),
     place("poll", Anything, START, "poll", &["EAGAIN", "EINTR", "EINVAL", "ENOMEM"]),
