@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[macro_use]
 mod support;
 
 use nix::sys::signal::{Signal, kill};
@@ -107,5 +108,84 @@ fn what_disappears_is_looked_for_again_until_it_is_back() {
     });
     std::fs::rename(stage.path("away"), &program).unwrap();
     successor(&daemon, "app", old);
+    daemon.shut_down();
+}
+
+/// A service that writes three lines and exits with 3, and one whose health check fails.
+fn failed_and_unhealthy(stage: &Stage) -> Daemon {
+    let script = "echo one; printf '\\033[31mtwo\\033[0m\\n'; echo three; exit 3";
+    let check = "health = { exec = [\"/bin/false\"], interval = \"100ms\", retries = 1, on_unhealthy = \"none\" }";
+    let config = shell("job", script, "") + &shell("sick", "echo up; exec sleep infinity", check);
+    let daemon = Launch::on(stage).config(config).start();
+    daemon.wait_state("job", "FAILED");
+    daemon.out.wait_for("three", PATIENCE);
+    until("sick to be unhealthy", PATIENCE, || {
+        (daemon.row("sick").health() == "unhealthy").then_some(())
+    });
+    daemon
+}
+
+#[test]
+fn status_of_what_failed_says_when_how_its_last_lines_and_what_to_ask_next() {
+    let stage = Stage::new();
+    let mut daemon = failed_and_unhealthy(&stage);
+    let status = daemon.cli_ok(&["status", "job"]);
+    let (table, trouble) = status.split_once("\n\n").unwrap();
+    assert!(table.contains("State       FAILED (exit 3)"), "{status}");
+    let (first, rest) = trouble.split_once('\n').unwrap();
+    assert!(
+        first.starts_with("failed ") && first.ends_with(" ago: exit 3"),
+        "{status}"
+    );
+    assert_eq!(
+        rest,
+        "last output:\n  one\n  two\n  three\nnext:\n  go-overlay logs job\n  go-overlay start job\n"
+    );
+    let status = daemon.cli_ok(&["status", "sick"]);
+    let (_, trouble) = status.split_once("\n\n").unwrap();
+    assert!(trouble.starts_with("unhealthy: "), "{status}");
+    assert!(
+        trouble.ends_with(
+            "last output:\n  up\nnext:\n  go-overlay logs sick\n  go-overlay restart sick\n"
+        ),
+        "{status}"
+    );
+    let counts = daemon.cli_ok(&["status"]);
+    assert_eq!(
+        counts,
+        "System Status: Total: 2, Running: 1, Failed: 1, Unhealthy: 1\n"
+    );
+    daemon.shut_down();
+}
+
+#[test]
+fn status_shows_no_output_to_who_may_not_read_logs() {
+    need_root!();
+    let stage = Stage::new();
+    let mut daemon = failed_and_unhealthy(&stage);
+    let socket = stage.socket();
+    for path in [stage.root(), socket.parent().unwrap(), &socket] {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions(path, mode).unwrap();
+    }
+    let ask = |user: &str| -> serde_json::Value {
+        let ids = ["--reuid", user, "--regid", user, "--clear-groups"];
+        let script = "my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die $!; \
+            print $s qq({\"command\":\"status\",\"service\":\"job\"}\\n); $s->flush; print scalar <$s>";
+        let output = std::process::Command::new("setpriv")
+            .args(ids)
+            .args(["perl", "-MIO::Socket::UNIX", "-e", script])
+            .arg(&socket)
+            .output()
+            .unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let (own, foreign) = (ask("0"), ask("20001"));
+    assert_eq!(
+        own["last_lines"],
+        serde_json::json!(["one", "two", "three"])
+    );
+    assert_eq!(foreign["last_lines"], serde_json::json!([]));
+    assert_eq!(foreign["last_exit"], "exit 3");
     daemon.shut_down();
 }

@@ -332,6 +332,13 @@ pub struct ServiceStatus {
     pub memory_bytes: Option<u64>,
 }
 
+impl ServiceStatus {
+    /// Whether it is FAILED, also where it is to be restarted, or unhealthy.
+    pub fn is_in_trouble(&self) -> bool {
+        self.state == State::Failed || self.health == Health::Unhealthy
+    }
+}
+
 /// `status` of the whole.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SystemStatus {
@@ -349,6 +356,9 @@ pub struct SystemStatus {
     pub stopped: usize,
     /// How many are FAILED.
     pub failed: usize,
+    /// How many have the health `unhealthy`, whatever their state.
+    #[serde(default)]
+    pub unhealthy: usize,
     /// Whether a shutdown is under way.
     pub shutting_down: bool,
     /// Seconds since the daemon started.
@@ -393,6 +403,13 @@ pub struct ServiceDetail {
     /// Why the last check failed; null when it passed.
     #[serde(default)]
     pub health_reason: Option<String>,
+    /// Since it is in its state; null from a daemon that does not report it.
+    #[serde(default)]
+    pub state_seconds: Option<f64>,
+    /// Its last lines of output, the oldest first, where it is FAILED or unhealthy: at most 10, for a client that may
+    /// read logs.
+    #[serde(default)]
+    pub last_lines: Vec<String>,
 }
 
 /// One edge of `status SERVICE`.

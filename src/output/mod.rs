@@ -11,3 +11,4 @@ pub mod recent;
 pub mod screen;
 pub mod sink;
 pub mod splitter;
+pub mod tail;

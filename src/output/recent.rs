@@ -284,6 +284,25 @@ impl Recent {
         self.gone
     }
 
+    /// The place of the last records: as few as hold `bytes` bytes, and at most `records`.
+    pub fn tail(&self, bytes: usize, records: usize) -> Place {
+        let mut place = Place {
+            record: self.end(),
+            byte: self.gone.byte + self.bytes.len() as u64,
+            lines: 0,
+        };
+        let mut found = 0;
+        for record in self.records.iter().rev().take(records) {
+            place.record -= 1;
+            place.byte -= u64::from(record.length);
+            found += record.length as usize;
+            if found >= bytes {
+                break;
+            }
+        }
+        place
+    }
+
     /// The number of the record that comes next.
     pub fn end(&self) -> u64 {
         self.gone.record + self.records.len() as u64

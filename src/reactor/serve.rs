@@ -11,6 +11,7 @@ use super::clients::Outcome;
 use super::{ACCEPT_RETRY, ACCEPTS_A_TURN, ANSWERS_A_TURN, Reactor};
 use crate::base::{ClientId, Moment};
 use crate::control::message::{ErrorCode, Request, Response, ServiceDetail, ServiceStatus};
+use crate::output::tail;
 use crate::supervisor::event::Event;
 use crate::sys::socket::{self, Peer};
 use crate::sys::usage::{self, Usage};
@@ -89,7 +90,7 @@ impl Reactor {
             }
             Request::Status {
                 service: Some(name),
-            } => self.detail_with_usage(&name, now),
+            } => self.detail_with_usage(&name, peer, now),
             Request::Health {} => self.supervisor.health(),
             Request::Version {} => self.version(now),
             // Output holds what services were told in confidence.
@@ -155,7 +156,7 @@ impl Reactor {
         }
     }
 
-    fn detail_with_usage(&self, name: &str, now: Moment) -> Response {
+    fn detail_with_usage(&self, name: &str, peer: Peer, now: Moment) -> Response {
         let mut response = self.supervisor.service_detail(name, now);
         if let Response::Service(detail) = &mut response {
             let ServiceDetail { status, .. } = detail.as_mut();
@@ -165,6 +166,11 @@ impl Reactor {
                     show_usage(status, usage, now.since(started));
                 }
                 detail.dropped_lines = self.streams.dropped(id);
+                // Output is for those who may read logs.
+                if detail.status.is_in_trouble() && socket::may_change(peer) {
+                    let recent = self.streams.recent(id);
+                    detail.last_lines = recent.map(tail::last_lines).unwrap_or_default();
+                }
             }
         }
         response

@@ -15,6 +15,7 @@ pub fn system(status: &SystemStatus) -> String {
         ("Failed", status.failed),
     ];
     let where_any = [
+        ("Unhealthy", status.unhealthy),
         ("Pending", status.pending),
         ("Starting", status.starting),
         ("Stopping", status.stopping),
@@ -91,6 +92,40 @@ pub fn service(detail: &ServiceDetail, style: Style) -> String {
         if let Some(value) = value {
             text.push_str(&format!("{name:<11} {}\n", plain(&value)));
         }
+    }
+    if status.is_in_trouble() {
+        text.push_str(&trouble(detail));
+    }
+    text
+}
+
+/// When and how it failed, what it wrote last, and the commands that lead on.
+fn trouble(detail: &ServiceDetail) -> String {
+    let status = &detail.status;
+    let failed = status.state == State::Failed;
+    let (what, how) = match failed {
+        true => ("failed", Some(status.detail.as_str())),
+        false => ("unhealthy", detail.health_reason.as_deref()),
+    };
+    let when = detail.state_seconds.filter(|_| failed);
+    let when = when.map_or_else(String::new, |ago| format!(" {} ago", seconds(ago)));
+    let how = how.filter(|how| !how.is_empty());
+    let how = how.map_or_else(String::new, |how| format!(": {}", plain(how)));
+    let mut text = format!("\n{what}{when}{how}\n");
+    if !detail.last_lines.is_empty() {
+        text.push_str("last output:\n");
+    }
+    for line in &detail.last_lines {
+        text.push_str(&format!("  {}\n", plain(&line.replace('\t', "    "))));
+    }
+    text.push_str("next:\n");
+    let unmet = detail.depends_on.iter().filter(|on| !on.met);
+    let mut commands: Vec<(&str, &str)> = unmet.map(|on| ("status", on.name.as_str())).collect();
+    commands.push(("logs", &status.name));
+    commands.push((if failed { "start" } else { "restart" }, &status.name));
+    for (command, name) in commands {
+        let words = ["go-overlay", command, name].map(str::to_owned);
+        text.push_str(&format!("  {}\n", plain(&command_line(&words))));
     }
     text
 }

@@ -130,11 +130,12 @@ fn the_summary_counts() {
         running: 2,
         failed: 1,
         stopped: 1,
+        unhealthy: 1,
         ..SystemStatus::default()
     };
     assert_eq!(
         system(&status),
-        "System Status: Total: 4, Running: 2, Failed: 1, Stopped: 1\n"
+        "System Status: Total: 4, Running: 2, Failed: 1, Unhealthy: 1, Stopped: 1\n"
     );
     let ending = SystemStatus {
         shutting_down: true,
@@ -148,9 +149,8 @@ fn the_summary_counts() {
     );
 }
 
-#[test]
-fn one_service_in_full() {
-    let detail = ServiceDetail {
+fn web_in_full() -> ServiceDetail {
+    ServiceDetail {
         status: services().remove(2),
         command: ["nginx", "-g", "daemon off;"].map(Into::into).into(),
         user: Some("www-data".into()),
@@ -169,8 +169,42 @@ fn one_service_in_full() {
         ready: "healthy".into(),
         health_check: Some("GET http://127.0.0.1/healthz every 10s".into()),
         health_reason: Some("GET /healthz: 503".into()),
+        state_seconds: Some(3.4),
+        last_lines: vec!["upstream timed out".into()],
+    }
+}
+
+#[test]
+fn one_service_in_full() {
+    insta::assert_snapshot!("service", service(&web_in_full(), WIDE));
+}
+
+#[test]
+fn a_failed_service_says_when_how_and_what_to_ask_next() {
+    let mut detail = ServiceDetail {
+        status: row("web", State::Failed, "exit 3; restarts in 4s (1 of 5)"),
+        last_exit: Some("exit 3".into()),
+        health_check: None,
+        health_reason: None,
+        state_seconds: Some(12.3),
+        last_lines: vec!["one".into(), "\tat two\x1b[2J".into(), "three".into()],
+        ..web_in_full()
     };
-    insta::assert_snapshot!("service", service(&detail, WIDE));
+    detail.depends_on[0].met = false;
+    insta::assert_snapshot!("service-failed", service(&detail, WIDE));
+}
+
+#[test]
+fn a_failed_service_of_a_daemon_that_reports_neither_time_nor_output() {
+    let detail = ServiceDetail {
+        status: row("web", State::Failed, ""),
+        state_seconds: None,
+        last_lines: Vec::new(),
+        ..web_in_full()
+    };
+    let text = service(&detail, WIDE);
+    let end = "\n\nfailed\nnext:\n  go-overlay logs web\n  go-overlay start web\n";
+    assert!(text.ends_with(end), "{text}");
 }
 
 #[test]

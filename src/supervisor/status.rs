@@ -7,7 +7,7 @@ use super::start::Verdict;
 use crate::base::{Moment, Pid, ServiceId, human_duration};
 use crate::config::model::Condition;
 use crate::control::message::{
-    DependencyStatus, Response, ServiceDetail, ServiceStatus, State, SystemStatus,
+    DependencyStatus, Health, Response, ServiceDetail, ServiceStatus, State, SystemStatus,
 };
 
 /// The enabled services and the main program, by whether they are up. A service that has completed is.
@@ -64,6 +64,11 @@ impl Supervisor {
             stopping: count(State::Stopping),
             stopped: count(State::Stopped),
             failed: count(State::Failed),
+            unhealthy: self
+                .order
+                .iter()
+                .filter(|id| self.service(**id).health() == Health::Unhealthy)
+                .count(),
             shutting_down: self.life.is_down(),
             uptime_seconds: now.since(self.started_at).as_secs_f64(),
         }
@@ -77,7 +82,8 @@ impl Supervisor {
         self.find(name).map_err(|refusal| Box::new(refusal.into()))
     }
 
-    /// Everything about one service, or the error for a name that nobody has.
+    /// Everything about one service, or the error for a name that nobody has. What its processes use and
+    /// what it has written are the shell's to fill in.
     pub fn service_detail(&self, name: &str, now: Moment) -> Response {
         let id = match self.find(name) {
             Ok(id) => id,
@@ -120,6 +126,8 @@ impl Supervisor {
                 .check
                 .as_ref()
                 .and_then(|check| check.reason().map(str::to_owned)),
+            state_seconds: Some(now.since(service.changed_at).as_secs_f64()),
+            last_lines: Vec::new(),
         }))
     }
 
