@@ -39,8 +39,12 @@ pub fn begin_marking(socket: &Path) {
     // A number no one sets by hand, that a limit of the kernel holds on every machine, and that is not "unlimited".
     let bits = usize::BITS - 2;
     let mark = (hasher.finish() >> (64 - bits)) | (1 << bits);
-    if let Some(hard) = hard_limit().filter(|hard| *hard >= mark) {
-        let _ = MARK.set((mark, hard));
+    let Some(limit) = limit().filter(|limit| limit.rlim_max >= mark) else {
+        return;
+    };
+    // Where a filter refuses this call, no child could be started with a mark.
+    if set_limit(&limit) {
+        let _ = MARK.set((mark, limit.rlim_max));
     }
 }
 
@@ -49,7 +53,7 @@ pub fn mark() -> Option<(u64, u64)> {
     MARK.get().copied()
 }
 
-fn hard_limit() -> Option<u64> {
+fn limit() -> Option<libc::rlimit64> {
     let mut limit = libc::rlimit64 {
         rlim_cur: 0,
         rlim_max: 0,
@@ -57,7 +61,21 @@ fn hard_limit() -> Option<u64> {
     let (locks, none) = (libc::RLIMIT_LOCKS, std::ptr::null::<libc::rlimit64>());
     // SAFETY: the kernel fills the limit; no new one is set.
     let asked = unsafe { libc::syscall(libc::SYS_prlimit64, 0, locks, none, &raw mut limit) };
-    (asked == 0).then_some(limit.rlim_max)
+    (asked == 0).then_some(limit)
+}
+
+fn set_limit(limit: &libc::rlimit64) -> bool {
+    let (locks, none) = (libc::RLIMIT_LOCKS, std::ptr::null_mut::<libc::rlimit64>());
+    // SAFETY: the kernel reads the limit; no old one is asked for.
+    unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            0,
+            locks,
+            std::ptr::from_ref(limit),
+            none,
+        ) == 0
+    }
 }
 
 /// Kills every process that carries this daemon's mark, which only an earlier daemon can have given it, and waits
