@@ -204,6 +204,39 @@ fn a_silent_squatter_of_another_pid_namespace_keeps_nobody_waiting() {
     );
 }
 
+/// Any user can listen at the name and take no connection; the kernel keeps whoever connects then.
+#[test]
+fn a_name_whose_holder_takes_no_connection_costs_a_second() {
+    need_root!();
+    let stage = Stage::new();
+    let folder = stage.open_folder("open");
+    let squat = stage.file(
+        "open/squat.py",
+        "import socket, sys, time\n\
+         name = '\\0' + sys.argv[1]\n\
+         s = socket.socket(socket.AF_UNIX); s.bind(name); s.listen(0)\n\
+         full = []\n\
+         for _ in range(4):\n    \
+             c = socket.socket(socket.AF_UNIX); c.setblocking(False); full.append(c)\n    \
+             try: c.connect(name)\n    \
+             except BlockingIOError: pass\n\
+         open(sys.argv[2], 'w').close()\n\
+         time.sleep(100)\n",
+    );
+    expect(
+        &stage,
+        &format!(
+            "n=$(stat -L -c %i /proc/self/ns/pid)
+             as 20001 /usr/bin/python3 {squat} go-overlay/$n/1234 {folder}/full & up test -e {folder}/full
+             code=0; as 1234 timeout 4 $G list 2>{folder}/said || code=$?
+             [ $code = 3 ]; grep -q 'takes no connections' {folder}/said
+             # Nor does it cost a daemon its control socket.
+             setpriv --reuid=1234 --regid=1234 --clear-groups $G --config $C >{folder}/log 2>&1 & daemon=$!
+             up as 1234 $G list; as 1234 $G shutdown; wait $daemon"
+        ),
+    );
+}
+
 /// Who the living daemons belong to after several users started one at the same time.
 fn survivors(stage: &Stage, before: &str, users: &str) -> Option<String> {
     let first = users.split(' ').next().unwrap();

@@ -148,7 +148,7 @@ pub fn bind(explicit: Option<&Path>) -> Result<Bound, BindError> {
     let own = geteuid().as_raw();
     match bind_abstract(&places::abstract_name(own), false) {
         // Another container of the pod has it, or a process of another PID namespace.
-        Err(BindError::Unusable { .. }) if places::is_held_by_user(own) => {
+        Err(BindError::Unusable { .. }) if places::may_be_held_by_user(own) => {
             bind_abstract(&places::container_name(own), false)
         }
         result => result,

@@ -5,14 +5,20 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
 use super::{Address, open_stream_within, peer, places, refusal};
 
-/// How long a daemon may have more clients waiting at its door than the kernel takes.
+/// How long a daemon may have more clients waiting at its door than the kernel takes, all places together.
 const DOOR_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The same for an abstract name that was not named by the user: any user can listen there and take no connection.
+const ABSTRACT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a place has when the patience of all is used up.
+const LEAST_PATIENCE: Duration = Duration::from_millis(10);
 
 /// Why no daemon was reached.
 #[derive(Debug)]
@@ -41,8 +47,15 @@ pub fn connect(explicit: Option<&Path>) -> Result<(UnixStream, Address), Connect
         None => places::to_look(),
     };
     let mut tried = Vec::new();
+    let until = Instant::now() + DOOR_PATIENCE;
     for address in places {
-        match connect_to(&address, explicit.is_some()) {
+        let left = until.saturating_duration_since(Instant::now());
+        let patience = match (&address, explicit) {
+            (Address::Abstract(_), None) => left.min(ABSTRACT_PATIENCE),
+            (Address::Abstract(_) | Address::Path(_), _) => left,
+        };
+        let patience = patience.max(LEAST_PATIENCE);
+        match connect_to(&address, explicit.is_some(), patience) {
             Ok(stream) => return Ok((stream, address)),
             Err(error) => tried.push((address, error)),
         }
@@ -51,14 +64,15 @@ pub fn connect(explicit: Option<&Path>) -> Result<(UnixStream, Address), Connect
 }
 
 /// Waits in the kernel's queue while many clients wait at the door, so that none of them passes by.
-fn connect_to(address: &Address, named: bool) -> io::Result<UnixStream> {
-    let stream = match open_stream_within(address, DOOR_PATIENCE) {
+fn connect_to(address: &Address, named: bool, patience: Duration) -> io::Result<UnixStream> {
+    let stream = match open_stream_within(address, patience) {
         Err(Errno::EAGAIN) => {
             let text = "a daemon is there and takes no connections; is it stopped?";
             return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
         }
         result => result?,
     };
+    stream.set_write_timeout(Some(DOOR_PATIENCE))?;
     // Before a word of it is believed: any user can listen on an abstract name.
     match refusal(peer(stream.as_fd())?, address, named) {
         None => Ok(stream),

@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::unistd::geteuid;
 
 use super::Address;
@@ -90,11 +91,14 @@ pub(super) fn namespace(pid: &str, kind: &str) -> Option<u64> {
     Some(metadata.ino())
 }
 
-/// Whether a process of this very user has [`abstract_name`]: not a stranger's doing.
-pub(super) fn is_held_by_user(uid: u32) -> bool {
+/// Whether a process of this very user has [`abstract_name`], or may have it: one that takes no connection does not
+/// show whose it is.
+pub(super) fn may_be_held_by_user(uid: u32) -> bool {
     let address = Address::Abstract(abstract_name(uid));
-    let stream = super::open_stream(&address);
-    stream.is_ok_and(|stream| super::peer(stream.as_fd()).is_ok_and(super::may_change))
+    match super::open_stream(&address) {
+        Ok(stream) => super::peer(stream.as_fd()).is_ok_and(super::may_change),
+        Err(error) => error == Errno::EAGAIN,
+    }
 }
 
 /// The name that a starting daemon holds while it looks for others and binds.
