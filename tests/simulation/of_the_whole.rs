@@ -5,7 +5,7 @@ use go_overlay::control::message::State;
 use go_overlay::supervisor::event::Role;
 
 use crate::invariants::{Broken, View, check, facts};
-use crate::model::{Kind, Model};
+use crate::model::{Facts, Kind, Model};
 use crate::reference::Verdict;
 
 /// Most actions that one input may have, beside so many a service.
@@ -124,6 +124,10 @@ pub fn table_as_the_file(view: &View<'_>) -> Broken {
     check(in_order, || {
         format!("the table is {names:?}, the file {:?}", model.file)
     })?;
+    // What ends together with the whole need not leave it first.
+    if model.exit.is_some() {
+        return Ok(());
+    }
     for (id, facts) in &model.services {
         let gone = facts.leaving && model.is_final(*id) == Some(true);
         let alive = model.jobs_of(*id).next().is_some();
@@ -236,9 +240,7 @@ pub fn nobody_outdated(view: &View<'_>) -> Broken {
     let model = view.model;
     for (id, facts) in &model.services {
         let owed = facts.outdated && facts.is_up_or_starting() && model.down.is_none();
-        let held_back = model
-            .dependents(*id)
-            .any(|(_, dependent)| dependent.is_active());
+        let held_back = model.in_the_way(*id, Facts::is_active).is_some();
         check(!owed || held_back, || {
             format!(
                 "{} runs on with what was changed by a reload",

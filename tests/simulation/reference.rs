@@ -222,13 +222,21 @@ pub fn renew(facts: &mut Facts, new: Option<&Service>, has_program: bool, now: M
         facts.completed_at = None;
         facts.post_due = None;
         facts.restart = None;
+        // It may have to wait for its turn to be stopped.
+        facts.maybe_stop |= facts.is_up_or_starting();
     }
     let up = facts.is_up_or_starting();
+    let renewed = has_program && change.keys.contains(&"health");
     if up && change.needs_restart && new.enabled {
         facts.maybe_again = true;
         facts.outdated = !facts.maybe_stop;
-        facts.health = facts.health.take().filter(|_| new.health.is_some());
-    } else if up && has_program && change.keys.contains(&"health") {
+        // One that waits for its turn to be stopped is not restarted, so its check is the new one.
+        facts.health = match (&new.health, facts.maybe_stop && renewed) {
+            (Some(_), true) => Some(Standing::new(now)),
+            (Some(_), false) => facts.health.take(),
+            (None, _) => None,
+        };
+    } else if up && renewed {
         facts.health = new.health.as_ref().map(|_| Standing::new(now));
     }
 }
