@@ -6,7 +6,8 @@ mod support;
 
 use support::{Launch, PROGRAM, Stage, skip, sleeper, status_field};
 
-const LARGEST_BYTES: u64 = 2_000_000;
+/// As MAX_SIZE in the Makefile.
+const LARGEST_BYTES: u64 = 2_200_000;
 const MOST_RESIDENT_KIB: u64 = 2048;
 
 /// Whether the program under test is the release binary; otherwise says why the test has nothing to measure.
@@ -48,7 +49,7 @@ fn program_headers_reach(program: &[u8], place: usize) -> bool {
 }
 
 #[test]
-fn the_release_binary_is_under_2_mb() {
+fn the_release_binary_is_small() {
     if !is_release() {
         return;
     }
