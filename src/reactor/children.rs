@@ -6,7 +6,7 @@
 //! A number is signalled only while a process of the job holds it: the job's process until it is reaped, and its
 //! group through it. So a dead process is looked at first (its group gets SIGKILL) and reaped then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub(super) struct Children {
     /// The process that is to be the main one of a job when the present one ends (`MAINPID=`).
     announced: BTreeMap<JobId, Pinned>,
     lingering: Vec<Lingering>,
+    /// Children that work for the daemon itself ([`crate::sys::aside`]).
+    asides: BTreeSet<Pid>,
     /// Jobs that were sent SIGKILL and live, and when they get it again.
     killed: BTreeMap<JobId, (Scope, Moment)>,
     oom_kills: OomKills,
@@ -63,6 +65,8 @@ type Groups = [Option<Pid>; 2];
 pub(super) enum Dead {
     /// A job's process.
     Job(JobId),
+    /// A child that worked for the daemon itself.
+    Aside(Pid),
     /// An orphan that was adopted.
     Adopted(Pid),
 }
@@ -91,6 +95,7 @@ impl Children {
             running: BTreeMap::new(),
             announced: BTreeMap::new(),
             lingering: Vec::new(),
+            asides: BTreeSet::new(),
             killed: BTreeMap::new(),
             oom_kills: OomKills::new(),
             adopted_reaped: 0,
@@ -104,6 +109,21 @@ impl Children {
         };
         self.jobs.insert(pid, job);
         self.running.insert(job, child);
+    }
+
+    #[allow(dead_code)]
+    /// Takes a child of the daemon's own into its care: it is reaped without a word.
+    pub fn add_aside(&mut self, pid: Pid) {
+        self.asides.insert(pid);
+    }
+
+    #[allow(dead_code)]
+    /// Ends such a child, if it has not ended by itself. That it cannot be ended at once, being stuck in the kernel, is
+    /// no reason to wait.
+    pub fn end_aside(&mut self, pid: Pid) {
+        if self.asides.contains(&pid) {
+            let _ = reap::kill_process(pid, Signal::KILL);
+        }
     }
 
     /// Whether a process is a job's, and has not been reaped.
@@ -159,11 +179,12 @@ impl Children {
         match reap::find_dead() {
             Ok(Found::Dead(pid)) => Some(match self.jobs.get(&pid) {
                 Some(job) => Dead::Job(*job),
+                None if self.asides.contains(&pid) => Dead::Aside(pid),
                 None => Dead::Adopted(pid),
             }),
             Ok(Found::NoneDead) => None,
             Ok(Found::NoChildren) => {
-                match self.jobs.is_empty() {
+                match self.jobs.is_empty() && self.asides.is_empty() {
                     true => round.none_left = true,
                     // No other process reaps them: this is not true.
                     false => round.refused = Some(io::Error::from_raw_os_error(libc::ECHILD)),
@@ -181,6 +202,9 @@ impl Children {
     pub fn bury(&mut self, dead: &Dead, now: Moment, round: &mut Round) -> bool {
         let buried = match *dead {
             Dead::Adopted(pid) => reap::reap(pid).map(|_| self.adopted_reaped += 1),
+            Dead::Aside(pid) => reap::reap(pid).map(|_| {
+                self.asides.remove(&pid);
+            }),
             Dead::Job(job) => self.bury_job(job, now, round),
         };
         round.refused = buried.err();

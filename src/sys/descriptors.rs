@@ -18,6 +18,28 @@ pub fn mark_inherited_close_on_exec() {
     if done {
         return;
     }
+    for fd in open_from(3) {
+        // SAFETY: setting a flag on a number; one that is not open is an error that changes nothing.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
+/// Closes every descriptor from this number on (close_range(2); one by one on kernels before 5.9, and where a filter
+/// forbids the call). For a child that runs on a copy of the daemon's memory: objects that own these descriptors
+/// must not be used or dropped any more.
+pub fn close_from(first: RawFd) {
+    // SAFETY: the call takes numbers only.
+    if unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) } == 0 {
+        return;
+    }
+    for fd in open_from(first) {
+        // SAFETY: as above.
+        unsafe { libc::close(fd) };
+    }
+}
+
+/// The numbers that may be open.
+fn open_from(first: RawFd) -> impl Iterator<Item = RawFd> {
     let listed: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")
         .map(|entries| {
             entries
@@ -25,11 +47,8 @@ pub fn mark_inherited_close_on_exec() {
                 .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
                 .collect()
         })
-        .unwrap_or_else(|_| (3..1024).collect());
-    for fd in listed.into_iter().filter(|fd| *fd > 2) {
-        // SAFETY: setting a flag on a number; one that is not open is an error that changes nothing.
-        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
-    }
+        .unwrap_or_else(|_| (0..1024).collect());
+    listed.into_iter().filter(move |fd| *fd >= first)
 }
 
 /// Opens /dev/null on each of 0, 1 and 2 that is closed, so that no other file takes its number.

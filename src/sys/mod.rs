@@ -1,5 +1,6 @@
 //! One kernel object a file; every `unsafe` of the program.
 
+pub mod aside;
 pub mod clock;
 pub mod commands;
 pub mod descriptors;

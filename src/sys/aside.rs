@@ -1,0 +1,146 @@
+//! A short-lived child of the daemon that does what a file system, a mount or a neighbour may never let finish
+//! (fork(2)). The loop waits for nothing: it watches the socket between the two, bounds the time, and ends the child.
+//!
+//! The child has a copy of the daemon's memory and shares none of it, has no descriptor of the daemon but its own standard
+//! ones, and is of the daemon's own user, so that no service's user can signal or trace it unless that user is the
+//! daemon's too. It dies with the daemon.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use super::{descriptors, signals};
+use crate::base::Pid;
+
+/// Where the child has its end of the socket.
+const PLACE: RawFd = 3;
+
+/// A child at work. It is reaped, and ended when nothing is expected of it any more, by whoever keeps the daemon's
+/// children.
+#[derive(Debug)]
+pub struct Aside {
+    /// Its process.
+    pub pid: Pid,
+    /// The daemon's end of a socket pair: what the child reports is read here, without waiting. It ends when the
+    /// child does.
+    pub socket: UnixStream,
+}
+
+/// Starts a child that does this work with its end of the socket, and exits. The name is shown by ps(1), 15 bytes of it.
+///
+/// In the child the work may allocate and wait as it likes. What it has to say goes through the socket; it must not
+/// unwind, and nothing that it owns is dropped on its way out.
+///
+/// # Errors
+/// When no process or descriptor is left.
+pub fn start(name: &CStr, work: impl FnOnce(UnixStream)) -> io::Result<Aside> {
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let daemon = std::process::id();
+    // SAFETY: the child runs on a copy of this memory. One thread makes this call in the daemon, so that no lock is
+    // held by another one; the library's fork(3) puts those of its allocator in order where there are several.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            if let Some(socket) = settle(name, theirs, daemon) {
+                work(socket);
+            }
+            // SAFETY: ends the process without running what the daemon registered for its own end.
+            unsafe { libc::_exit(0) }
+        }
+        pid => Ok(Aside {
+            pid: Pid(pid),
+            socket: ours,
+        }),
+    }
+}
+
+/// The child's first steps; None when the daemon has died meanwhile.
+fn settle(name: &CStr, socket: UnixStream, daemon: u32) -> Option<UnixStream> {
+    let kill: libc::c_ulong = libc::SIGKILL as libc::c_ulong;
+    // SAFETY: system calls on numbers and on a string that ends with a zero. Ctrl-C on the daemon's terminal is not
+    // meant for the child, hence the session of its own.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, kill);
+        libc::prctl(libc::PR_SET_NAME, name.as_ptr());
+        libc::setsid();
+    }
+    if std::os::unix::process::parent_id() != daemon {
+        return None;
+    }
+    signals::set_mask(signals::Set::NONE);
+    let socket = match socket.as_raw_fd() {
+        PLACE => socket,
+        fd => {
+            // SAFETY: the number is the child's own now; whatever had it here belongs to the daemon, which keeps its own.
+            unsafe {
+                if libc::dup3(fd, PLACE, libc::O_CLOEXEC) < 0 {
+                    return None;
+                }
+                std::mem::forget(socket);
+                UnixStream::from(OwnedFd::from_raw_fd(PLACE))
+            }
+        }
+    };
+    descriptors::close_from(PLACE + 1);
+    Some(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::io::{Read, Write};
+
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd;
+
+    use super::*;
+
+    /// What the child reports until it has ended, and how it ended.
+    fn finish(aside: Aside) -> (String, WaitStatus) {
+        let mut said = String::new();
+        aside.socket.set_nonblocking(false).unwrap();
+        (&aside.socket).read_to_string(&mut said).unwrap();
+        let pid = unistd::Pid::from_raw(aside.pid.0);
+        (said, waitpid(pid, None).unwrap())
+    }
+
+    #[test]
+    fn the_child_has_its_standard_descriptors_and_the_socket() {
+        let _held = std::fs::File::open("/").unwrap();
+        let aside = start(c"go-overlay:test", |mut socket| {
+            let numbers = std::fs::read_dir("/proc/self/fd").unwrap();
+            let mut numbers: Vec<String> = numbers
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            numbers.sort();
+            let name = std::fs::read_to_string("/proc/self/comm").unwrap();
+            let leads = unistd::getsid(None).unwrap() == unistd::getpid();
+            write!(socket, "{numbers:?} {leads} {name}").unwrap();
+        });
+        let aside = aside.unwrap();
+        let pid = aside.pid;
+        let (said, status) = finish(aside);
+        // 4 is the folder that lists them.
+        let expected = r#"["0", "1", "2", "3", "4"] true go-overlay:test"#;
+        assert_eq!(said.trim_end(), expected);
+        assert_eq!(status, WaitStatus::Exited(unistd::Pid::from_raw(pid.0), 0));
+    }
+
+    #[test]
+    fn the_socket_ends_with_the_child() {
+        let aside = start(c"waits", |_socket| {
+            loop {
+                unistd::pause();
+            }
+        });
+        let aside = aside.unwrap();
+        let nothing = (&aside.socket).read(&mut [0]).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        let pid = unistd::Pid::from_raw(aside.pid.0);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        assert_eq!(finish(aside).0, "");
+    }
+}
