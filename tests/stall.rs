@@ -11,10 +11,11 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::{
-    Daemon, Launch, PATIENCE, Stage, payload, service, shell, sleeper, status_field, until,
+    Daemon, Launch, Op, PATIENCE, Stage, payload, service, shell, sleeper, status_field, until,
 };
 
 /// How often an answer is timed; the median leaves out what other work on the machine did.
@@ -476,4 +477,39 @@ fn a_file_that_is_truncated_goes_on_from_its_start() {
     });
     assert!(!std::fs::read(&path).unwrap().contains(&0));
     daemon.shut_down();
+}
+
+#[test]
+fn a_mount_hangs_and_is_released() {
+    let stage = Stage::new();
+    let mount = need_hanging!(&stage);
+    let file = mount.file("text", "from behind\n");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "from behind\n");
+    for operation in [Op::Lookup, Op::Getattr, Op::Open, Op::Read] {
+        mount.hang(&[operation]);
+        let mut reader = Command::new("cat")
+            .arg(&file)
+            .stdout(Stdio::piped())
+            .spawn();
+        let reader = reader.as_mut().unwrap();
+        mount.wait_until_one_hangs();
+        assert!(reader.try_wait().unwrap().is_none(), "{operation:?}");
+        mount.release();
+        let mut text = String::new();
+        let out = reader.stdout.as_mut().unwrap();
+        out.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "from behind\n", "{operation:?}");
+        assert!(reader.wait().unwrap().success());
+    }
+    let log = mount.at("log");
+    let script = format!("echo one > {log}; echo two >> {log}; mv {log} {log}.1; ls {log}*");
+    let listed = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert_eq!(
+        String::from_utf8(listed.stdout).unwrap(),
+        format!("{log}.1\n")
+    );
+    assert_eq!(
+        std::fs::read_to_string(mount.behind("log.1")).unwrap(),
+        "one\ntwo\n"
+    );
 }

@@ -11,6 +11,7 @@ mod client;
 mod daemon;
 mod engine;
 mod follower;
+mod hanging;
 mod lines;
 mod net;
 mod processes;
@@ -25,6 +26,7 @@ pub use client::{Row, ask, cli, connect};
 pub use daemon::{Daemon, Launch};
 pub use engine::{BUSYBOX, Container, Engine, File};
 pub use follower::Follower;
+pub use hanging::{Hanging, Op};
 pub use lines::{Lines, payload, pieces};
 pub use net::{free_port, http, wait_for_http, wait_for_port};
 pub use processes::{
@@ -130,6 +132,18 @@ macro_rules! need_root {
             return $crate::support::say_skipped("needs root");
         }
     };
+}
+
+/// A file system that hangs on demand ([`support::Hanging`]), or a visible skip and a return from the test.
+#[macro_export]
+macro_rules! need_hanging {
+    ($stage:expr) => {{
+        need_root!();
+        match $crate::support::Hanging::on($stage) {
+            Ok(hanging) => hanging,
+            Err(why) => return $crate::support::skip(&why),
+        }
+    }};
 }
 
 /// Whether the tests run as root.
