@@ -15,7 +15,7 @@ MAX_SIZE = 2200000
 # The tests that are quick and need nothing installed.
 QUICK_TESTS = --lib --test architecture --test supervisor
 
-.PHONY: help build install uninstall run test torture faults bench compare sim worlds planted fuzz check setup lint verify clean
+.PHONY: help build install uninstall run test torture races faults bench compare sim worlds planted fuzz check setup lint verify clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -62,6 +62,13 @@ SEED ?=
 torture: build ## Torture the daemon as PID 1, a minute a kind (SECONDS=, SEED=)
 	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" GO_OVERLAY_TORTURE_SECONDS="$(SECONDS)" GO_OVERLAY_TORTURE_SEED="$(SEED)" \
 		$(CARGO) test --locked --test torture -- --nocapture
+
+# Words in the names of the tests: paths that are swapped, and numbers that come round, while a daemon works on.
+RACES = swapped numbers::
+
+races: build ## Give each side of each race at least 10,000 tries against a real daemon (as root)
+	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" GO_OVERLAY_RACES=all \
+		$(CARGO) test --locked --test security -- --nocapture $(RACES)
 
 # What runs under valgrind is linked dynamically, so that its allocator is seen.
 VALGRIND_BUILD = $(or $(CARGO_TARGET_DIR),target)/valgrind

@@ -1,11 +1,12 @@
 //! A service's user at work against root's files.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::time::Duration;
 
 use go_overlay::config::model::{IdOrName, User, UserSpec};
 
@@ -20,30 +21,73 @@ pub(crate) const STRANGER: u32 = 20_002;
 /// In a race each side gets at least this many tries.
 pub(crate) const TRIES: usize = 10_000;
 
-/// Where each try is a process that is started.
-pub(crate) const STARTS: usize = 1000;
+/// Against a real daemon each try is a process, a check or a file of its own. `make test` plays so many of them.
+const SOME: usize = 500;
+
+/// How long a race may take until each side has had its tries.
+pub(crate) const RACE: Duration = Duration::from_secs(600);
+
+/// The tries that each side of a race against a real daemon gets.
+pub(crate) fn tries() -> usize {
+    tries_or(SOME)
+}
+
+/// All of them for `make races`, which sets `GO_OVERLAY_RACES=all`, or so many.
+pub(crate) fn tries_or(some: usize) -> usize {
+    match std::env::var("GO_OVERLAY_RACES").as_deref() {
+        Ok("all") => TRIES,
+        _ => some,
+    }
+}
+
+/// Says what a race came to, for `make races`.
+pub(crate) fn report(race: &str, pid_one: bool, figures: &str) {
+    let place = if pid_one { "as PID 1" } else { "beside others" };
+    println!("race: {race}, {place}: {figures}");
+}
 
 /// Runs a program as the service's user until it is dropped.
-pub(crate) struct Attacker(Child);
+pub(crate) struct Attacker {
+    child: Child,
+    /// Where it writes how often it has swapped.
+    count: File,
+}
 
 impl Attacker {
     /// Exchanges two names again and again (renameat2(2)), and takes the execute bits off what is no link.
     pub(crate) fn swaps(one: &Path, other: &Path) -> Attacker {
         let number = libc::SYS_renameat2;
         let script = format!(
-            "my ($one, $other) = @ARGV; while (1) {{ syscall({number}, -100, $one, -100, $other, 2);
-             for ($one, $other) {{ chmod 06666, $_ if -f $_ && !-l $_ }} }}"
+            "my ($one, $other) = @ARGV; my $count = 0;
+             while (1) {{
+                 syscall({number}, -100, $one, -100, $other, 2) == 0 and $count++;
+                 for ($one, $other) {{ chmod 06666, $_ if -f $_ && !-l $_ }}
+                 if ($count % 32 == 0) {{ sysseek(STDOUT, 0, 0); syswrite(STDOUT, sprintf('%012d', $count)) }}
+             }}"
         );
+        let count = tempfile::tempfile().unwrap();
         let mut command = Command::new("/usr/bin/perl");
         command.args(["-e", &script]).arg(one).arg(other);
-        Attacker(command.uid(USER).gid(USER).spawn().unwrap())
+        command.stdout(count.try_clone().unwrap());
+        let child = command.uid(USER).gid(USER).spawn().unwrap();
+        Attacker { child, count }
+    }
+
+    /// How often it has swapped them so far, in steps of 32.
+    pub(crate) fn count(&self) -> usize {
+        let mut text = [0; 12];
+        let read = self.count.read_at(&mut text, 0).unwrap();
+        std::str::from_utf8(&text[..read])
+            .unwrap()
+            .parse()
+            .unwrap_or(0)
     }
 }
 
 impl Drop for Attacker {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -4,6 +4,8 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use go_overlay::config::model::{EnvValue, Script, Service};
 use go_overlay::supervisor::event::{Role, SpawnFailure};
@@ -12,8 +14,8 @@ use go_overlay::sys::launch;
 use nix::sys::stat::Mode;
 
 use crate::attack::{
-    Attacker, STARTS, STRANGER, TRIES, USER, as_pid_one, file, give, mode_of, spec, user,
-    users_folder, users_link,
+    Attacker, RACE, STRANGER, TRIES, USER, as_pid_one, file, give, mode_of, report, spec, tries,
+    user, users_folder, users_link,
 };
 use crate::support::{Daemon, Launch, PATIENCE, Stage, quoted, shell, sleeper, until};
 
@@ -44,23 +46,33 @@ fn script_under_attack(stage: &Stage) -> (PathBuf, PathBuf, Attacker) {
     (script, victim, attacker)
 }
 
+/// A hundred services that are started again as soon as they have ended.
+fn hundred(more: &str, service: impl Fn(&str, &str) -> String) -> String {
+    let again =
+        "restart = { policy = \"always\", delay = \"1ms\", max_delay = \"1ms\", jitter = 0 }";
+    let more = format!("user = \"{USER}\"\ntty = false\n{again}\n{more}");
+    (0..100)
+        .map(|number| service(&format!("app{number}"), &more))
+        .collect()
+}
+
 /// Many services, each with that pre-script, which are started as often as they fail.
 fn race_for_a_script(pid_one: bool) {
     let stage = Stage::new();
-    let (script, victim, _attacker) = script_under_attack(&stage);
-    let restart =
-        "restart = { policy = \"always\", delay = \"1ms\", max_delay = \"1ms\", jitter = 0 }";
-    let more = format!(
-        "user = \"{USER}\"\ntty = false\npre_script = {}\n{restart}",
-        quoted(&script.display().to_string())
-    );
-    let config: String = (0..100)
-        .map(|number| sleeper(&format!("app{number}"), &more))
-        .collect();
+    let (script, victim, attacker) = script_under_attack(&stage);
+    let path = quoted(&script.display().to_string());
+    let config = hundred(&format!("pre_script = {path}"), sleeper);
     let daemon = as_pid_one(Launch::on(&stage).config(config), pid_one).start();
-    daemon
-        .err
-        .wait_for_count("STARTING -> FAILED", STARTS, 4 * PATIENCE);
+    let before = attacker.count();
+    let failed = "STARTING -> FAILED";
+    daemon.err.wait_for_count(failed, tries(), RACE);
+    let (starts, swaps) = (daemon.err.count(failed), attacker.count() - before);
+    report(
+        "script",
+        pid_one,
+        &format!("{starts} starts, {swaps} swaps"),
+    );
+    assert!(swaps >= tries(), "{swaps} swaps");
     assert_eq!(mode_of(&victim), 0o644);
     assert_eq!(fs::read(&victim).unwrap(), b"#!/bin/false\n");
 }
@@ -274,6 +286,51 @@ fn an_env_file_swapped_for_a_link_is_never_read_as_root() {
     assert!(read > 0, "no try met the file in its place");
 }
 
+/// Many services that show what they were given from the file, again and again.
+fn race_for_an_env_file(pid_one: bool) {
+    let stage = Stage::new();
+    let app = users_folder(&stage, "app");
+    let (own, evil) = (app.join(".env"), app.join("evil"));
+    file(&own, "KEY=of the user\n", 0o666, USER);
+    file(&stage.path("secret"), "KEY=of root\n", 0o600, 0);
+    users_link(&stage.path("secret"), &evil);
+    let attacker = Attacker::swaps(&own, &evil);
+    let path = quoted(&own.display().to_string());
+    let more = format!("env_file = {path}\nenv = {{ SECRET = {{ file = {path} }} }}");
+    let config = hundred(&more, |name, more| {
+        shell(name, "echo \"given $KEY, $SECRET\"", more)
+    });
+    let daemon = as_pid_one(Launch::on(&stage).config(config), pid_one).start();
+    let before = attacker.count();
+    let figures = || (daemon.out.count("given "), daemon.err.count("-> FAILED"));
+    until("the tries", RACE, || {
+        let (given, refused) = figures();
+        (given > 0 && refused > 0 && given + refused >= tries()).then_some(())
+    });
+    let ((given, refused), swaps) = (figures(), attacker.count() - before);
+    report(
+        "env_file",
+        pid_one,
+        &format!("{given} starts, {refused} refused, {swaps} swaps"),
+    );
+    assert!(swaps >= tries(), "{swaps} swaps");
+    let right = daemon.out.count("given of the user, KEY=of the user");
+    assert!(right >= given, "{right} of {given}: {}", daemon.said());
+    assert_eq!(daemon.out.count("of root"), 0);
+}
+
+#[test]
+fn an_env_file_swapped_for_a_link_gives_no_service_what_is_roots() {
+    need_root!();
+    race_for_an_env_file(false);
+}
+
+#[test]
+fn an_env_file_swapped_for_a_link_gives_no_service_what_is_roots_under_pid_1() {
+    need_root!();
+    race_for_an_env_file(true);
+}
+
 /// What a script of root's finds in a service of the user's.
 fn script_of_root(stage: &Stage, more: &str) -> Daemon {
     let script = "pre_script = \"\"\"\n#!/bin/sh\nenv | sed 's/^/found /'; mkdir -p /tmp; echo end of script\n\"\"\"";
@@ -370,4 +427,68 @@ fn a_check_connects_to_no_socket_that_the_user_could_not() {
             (daemon.row(name).health() == "healthy").then_some(())
         });
     }
+}
+
+/// Counts the connections to a socket.
+fn count_connections(socket: UnixListener) -> Arc<AtomicUsize> {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    std::thread::spawn(move || {
+        for connection in socket.incoming() {
+            drop(connection);
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    count
+}
+
+/// Checks of many services connect to a socket that is swapped for a link to root's.
+fn race_for_a_socket(pid_one: bool) {
+    let stage = Stage::new();
+    let app = users_folder(&stage, "app");
+    let (own, evil, roots) = (app.join("own"), app.join("evil"), stage.path("roots.sock"));
+    let [reached, not_reached] = [(&own, USER), (&roots, 0)].map(|(path, uid)| {
+        let socket = UnixListener::bind(path).unwrap();
+        give(path, uid);
+        fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+        count_connections(socket)
+    });
+    users_link(&roots, &evil);
+    let attacker = Attacker::swaps(&own, &evil);
+    let check = format!(
+        "user = \"{USER}\"\n[services.health]\nunix = {}\ninterval = \"10ms\"\nstart_interval = \"10ms\"\n\
+         on_unhealthy = \"none\"\nretries = 1",
+        quoted(&own.display().to_string())
+    );
+    let config: String = (0..50)
+        .map(|number| sleeper(&format!("app{number}"), &check))
+        .collect();
+    let daemon = as_pid_one(Launch::on(&stage).config(config), pid_one).start();
+    let before = attacker.count();
+    let passed = || reached.load(Ordering::Relaxed);
+    let refused = || daemon.err.count("own: Permission denied");
+    until("the tries", RACE, || {
+        (passed() >= tries() && refused() > 0).then_some(())
+    });
+    let (passed, swaps) = (passed(), attacker.count() - before);
+    let refused = refused();
+    report(
+        "check's socket",
+        pid_one,
+        &format!("{passed} passed, unhealthy {refused} times, {swaps} swaps"),
+    );
+    assert!(swaps >= tries(), "{swaps} swaps");
+    assert_eq!(not_reached.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_check_whose_socket_is_swapped_for_a_link_connects_to_none_of_roots() {
+    need_root!();
+    race_for_a_socket(false);
+}
+
+#[test]
+fn a_check_whose_socket_is_swapped_for_a_link_connects_to_none_of_roots_under_pid_1() {
+    need_root!();
+    race_for_a_socket(true);
 }

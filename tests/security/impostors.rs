@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use go_overlay::base::terminal::steers;
 use serde_json::{Value, json};
 
+use crate::notify::python_of_all;
 use crate::strangers::{STRANGER, abstract_address, abstract_name, as_user};
-use crate::support::{self, PROGRAM, Stage, sleeper};
+use crate::support::{self, Launch, PATIENCE, PROGRAM, Stage, service, shell, sleeper, until};
 
 /// Anything that would do more than be shown, in every form that text has.
 const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;pwn\u{7}\u{9b}31m\r\n go-overlay\u{7f}\u{85}\u{202e}\u{2066}\u{2028}\u{200b}\u{feff}\u{e0041}";
@@ -157,6 +158,70 @@ fn nothing_that_a_daemon_sends_steers_the_clients_terminal() {
             "{args:?}: {text:?}"
         );
     }
+}
+
+/// Everything that steers a terminal, in one line: C0, DEL, C1 as characters, as bytes that are no UTF-8, and what turns
+/// text around or hides in it. What comes last has to be seen.
+const SAID: &[u8] =
+    b"\x1b[2J\x1b]0;pwn\x07\x1bc\x0e\x08\r\x7f\xc2\x85\xc2\x9b31m\xc2\x9d\x9b31m\x85\xe2\x80\xae\
+    \xe2\x81\xa6\xe2\x80\xa8\xe2\x80\x8b\xef\xbb\xbf\xf3\xa0\x81\x81 MARKED";
+
+/// What a service says of itself, what its check says, and what it writes.
+#[test]
+fn nothing_that_a_service_or_its_check_says_steers_the_clients_terminal() {
+    let Some(python) = python_of_all() else {
+        return support::skip("no python3 that every user can run");
+    };
+    let stage = Stage::new();
+    let said = stage.at("said");
+    std::fs::write(&said, SAID).unwrap();
+    let speaks = format!(
+        "import os, socket, sys, time
+said = open({said:?}, 'rb').read()
+sys.stdout.buffer.write(said + b'\\n'); sys.stdout.flush()
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'STATUS=' + said, os.environ['NOTIFY_SOCKET'].replace('@', '\\0'))
+time.sleep(1000)"
+    );
+    let check = format!(
+        "watchdog = \"1h\"\n[services.health]\nexec = [\"sh\", \"-c\", \"cat {said}; exit 1\"]\n\
+         interval = \"100ms\"\nstart_interval = \"100ms\"\nretries = 1\non_unhealthy = \"none\""
+    );
+    let last_words = format!("cat {said}; exit 7");
+    let config = service("speaks", &python, &["-c", &speaks], &check)
+        + &shell("dies", &last_words, "restart = \"no\"");
+    let daemon = Launch::on(&stage).config(config).start();
+    until("what is said", PATIENCE, || {
+        let speaks = daemon.row("speaks");
+        let has_said = speaks.detail().contains("MARKED") && speaks.health() == "unhealthy";
+        (has_said && daemon.row("dies").state() == "FAILED").then_some(())
+    });
+    let commands: [&[&str]; 14] = [
+        &["list"],
+        &["list", "--json"],
+        &["status", "speaks"],
+        &["status", "speaks", "--json"],
+        &["status", "dies"],
+        &["events"],
+        &["events", "--json"],
+        &["health"],
+        &["health", "--json"],
+        &["logs"],
+        &["logs", "-t"],
+        &["logs", "--json"],
+        &["logs", "dies"],
+        &["logs", "--json", "dies"],
+    ];
+    for args in commands {
+        let shown = on_a_terminal(&daemon.socket, args);
+        assert!(shown.contains("MARKED"), "{args:?}: {shown:?}");
+        let text = shown.replace("\r\n", "\n");
+        let found = text.chars().find(|c| *c != '\n' && steers(*c));
+        assert_eq!(found, None, "{args:?}: {text:?}");
+    }
+    // Its own messages repeat the check's.
+    let own = daemon.err.text();
+    assert!(own.contains("MARKED"), "{own:?}");
+    assert!(!own.chars().any(|c| c != '\n' && steers(c)), "{own:?}");
 }
 
 #[test]

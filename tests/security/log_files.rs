@@ -1,5 +1,6 @@
 //! Log files in places that a user of a service can write, and the descriptors that they take.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -10,7 +11,8 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 
 use crate::attack::{
-    Attacker, STRANGER, TRIES, USER, as_pid_one, file, state_of, users_folder, users_link,
+    Attacker, RACE, STRANGER, TRIES, USER, as_pid_one, file, report, state_of, tries, users_folder,
+    users_link,
 };
 use crate::support::{Launch, PATIENCE, Stage, quoted, service, shell, sleeper, until};
 
@@ -37,52 +39,88 @@ fn roots_logs(stage: &Stage) -> PathBuf {
     folder
 }
 
-/// Fifty services log into a folder that is swapped for a link, while the daemon opens all files again and again. One
-/// of them fills its file without end, so that it is rotated all the time.
+/// A log folder of the user's, who swaps it for a link to root's.
+struct LogsUnderAttack {
+    logs: PathBuf,
+    evil: PathBuf,
+    roots: PathBuf,
+    before: BTreeMap<PathBuf, (u32, u32, Vec<u8>)>,
+}
+
+impl LogsUnderAttack {
+    fn on(stage: &Stage) -> LogsUnderAttack {
+        let app = users_folder(stage, "app");
+        let (logs, evil) = (app.join("logs"), app.join("evil"));
+        users_folder(stage, "app/logs");
+        let roots = roots_logs(stage);
+        let before = state_of(&roots);
+        users_link(&roots, &evil);
+        LogsUnderAttack {
+            logs,
+            evil,
+            roots,
+            before,
+        }
+    }
+
+    fn begin(&self) -> Attacker {
+        Attacker::swaps(&self.logs, &self.evil)
+    }
+
+    fn nothing_of_roots_has_changed(&self) {
+        assert_eq!(state_of(&self.roots), self.before);
+    }
+
+    /// Whatever the attacker left, the folder is in its place.
+    fn end(&self, attacker: Attacker) {
+        drop(attacker);
+        if self.logs.is_symlink() {
+            fs::remove_file(&self.logs).unwrap();
+            fs::rename(&self.evil, &self.logs).unwrap();
+        }
+    }
+
+    /// The user's service that logs there.
+    fn log(&self, name: usize, more: &str) -> String {
+        let path = quoted(&self.logs.join(format!("{name}.log")).display().to_string());
+        let log = format!("max_size = \"4KiB\", keep = 2, stdout = false, {more}");
+        format!("user = \"{USER}\"\ntty = false\nlog_file = {path}\nlog = {{ {log} }}")
+    }
+}
+
+/// Fifty services log into the folder, while the daemon opens all files again and again. One of them fills its file
+/// without end, so that it is rotated all the time.
 fn race_for_log_files(pid_one: bool) {
     let stage = Stage::new();
-    let app = users_folder(&stage, "app");
-    let (logs, evil) = (app.join("logs"), app.join("evil"));
-    users_folder(&stage, "app/logs");
-    let roots = roots_logs(&stage);
-    let before = state_of(&roots);
-    users_link(&roots, &evil);
-    let log = |name: usize| {
-        let path = logs.join(format!("{name}.log")).display().to_string();
-        format!(
-            "user = \"{USER}\"\ntty = false\nlog_file = {}\nlog = {{ max_size = \"4KiB\", keep = 2, compress = false, stdout = false }}",
-            quoted(&path)
-        )
-    };
+    let attack = LogsUnderAttack::on(&stage);
+    let log = |name| attack.log(name, "compress = false");
     let mut config = service("app0", "/usr/bin/yes", &[&"x".repeat(2000)], &log(0));
-    config.extend((1..50).map(|name| {
-        shell(
-            &format!("app{name}"),
-            "echo up; exec sleep infinity",
-            &log(name),
-        )
-    }));
-    let attacker = Attacker::swaps(&logs, &evil);
+    let quiet = "echo up; exec sleep infinity";
+    config.extend((1..50).map(|name| shell(&format!("app{name}"), quiet, &log(name))));
+    let attacker = attack.begin();
     let daemon = as_pid_one(Launch::on(&stage).config(config), pid_one).start();
-    for _ in 0..TRIES / 50 + 1 {
+    let before = attacker.count();
+    let mut openings = 0;
+    while openings < TRIES {
         daemon.signal(Signal::SIGUSR2);
         // An answer after the signal: it was not merged with the next one.
         daemon.list();
+        openings += 50;
     }
-    assert_eq!(state_of(&roots), before);
-    drop(attacker);
+    let swaps = attacker.count() - before;
+    let figures = format!("{openings} openings, {swaps} swaps");
+    report("log folder", pid_one, &figures);
+    assert!(swaps >= TRIES, "{swaps} swaps");
+    attack.nothing_of_roots_has_changed();
     // Once it is left in peace it logs again.
-    if logs.is_symlink() {
-        fs::remove_file(&logs).unwrap();
-        fs::rename(&evil, &logs).unwrap();
-    }
-    let own = logs.join("0.log.1");
+    attack.end(attacker);
+    let own = attack.logs.join("0.log.1");
     let _ = fs::remove_file(&own);
     daemon.signal(Signal::SIGUSR2);
     until("a rotation in the user's own folder", PATIENCE, || {
         own.exists().then_some(())
     });
-    assert_eq!(state_of(&roots), before);
+    attack.nothing_of_roots_has_changed();
 }
 
 #[test]
@@ -97,25 +135,72 @@ fn a_log_folder_swapped_for_a_link_leads_to_no_file_of_roots_under_pid_1() {
     race_for_log_files(true);
 }
 
+/// Each line fills the file: the daemon tries to rotate it, and to compress the one before.
+fn race_for_a_rotation(pid_one: bool) {
+    let stage = Stage::new();
+    let attack = LogsUnderAttack::on(&stage);
+    let go = stage.path("go");
+    // The file is open when it begins: one that is not is tried again once a second only.
+    let program = format!(
+        "$| = 1; select undef, undef, undef, 0.01 until -e '{}';
+         print 'x' x 5000, \"\\n\" for 1..{}",
+        go.display(),
+        tries()
+    );
+    let log = attack.log(0, "compress = true");
+    let config = service("app", "/usr/bin/perl", &["-e", &program], &log);
+    let daemon = as_pid_one(Launch::on(&stage).config(config), pid_one).start();
+    until("the log file", PATIENCE, || {
+        attack.logs.join("0.log").exists().then_some(())
+    });
+    let attacker = attack.begin();
+    until("the attack", PATIENCE, || {
+        (attacker.count() > 0).then_some(())
+    });
+    fs::write(go, "").unwrap();
+    // Its output was read to the end before its end is shown.
+    until("the last line", RACE, || {
+        (daemon.row("app").detail() == "completed").then_some(())
+    });
+    let swaps = attacker.count();
+    let figures = format!("{} rotations tried, {swaps} swaps", tries());
+    report("rotation", pid_one, &figures);
+    assert!(swaps >= tries(), "{swaps} swaps");
+    attack.nothing_of_roots_has_changed();
+    attack.end(attacker);
+    // They were tried, and some succeeded: the last files hold but a part of all that was written.
+    let names = ["0.log", "0.log.1", "0.log.2"];
+    let sizes = names.map(|name| fs::metadata(attack.logs.join(name)).map_or(0, |file| file.len()));
+    let (kept, written) = (sizes.iter().sum::<u64>(), 5000 * tries() as u64);
+    assert!(kept > 0 && kept < written / 2, "{sizes:?}");
+}
+
+#[test]
+fn a_log_folder_swapped_while_a_daemon_rotates_leads_to_no_file_of_roots() {
+    need_root!();
+    race_for_a_rotation(false);
+}
+
+#[test]
+fn a_log_folder_swapped_while_a_daemon_rotates_leads_to_no_file_of_roots_under_pid_1() {
+    need_root!();
+    race_for_a_rotation(true);
+}
+
 /// Each line fills the file, and each rotation compresses: one try of each kind a line.
 #[test]
 fn a_log_folder_swapped_in_the_middle_of_a_rotation_leads_nowhere() {
     need_root!();
     let stage = Stage::new();
-    let app = users_folder(&stage, "app");
-    let (logs, evil) = (app.join("logs"), app.join("evil"));
-    users_folder(&stage, "app/logs");
-    let roots = roots_logs(&stage);
-    let before = state_of(&roots);
-    users_link(&roots, &evil);
+    let attack = LogsUnderAttack::on(&stage);
+    let _attacker = attack.begin();
     let rotation = Rotation {
         max_size: 5,
         keep: 3,
         compress: true,
     };
     let owner = Some((USER, USER));
-    let (mut log, _) = LogFile::open(&logs.join("0.log"), owner, Some(rotation));
-    let _attacker = Attacker::swaps(&logs, &evil);
+    let (mut log, _) = LogFile::open(&attack.logs.join("0.log"), owner, Some(rotation));
     let mut rotated = 0;
     for round in 0..TRIES {
         // The clock goes on, so that a file that could not be opened is tried again.
@@ -127,7 +212,7 @@ fn a_log_folder_swapped_in_the_middle_of_a_rotation_leads_nowhere() {
         }
     }
     assert!(rotated > 0, "no rotation met the folder in its place");
-    assert_eq!(state_of(&roots), before);
+    attack.nothing_of_roots_has_changed();
 }
 
 #[test]

@@ -12,7 +12,8 @@ mod files; // paths that a service's user can write
 mod identity; // users, groups, capabilities
 mod impostors; // whatever pretends to be the daemon
 mod log_files; // log files there
-mod notify; // the notify socket and MAINPID
+mod notify; // the notify socket
+mod numbers; // MAINPID and numbers that come round
 mod peers; // the control socket and its clients
 mod strangers; // other users, for the tests of both
 mod survivors; // a daemon that ends abruptly

@@ -1,4 +1,4 @@
-//! The notify socket: its senders, floods of it, and `MAINPID=`.
+//! The notify socket: its senders, floods of it, and what `MAINPID=` may name.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ def burn():
 ";
 
 /// A Python interpreter outside of any user's home.
-fn python_of_all() -> Option<String> {
+pub(crate) fn python_of_all() -> Option<String> {
     let places = ["/usr/bin/python3", "/usr/local/bin/python3"];
     let found = places
         .into_iter()
@@ -34,7 +34,7 @@ fn python_of_all() -> Option<String> {
 }
 
 /// A service of another user that runs this Python program with its notify socket.
-fn attacker(stage: &Stage, name: &str, more: &str, program: &str) -> String {
+pub(crate) fn attacker(stage: &Stage, name: &str, more: &str, program: &str) -> String {
     let python = python_of_all().unwrap();
     let script = stage.file(&format!("{name}.py"), &format!("{SPEAKER}{program}"));
     let more = format!("user = \"20001\"\ntty = false\nwatchdog = \"1h\"\n{more}");
@@ -42,7 +42,7 @@ fn attacker(stage: &Stage, name: &str, more: &str, program: &str) -> String {
 }
 
 /// Under PID 1 of a namespace, and beside other processes of the machine.
-fn both_ways(stage: &Stage, config: &str, check: impl Fn(&Daemon)) {
+pub(crate) fn both_ways(stage: &Stage, config: &str, check: impl Fn(&Daemon)) {
     for pid_one in [true, false] {
         let launch = Launch::on(stage).config(config);
         let mut daemon = match pid_one {
@@ -54,20 +54,7 @@ fn both_ways(stage: &Stage, config: &str, check: impl Fn(&Daemon)) {
     }
 }
 
-/// In a PID namespace with this many process ids, so that a number comes round soon. Before Linux 6.14 the bound
-/// is the whole machine's, which no test changes.
-fn few_pids(launch: Launch<'_>, most: u32) -> Option<Launch<'_>> {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>());
-    let version = (numbers.next()?.ok()?, numbers.next()?.ok()?);
-    // The first 300 are not used again.
-    let bound = format!(
-        "echo {most} > /proc/sys/kernel/pid_max; i=0; while [ $i -lt 315 ]; do /bin/true; i=$((i+1)); done"
-    );
-    (version >= (6, 14)).then(|| launch.pid_one().shell_first(&bound))
-}
-
-fn wait_for_detail(daemon: &Daemon, service: &str, detail: &str) {
+pub(crate) fn wait_for_detail(daemon: &Daemon, service: &str, detail: &str) {
     until(&format!("{detail:?} of {service}"), PATIENCE, || {
         let row = daemon.row(service);
         assert!(
@@ -76,47 +63,6 @@ fn wait_for_detail(daemon: &Daemon, service: &str, detail: &str) {
             daemon.said()
         );
         (row.detail() == detail).then_some(())
-    });
-}
-
-#[test]
-fn a_process_id_that_is_nobodys_yet_cannot_be_named_as_the_main_one() {
-    need_root!();
-    if python_of_all().is_none() {
-        return crate::support::skip("no python3 that every user can run");
-    }
-    let stage = Stage::new();
-    // Names the next number until an orphan of another user, adopted by the daemon, has it; then ends.
-    let program = "tries = 0\nwhile True:
-    want = last() + 1 + tries % 4
-    while True:
-        say(f'MAINPID={want}'); tries += 1
-        if last() >= want: break
-        time.sleep(0.0001)
-    for _ in range(20):
-        found = stat(want)
-        if found is None: break
-        if tries >= 10_000 and int(found[1]) == daemon and owner(want) != os.getuid():
-            print('taken', want, tries); time.sleep(0.05); os._exit(0)
-        time.sleep(0.001)
-";
-    // Each background process is adopted when the subshell has ended.
-    let victim = shell(
-        "victim",
-        "while :; do (sleep 5 &); sleep 0.03; done",
-        "tty = false",
-    );
-    let config = victim + &attacker(&stage, "evil", "", program);
-    both_ways(&stage, &config, |daemon| {
-        let line = daemon.out.wait_for("taken ", Duration::from_secs(60));
-        let words: Vec<&str> = line.rsplit("taken ").next().unwrap().split(' ').collect();
-        assert!(words[1].parse::<u32>().unwrap() >= 10_000, "{line}");
-        // It has ended, and no process has taken its place.
-        wait_for_detail(daemon, "evil", "completed");
-        assert_eq!(daemon.row("victim").state(), "RUNNING");
-        daemon
-            .err
-            .wait_for("is ignored: no running process of the service", PATIENCE);
     });
 }
 
@@ -162,59 +108,6 @@ fn neither_anothers_process_nor_its_orphan_can_be_named_as_the_main_one() {
             daemon.shut_down();
         }
     }
-}
-
-#[test]
-fn a_group_number_that_came_round_is_not_killed() {
-    need_root!();
-    if python_of_all().is_none() {
-        return crate::support::skip("no python3 that every user can run");
-    }
-    let stage = Stage::new();
-    // An honest successor in the group of a process A leaves that group, ends A, lets the number of A come round
-    // to another service's process, and ends.
-    let program = "signal.signal(signal.SIGHUP, signal.SIG_IGN)
-burn()
-A = os.fork()
-if A == 0:
-    while True: signal.pause()
-os.setpgid(A, A)
-C = os.fork()
-if C == 0:
-    os.setpgid(0, A)
-    while stat(me) is not None: time.sleep(0.01)
-    time.sleep(0.1)
-    os.setpgid(0, 0); os.kill(A, signal.SIGKILL)
-    while stat(A) is not None: time.sleep(0.01)
-    tries = 0
-    while tries < 100_000:
-        tries += 1
-        while burn() != A - 1: tries += 1
-        for _ in range(60):
-            if owner(A) == 0: print('reused', tries); time.sleep(0.2); os._exit(0)
-            time.sleep(0.005)
-    print('never reused'); os._exit(1)
-while os.getpgid(C) != A: time.sleep(0.01)
-say('READY=1', f'MAINPID={C}')
-time.sleep(0.1)
-os._exit(0)
-";
-    let victim = service(
-        "victim",
-        "/bin/sleep",
-        &["0.6"],
-        "tty = false\nrestart = { policy = \"always\", delay = \"20ms\", max_delay = \"20ms\", jitter = 0 }",
-    );
-    let evil = attacker(&stage, "evil", "ready = \"notify\"\n", program);
-    let Some(launch) = few_pids(Launch::on(&stage).config(victim + &evil), 400) else {
-        return crate::support::say_skipped("needs Linux 6.14: pid_max of a namespace");
-    };
-    let mut daemon = launch.start();
-    daemon.out.wait_for("reused ", Duration::from_secs(60));
-    wait_for_detail(&daemon, "evil", "completed");
-    daemon.shut_down();
-    let killed = daemon.err.text();
-    assert!(!killed.contains("SIGKILL"), "{killed}");
 }
 
 #[test]
@@ -342,60 +235,6 @@ os._exit(0)
             PATIENCE,
         );
     });
-}
-
-#[test]
-fn a_group_that_lingers_is_only_looked_at() {
-    need_root!();
-    if python_of_all().is_none() {
-        return crate::support::skip("no python3 that every user can run");
-    }
-    let stage = Stage::new();
-    // The leader ends and leaves a zombie in its group whose parent is elsewhere: the group is not empty yet. Then
-    // the zombie is reaped and the number comes round, while the daemon still waits for the group.
-    let program = "leader = me
-holder = os.fork()
-if holder == 0:
-    zombie = os.fork()
-    if zombie == 0: time.sleep(1000)
-    os.setsid()
-    while stat(leader) is not None: time.sleep(0.0005)
-    os.waitpid(zombie, 0)
-    tries = 0
-    while last() != leader - 1 and tries < 2000: burn(); tries += 1
-    for _ in range(200):
-        if owner(leader) == 0: print('reused', leader); break
-        time.sleep(0.001)
-    os._exit(0)
-while os.getsid(holder) != holder: time.sleep(0.001)
-os._exit(0)
-";
-    // Each leads a group of its own, and says how it ends.
-    let victim = shell(
-        "victim",
-        "while :; do setsid -w sh -c 'sleep 0.6'; [ $? = 0 ] || echo killed; done & \
-         while :; do setsid -w sh -c 'sleep 0.2'; [ $? = 0 ] || echo killed; done & \
-         while :; do setsid -w sh -c 'sleep 0.1'; [ $? = 0 ] || echo killed; done",
-        "tty = false",
-    );
-    let again =
-        "restart = { policy = \"always\", delay = \"10ms\", max_delay = \"10ms\", jitter = 0 }\n";
-    let evil = attacker(&stage, "evil", again, program);
-    let Some(launch) = few_pids(Launch::on(&stage).config(victim + &evil), 400) else {
-        return crate::support::say_skipped("needs Linux 6.14: pid_max of a namespace");
-    };
-    let mut daemon = launch.start();
-    until(
-        "five numbers that came round",
-        Duration::from_secs(60),
-        || {
-            let all = daemon.out.all();
-            let reused = all.iter().filter(|line| line.contains("reused"));
-            (reused.count() >= 5).then_some(())
-        },
-    );
-    assert!(!daemon.out.text().contains("killed"), "{}", daemon.said());
-    daemon.shut_down();
 }
 
 /// Sends to every notify socket that the kernel lists, as fast as it can, and says how many were taken.

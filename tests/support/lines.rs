@@ -72,12 +72,25 @@ impl Lines {
 
     /// Waits until `count` lines contain `needle`.
     pub fn wait_for_count(&self, needle: &str, count: usize, patience: Duration) {
+        // Each line is looked at once, however many come.
+        let (mut next, mut seen) = (0, 0);
         let found = self.wait_until(patience, |lines, _| {
-            let seen = lines.iter().filter(|line| line.contains(needle)).count();
+            seen += lines[next..].iter().filter(|l| l.contains(needle)).count();
+            next = lines.len();
             (seen >= count).then_some(())
         });
-        let seen = self.all().iter().filter(|l| l.contains(needle)).count();
         assert!(found.is_some(), "{seen} of {count} lines with {needle:?}");
+    }
+
+    /// How many lines contain `needle` so far.
+    pub fn count(&self, needle: &str) -> usize {
+        let (gathered, _) = &*self.shared;
+        let gathered = gathered.lock().unwrap();
+        gathered
+            .lines
+            .iter()
+            .filter(|line| line.contains(needle))
+            .count()
     }
 
     /// Waits until every writer of the stream is gone.
