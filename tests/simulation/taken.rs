@@ -327,6 +327,15 @@ impl Model {
             State::Stopped | State::Failed => {}
         }
         facts.completed_at = (from == State::Running && to == State::Stopped).then_some(now);
+        // What has done its work before its turn to be stopped is completed, as if the stop had come after that.
+        if facts.completed_at.is_some() && facts.wanted == Wanted::Down {
+            let is_kept_down = facts.leaving || !facts.config.enabled;
+            facts.wanted = if is_kept_down {
+                Wanted::Down
+            } else {
+                Wanted::May
+            };
+        }
         if to == State::Failed && matches!(from, State::Pending | State::Stopping) {
             facts.code = 1;
         }
