@@ -60,6 +60,14 @@ impl Moment {
         )
     }
 
+    /// The moment `by` earlier; the start of the clock where there is none.
+    pub fn before(self, by: Duration) -> Moment {
+        Moment(
+            self.0
+                .saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)),
+        )
+    }
+
     /// The time from `earlier` to here; zero when `earlier` is later.
     pub fn since(self, earlier: Moment) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "supervisor/spawn.rs"]
+mod spawn;
 mod world;
 
 use std::time::Duration;

@@ -11,7 +11,7 @@ use crate::control::message::{Health, Request, Response, State};
 pub enum Event {
     /// The daemon is ready: start what is enabled.
     Boot,
-    /// The answer to [`Action::Spawn`]: the program was really executed.
+    /// The answer to [`Action::Spawn`]: the program was really executed. It may come late.
     Spawned {
         /// Which spawn.
         job: JobId,
@@ -136,7 +136,7 @@ pub enum Scope {
 /// Something to be done, in this order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Start a child; answer with `Spawned` or `SpawnFailed` before any other event.
+    /// Start a child; answer with `Spawned` or `SpawnFailed`, now or later, or with `Exited` where it ended before.
     Spawn {
         /// The child's name from now on.
         job: JobId,

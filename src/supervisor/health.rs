@@ -219,7 +219,7 @@ impl Supervisor {
     /// A service whose process lives is found wanting: the process is ended first. One that is to be
     /// restarted anyway needs no reason for it.
     pub(super) fn fail_alive(&mut self, id: ServiceId, failure: Failure, now: Moment) {
-        if self.service(id).phase.program().is_none() || !self.is_judged(id) {
+        if !self.service(id).phase.is_up_or_starting() || !self.is_judged(id) {
             return;
         }
         self.begin_stop(id, AfterStop::Fail(failure.into()), now);

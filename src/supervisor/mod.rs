@@ -2,7 +2,8 @@
 //!
 //! It does no I/O, reads no clock, owns no descriptor, and cannot fail. The rule of use: after each
 //! [`Supervisor::handle`] or [`Supervisor::handle_timeout`] take the actions until there is none, then
-//! read the deadline anew. An [`Action::Spawn`] is answered before any other event goes in.
+//! read the deadline again. The answer to an [`Action::Spawn`] may come at any later time, and not at all when the child
+//! is gone before its program was executed: then [`Event::Exited`] is the only one.
 //!
 //! Nothing recurses: whatever changes a service puts it and its neighbours into a queue, and
 //! [`Supervisor::poll_action`] looks at each of them until nobody has anything left to do. What is to be done with the
@@ -20,6 +21,7 @@ mod request;
 mod restart;
 mod service;
 mod shutdown;
+mod spawn;
 mod start;
 pub mod status;
 mod stop;
@@ -32,9 +34,9 @@ use slab::Slab;
 
 use crate::base::{ClientId, ExitStatus, JobId, Moment, ServiceId, Signal};
 use crate::config::model::{self, Config, Timeouts};
-use event::{Action, Event, Notice, Role, Scope, SpawnFailure};
+use event::{Action, Event, Notice, Role, Scope};
 use jitter::Jitter;
-use service::{Phase, Post, Service, Step};
+use service::{Phase, Service, Step};
 use shutdown::Life;
 use wait::Waiter;
 
@@ -270,6 +272,7 @@ impl Supervisor {
             Phase::Stopping { .. } => self.advance_stopping(id, now),
             Phase::Starting { .. } | Phase::Running { .. } => {
                 self.advance_active(id, now);
+                self.advance_execution(id, now);
                 self.advance_readiness(id, now);
                 self.advance_check(id, now);
             }
@@ -370,7 +373,12 @@ impl Supervisor {
                 .deadline()
                 .filter(|_| self.jobs.contains_key(job)),
             Phase::Starting {
-                step: Step::Readying { until, .. },
+                step:
+                    Step::Executing { until }
+                    | Step::Readying { until, .. }
+                    | Step::PreScript {
+                        execute_by: Some(until),
+                    },
                 ..
             } => Some(*until).filter(|_| self.is_judged(id)),
             Phase::Starting { .. } | Phase::Running { .. } => None,
@@ -411,38 +419,6 @@ impl Supervisor {
         });
     }
 
-    fn on_spawned(&mut self, job: JobId, pid: crate::base::Pid, now: Moment) {
-        let Some(&(id, role)) = self.jobs.get(&job) else {
-            return;
-        };
-        match role {
-            Role::Main => self.on_main_spawned(id, job, pid, now),
-            Role::PreScript | Role::PostScript | Role::Check => {}
-        }
-    }
-
-    fn on_spawn_failed(&mut self, job: JobId, failure: &SpawnFailure, now: Moment) {
-        let Some((id, role)) = self.jobs.remove(&job) else {
-            return;
-        };
-        self.enqueue(id);
-        match role {
-            // It was told to end before it began; the queue finds that nothing is left of it.
-            Role::PreScript | Role::Main
-                if matches!(self.service(id).phase, Phase::Stopping { .. }) => {}
-            Role::PreScript => self.fail_to_execute(
-                id,
-                format!("pre-script: {}", failure.message),
-                failure.exit_code,
-                now,
-            ),
-            Role::Main => self.fail_to_execute(id, failure.message.clone(), failure.exit_code, now),
-            Role::PostScript => self.on_post_script_failed(id, failure.message.clone()),
-            // Checks are the shell's children.
-            Role::Check => {}
-        }
-    }
-
     fn on_exited(&mut self, job: JobId, status: ExitStatus, now: Moment) {
         let Some((id, role)) = self.jobs.remove(&job) else {
             return;
@@ -461,14 +437,5 @@ impl Supervisor {
         if let Phase::Running { job, .. } = self.service(id).phase {
             self.actions.push_back(Action::Kill { job, signal, scope });
         }
-    }
-
-    fn on_post_script_failed(&mut self, id: ServiceId, reason: String) {
-        self.service_mut(id).post = Post::None;
-        self.actions
-            .push_back(Action::Notice(Notice::PostScriptFailed {
-                service: id,
-                reason,
-            }));
     }
 }

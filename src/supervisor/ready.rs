@@ -170,7 +170,7 @@ impl Supervisor {
         }
     }
 
-    fn fail_hung(&mut self, id: ServiceId, reason: String, now: Moment) {
+    pub(super) fn fail_hung(&mut self, id: ServiceId, reason: String, now: Moment) {
         let restarts = false;
         self.fail_alive(id, Failure { reason, restarts }, now);
     }

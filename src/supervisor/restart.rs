@@ -9,11 +9,11 @@ use std::time::Duration;
 use super::Supervisor;
 use super::event::{Action, Notice};
 use super::jitter::nanos;
-use super::service::{Failure, PendingStop, Phase, StopReason};
+use super::service::{Failure, PendingStop, Phase, Step, StopReason};
 use crate::base::{ExitStatus, Moment, ServiceId, human_duration};
 use crate::config::model::{Restart, RestartPolicy};
 
-/// The least that is waited after a program could not be executed. The answer to such a spawn comes at
+/// The least that is waited after a program could not be executed. The answer to such a spawn may come at
 /// once, so that without any wait the loop would never get to anything else.
 const UNSTARTABLE_DELAY: Duration = Duration::from_millis(100);
 
@@ -38,6 +38,14 @@ impl Supervisor {
             Phase::Stopping { pid, .. } => *pid = None,
             Phase::Starting { .. } if is_to_stop => self.end_as_asked(id, now),
             _ if is_to_stop && !ends_well => self.end_as_asked(id, now),
+            Phase::Starting {
+                step: Step::Executing { .. },
+                ..
+            } => {
+                let code = if ends_well { 1 } else { status.code() };
+                let reason = format!("{status} before its program was executed");
+                self.fail(id, reason, code, now);
+            }
             Phase::Starting { .. } if ends_well => {
                 self.fail(id, format!("{status} before it was ready"), 1, now);
             }

@@ -130,10 +130,10 @@ pub(super) enum Phase {
 /// How far a start is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Its pre-script runs.
-    PreScript,
-    /// Its program is being executed.
-    Executing,
+    /// Its pre-script runs, or is not executed yet; at `execute_by` that has taken too long.
+    PreScript { execute_by: Option<Moment> },
+    /// Its program is not executed yet; at `until` that has taken too long.
+    Executing { until: Moment },
     /// Its program runs and is not ready.
     Readying { pid: Pid, until: Moment },
 }
@@ -239,6 +239,8 @@ pub(super) enum Post {
     },
     Running {
         job: JobId,
+        /// It is not executed yet; at this moment that has taken too long. None once it was cancelled.
+        execute_by: Option<Moment>,
         kill_at: Option<Moment>,
         cancelled: bool,
     },
@@ -249,7 +251,11 @@ impl Post {
         match self {
             Post::None => None,
             Post::Due { at } => Some(at),
-            Post::Running { kill_at, .. } => kill_at,
+            Post::Running {
+                execute_by,
+                kill_at,
+                ..
+            } => kill_at.or(execute_by),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::Supervisor;
 use super::event::Role;
 use super::service::{AfterStop, Edge, PendingStop, Phase, Post, Step, StopReason};
+use super::spawn::execute_by;
 use crate::base::{ExitStatus, JobId, Moment, Pid, ServiceId, Signal};
 use crate::config::model::Condition;
 
@@ -17,6 +18,12 @@ pub(super) enum Verdict {
     Down,
     /// It will not hold unless somebody starts the dependency again: no restart follows its failure.
     Failed,
+}
+
+fn executing(now: Moment) -> Step {
+    Step::Executing {
+        until: execute_by(now),
+    }
 }
 
 impl Supervisor {
@@ -150,8 +157,10 @@ impl Supervisor {
             },
         );
         let step = match pre_script {
-            true => Step::PreScript,
-            false => Step::Executing,
+            true => Step::PreScript {
+                execute_by: Some(execute_by(now)),
+            },
+            false => executing(now),
         };
         self.set_phase(id, Phase::Starting { job, step }, now);
     }
@@ -159,25 +168,22 @@ impl Supervisor {
     pub(super) fn on_pre_script_exited(&mut self, id: ServiceId, status: ExitStatus, now: Moment) {
         match self.service(id).phase {
             Phase::Stopping { .. } => {}
+            Phase::Starting {
+                step: Step::PreScript {
+                    execute_by: Some(_),
+                },
+                ..
+            } => {
+                let reason = format!("pre-script: {status} before it was executed");
+                self.fail(id, reason, status.code().max(1), now);
+            }
             _ if status.success() => {
                 let job = self.spawn(id, Role::Main);
-                let step = Step::Executing;
+                let step = executing(now);
                 self.set_phase(id, Phase::Starting { job, step }, now);
             }
             _ => self.fail(id, format!("pre-script: {status}"), status.code(), now),
         }
-    }
-
-    pub(super) fn on_main_spawned(&mut self, id: ServiceId, job: JobId, pid: Pid, now: Moment) {
-        let service = self.service_mut(id);
-        service.starts = service.starts.saturating_add(1);
-        service.executed_at = now;
-        if let Phase::Stopping { pid: stopping, .. } = &mut service.phase {
-            *stopping = Some(pid);
-            return;
-        }
-        self.begin_checks(id, now);
-        self.begin_readying(id, job, pid, now);
     }
 
     /// Its program was executed and is ready.
@@ -211,6 +217,7 @@ impl Supervisor {
                     let job = self.spawn(id, Role::PostScript);
                     self.service_mut(id).post = Post::Running {
                         job,
+                        execute_by: Some(execute_by(now)),
                         kill_at: None,
                         cancelled: false,
                     };
@@ -223,27 +230,30 @@ impl Supervisor {
             } if at <= now => {
                 self.service_mut(id).post = Post::Running {
                     job,
+                    execute_by: None,
                     kill_at: None,
                     cancelled: true,
                 };
                 self.kill_group(job, Signal::KILL);
             }
+            Post::Running {
+                execute_by: Some(at),
+                ..
+            } if at <= now => self.give_post_script_up(id, now),
             Post::None | Post::Due { .. } | Post::Running { .. } => {}
         }
     }
 
     pub(super) fn on_post_script_exited(&mut self, id: ServiceId, status: ExitStatus) {
-        let cancelled = matches!(
-            self.service(id).post,
+        let failure = match self.service(id).post {
             Post::Running {
-                cancelled: true,
+                execute_by: Some(_),
                 ..
-            }
-        );
-        self.service_mut(id).post = Post::None;
-        if !status.success() && !cancelled {
-            self.on_post_script_failed(id, status.to_string());
-        }
+            } => Some(format!("{status} before it was executed")),
+            _ if status.success() => None,
+            _ => Some(status.to_string()),
+        };
+        self.end_post_script(id, failure);
     }
 
     /// Ends a post-script whose service is going: it gets what the service gets, a signal and a grace.
@@ -257,6 +267,7 @@ impl Supervisor {
                 let grace = self.grace(id);
                 self.service_mut(id).post = Post::Running {
                     job,
+                    execute_by: None,
                     kill_at: Some(now.after(grace)),
                     cancelled: true,
                 };

@@ -3,6 +3,7 @@
 
 use super::Supervisor;
 use super::service::{AfterStop, Escalation, Phase, Post, Step, StopReason};
+use super::spawn::with_execution;
 use super::start::Verdict;
 use crate::base::{Moment, Pid, ServiceId, human_duration};
 use crate::config::model::Condition;
@@ -212,14 +213,14 @@ impl Supervisor {
             Phase::Running { .. } if service.leaving => "to be removed".into(),
             Phase::Pending { .. } => self.what_it_waits_for(id, now),
             Phase::Starting { step, .. } => match step {
-                Step::PreScript => "pre-script".into(),
-                Step::Executing => String::new(),
+                Step::PreScript { execute_by } => with_execution("pre-script", *execute_by, now),
+                Step::Executing { until } => with_execution("", Some(*until), now),
                 Step::Readying { .. } => {
                     let status = service.said.status.clone();
                     status.unwrap_or_else(|| self.what_makes_it_ready(id))
                 }
             },
-            Phase::Running { .. } => self.how_it_runs(id),
+            Phase::Running { .. } => self.how_it_runs(id, now),
             Phase::Stopping {
                 escalation: Escalation::Killed { waited },
                 ..
@@ -250,10 +251,10 @@ impl Supervisor {
     }
 
     /// Beside RUNNING: what ails it, else what it says of itself.
-    fn how_it_runs(&self, id: ServiceId) -> String {
+    fn how_it_runs(&self, id: ServiceId, now: Moment) -> String {
         let service = self.service(id);
-        if matches!(service.post, Post::Running { .. }) {
-            return "post-script".into();
+        if let Post::Running { execute_by, .. } = service.post {
+            return with_execution("post-script", execute_by, now);
         }
         let check = service.check.as_ref().zip(service.config.health.as_ref());
         let ails = check.and_then(|(check, config)| check.words(config));

@@ -59,8 +59,8 @@ impl Supervisor {
             }
             Phase::Starting { job, step } => {
                 let (signal, pid) = match step {
-                    Step::PreScript => (Signal::TERM, None),
-                    Step::Executing => (self.stop_signal(id), None),
+                    Step::PreScript { .. } => (Signal::TERM, None),
+                    Step::Executing { .. } => (self.stop_signal(id), None),
                     Step::Readying { pid, .. } => (self.stop_signal(id), Some(pid)),
                 };
                 self.send_stop(id, job, pid, signal, after, now);
@@ -207,6 +207,7 @@ impl Supervisor {
         {
             self.service_mut(id).post = Post::Running {
                 job,
+                execute_by: None,
                 kill_at: None,
                 cancelled: true,
             };
@@ -297,7 +298,7 @@ impl Supervisor {
         let in_pre_script = matches!(
             service.phase,
             Phase::Starting {
-                step: Step::PreScript,
+                step: Step::PreScript { .. },
                 ..
             }
         );

@@ -35,6 +35,9 @@ kinds! {
     PreScriptEnded,
     MainEnded,
     PostScriptEnded,
+    PreScriptEndedUnexecuted,
+    MainEndedUnexecuted,
+    PostScriptEndedUnexecuted,
     CheckPassed,
     CheckFailed,
     SaysReady,
@@ -61,40 +64,24 @@ kinds! {
 }
 
 /// What cannot be, and why.
-const IMPOSSIBLE: [(&[What], &[State], &str); 8] = [
+const IMPOSSIBLE: [(&[What], &[State], &str); 9] = [
     (
         &[PreScriptSpawned, PreScriptNotSpawned],
-        &[
-            State::Starting,
-            State::Running,
-            State::Stopping,
-            State::Stopped,
-            State::Failed,
-        ],
-        "a pre-script is the first thing of a start, and its spawn is answered before STARTING is told",
+        &[State::Running, State::Stopped, State::Failed],
+        "a pre-script lives while its service is STARTING, or STOPPING because of it",
     ),
     (
         &[MainSpawned, MainNotSpawned],
-        &[
-            State::Running,
-            State::Stopping,
-            State::Stopped,
-            State::Failed,
-        ],
-        "a program is executed on the way up only, and a spawn is answered before anything else",
+        &[State::Running, State::Stopped, State::Failed],
+        "a program is executed on the way up only, and these states have none that is not",
     ),
     (
         &[PostScriptSpawned, PostScriptNotSpawned],
-        &[
-            State::Pending,
-            State::Starting,
-            State::Stopping,
-            State::Failed,
-        ],
-        "a post-script follows RUNNING, or the good end of a program",
+        &[State::Starting],
+        "a new start waits for the end of the last post-script",
     ),
     (
-        &[PreScriptEnded],
+        &[PreScriptEnded, PreScriptEndedUnexecuted],
         &[
             State::Pending,
             State::Running,
@@ -104,12 +91,17 @@ const IMPOSSIBLE: [(&[What], &[State], &str); 8] = [
         "a pre-script lives while its service is STARTING, or STOPPING because of it",
     ),
     (
-        &[MainEnded],
+        &[MainEndedUnexecuted],
+        &[State::Running],
+        "a program is executed before its service is RUNNING",
+    ),
+    (
+        &[MainEnded, MainEndedUnexecuted],
         &[State::Pending, State::Stopped, State::Failed],
         "these states have no program (I19)",
     ),
     (
-        &[PostScriptEnded],
+        &[PostScriptEnded, PostScriptEndedUnexecuted],
         &[State::Starting],
         "a new start waits for the end of the last post-script",
     ),
@@ -155,7 +147,15 @@ impl Coverage {
                 self.of_job(model, *job, whats);
             }
             Event::Exited { job, .. } => {
-                let whats = [PreScriptEnded, MainEnded, PostScriptEnded];
+                let executed = model.jobs.get(job).is_some_and(|job| job.pid.is_some());
+                let whats = match executed {
+                    true => [PreScriptEnded, MainEnded, PostScriptEnded],
+                    false => [
+                        PreScriptEndedUnexecuted,
+                        MainEndedUnexecuted,
+                        PostScriptEndedUnexecuted,
+                    ],
+                };
                 self.of_job(model, *job, whats);
             }
             Event::Checked { job, result } => {

@@ -37,6 +37,8 @@ struct Process {
     pid: Pid,
     role: Role,
     one_shot: bool,
+    /// Its program is not executed yet.
+    executing: Option<Service>,
     zombie: Option<ExitStatus>,
     deaf: bool,
     frozen: bool,
@@ -61,6 +63,8 @@ struct Stray {
 
 #[derive(Debug)]
 enum Happening {
+    /// The program of a process that was slow to begin is executed, or cannot be.
+    Executed(JobId),
     /// `forced`: by a signal; else because its life is over.
     Ends {
         job: JobId,
@@ -80,7 +84,7 @@ impl World for Kernel {
         match action {
             Action::Spawn { job, service, role } => {
                 let config = supervisor.config(*service)?;
-                Some(self.spawn(*job, &config, *role, now))
+                self.spawn(*job, &config, *role, now)
             }
             Action::Kill { job, signal, .. } => {
                 self.kill(*job, *signal, now);
@@ -147,18 +151,54 @@ impl Kernel {
         }
     }
 
-    fn spawn(&mut self, job: JobId, config: &Service, role: Role, now: Moment) -> Event {
-        if self.rng.chance(self.swarm.spawn_fails) {
-            let exit_code = *self.rng.pick(&[127, 126, 1]);
-            let message = format!("cannot execute {}: {exit_code}", config.command);
-            let failure = SpawnFailure { message, exit_code };
-            return Event::SpawnFailed { job, failure };
+    /// The answer, where it comes at once.
+    fn spawn(&mut self, job: JobId, config: &Service, role: Role, now: Moment) -> Option<Event> {
+        // A choice of its own, so that it changes no other.
+        let own = &mut Rng::new(job.0.rotate_left(40) ^ now.0);
+        if !own.chance(self.swarm.slow_spawn) {
+            if self.rng.chance(self.swarm.spawn_fails) {
+                return Some(self.spawn_fails(job, config));
+            }
+            self.add(job, config, role);
+            return Some(self.execute(job, config, role, now));
         }
+        self.add(job, config, role);
+        if let Some(process) = self.processes.get_mut(&job) {
+            process.executing = Some(config.clone());
+        }
+        let at = now.after(own.millis(&[0, 1, 1, 50, 500, 5000, 40_000]));
+        match own.below(10) {
+            // It is never executed.
+            0 => {}
+            // It ends before.
+            1 => {
+                let status = *own.pick(&[
+                    ExitStatus::Exited(0),
+                    ExitStatus::Exited(1),
+                    ExitStatus::Signaled(Signal::KILL),
+                    ExitStatus::KilledForMemory,
+                ]);
+                self.end_forced(job, status, at);
+            }
+            _ => self.plan(at, Happening::Executed(job)),
+        }
+        None
+    }
+
+    fn spawn_fails(&mut self, job: JobId, config: &Service) -> Event {
+        let exit_code = *self.rng.pick(&[127, 126, 1]);
+        let message = format!("cannot execute {}: {exit_code}", config.command);
+        let failure = SpawnFailure { message, exit_code };
+        Event::SpawnFailed { job, failure }
+    }
+
+    fn add(&mut self, job: JobId, config: &Service, role: Role) {
         let pid = self.free_pid();
         let process = Process {
             pid,
             role,
             one_shot: role != Role::Main || config.command == ONE_SHOT,
+            executing: None,
             zombie: None,
             deaf: self.rng.chance(self.swarm.deaf),
             frozen: false,
@@ -171,6 +211,10 @@ impl Kernel {
             said_stopping: false,
         };
         self.processes.insert(job, process);
+    }
+
+    /// Its program begins.
+    fn execute(&mut self, job: JobId, config: &Service, role: Role, now: Moment) -> Event {
         self.plan_end(job, now);
         if role == Role::Main {
             self.plan_words(job, config, now);
@@ -179,7 +223,31 @@ impl Kernel {
             let at = now.after(self.rng.between(0, 5000));
             self.plan(at, Happening::Freezes(job));
         }
+        let pid = self
+            .processes
+            .get(&job)
+            .map_or(Pid(0), |process| process.pid);
         Event::Spawned { job, pid }
+    }
+
+    /// The late answer to a spawn; None where the process has ended before.
+    fn execute_late(&mut self, job: JobId, now: Moment) -> Option<Event> {
+        let process = self.processes.get_mut(&job)?;
+        if process.zombie.is_some() {
+            return None;
+        }
+        let (config, role) = (process.executing.take()?, process.role);
+        // What is slow fails as often as it is slow.
+        if self.rng.chance(self.swarm.slow_spawn) {
+            self.processes.remove(&job);
+            return Some(self.spawn_fails(job, &config));
+        }
+        let answer = self.execute(job, &config, role, now);
+        let pending = self.processes.get_mut(&job)?.pending.take();
+        if let Some(signal) = pending {
+            self.kill(job, signal, now);
+        }
+        Some(answer)
     }
 
     fn bad_end(&mut self) -> ExitStatus {
@@ -292,9 +360,20 @@ impl Kernel {
             }
         } else if signal == Signal::CONT {
             process.frozen = false;
+            if process.executing.is_some() {
+                return;
+            }
             if let Some(pending) = process.pending.take() {
                 self.obey(job, pending, now);
             }
+        } else if process.executing.is_some() {
+            // It has no handler yet: the kernel ends it, or keeps the signal until its program is executed.
+            if Rng::new(job.0.rotate_left(20) ^ now.0).chance(500) {
+                process.pending = Some(signal);
+                return;
+            }
+            let at = now.after(self.rng.millis(&[0, 1, 50]));
+            self.end_by(job, signal, at);
         } else if signal == Signal::USR1 || signal == Signal::WINCH || process.deaf {
             // It has nothing to say to that.
         } else if process.frozen {
@@ -392,6 +471,7 @@ impl Kernel {
                 return None;
             }
             let event = match first.remove() {
+                Happening::Executed(job) => self.execute_late(job, now),
                 Happening::Ends {
                     job,
                     status,
@@ -486,6 +566,10 @@ impl Kernel {
     }
 
     fn says(&mut self, job: JobId, word: Word, now: Moment) -> Option<Event> {
+        let process = self.processes.get(&job);
+        if process.is_some_and(|process| process.executing.is_some()) {
+            return None;
+        }
         let word = match word {
             Word::MainPid(_) => {
                 let pid = self.free_pid();
@@ -515,6 +599,10 @@ impl Kernel {
     fn pings(&mut self, job: JobId, now: Moment) -> Option<Event> {
         let process = self.processes.get(&job)?;
         let pause = process.pings?;
+        if process.executing.is_some() {
+            self.plan(now.after(pause), Happening::Ping(job));
+            return None;
+        }
         if process.zombie.is_some() {
             return None;
         }
@@ -538,7 +626,8 @@ impl Kernel {
             Happening::Ends { job, forced, .. } => *forced || one_shots(job),
             Happening::Says(_, word) => *word == Word::Ready,
             Happening::Freezes(_) => false,
-            Happening::Reap
+            Happening::Executed(_)
+            | Happening::Reap
             | Happening::Answer(..)
             | Happening::Ping(_)
             | Happening::StrayEnds(_) => true,
@@ -567,6 +656,7 @@ impl Kernel {
         let is_main = process.role == Role::Main;
         self.kill(job, Signal::CONT, now);
         let soon = now.after(Duration::from_millis(10));
+        self.plan(soon, Happening::Executed(job));
         if killed {
             self.end_by(job, Signal::KILL, soon);
         }

@@ -64,6 +64,8 @@ pub enum Kind {
 pub struct Job {
     pub service: ServiceId,
     pub role: Role,
+    /// When it was asked for.
+    pub since: Moment,
     pub pid: Option<Pid>,
     /// When it was told to end, and how long it has for that.
     pub told: Option<(Moment, Duration)>,

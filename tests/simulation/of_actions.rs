@@ -7,6 +7,7 @@ use go_overlay::supervisor::event::{Action, Notice, Role, Scope};
 use crate::invariants::{Broken, View, check, facts};
 use crate::model::{CONTINUE_AFTER, Facts, Kind, Model, Wanted};
 use crate::reference::Window;
+use crate::timers::EXECUTE_WITHIN;
 
 pub fn start_order(view: &View<'_>, action: &Action) -> Broken {
     let Action::Spawn { service, role, .. } = action else {
@@ -131,6 +132,13 @@ pub fn stop_has_a_reason(view: &View<'_>, action: &Action) -> Broken {
     let in_time = facts.ready_until.is_some_and(|until| until <= model.now);
     check(!closed || in_time, || {
         format!("the end of {} was not waited for", facts.config.name)
+    })?;
+    let unexecuted = detail.contains("cannot execute ");
+    let in_time = model
+        .leading_job(*service)
+        .is_some_and(|(_, job)| job.pid.is_none() && job.since.after(EXECUTE_WITHIN) <= model.now);
+    check(!unexecuted || in_time, || {
+        format!("the execution of {} was not waited for", facts.config.name)
     })?;
     check(has_reason, || {
         format!(

@@ -15,6 +15,8 @@ use crate::rng::Rng;
 pub struct Swarm {
     /// A program cannot be executed.
     pub spawn_fails: u32,
+    /// A spawn is answered late, or never.
+    pub slow_spawn: u32,
     /// A program ends by itself.
     pub crashes: u32,
     /// It ends as soon as it was executed.
@@ -84,6 +86,7 @@ impl Swarm {
         };
         Swarm {
             spawn_fails: some(80),
+            slow_spawn: 0,
             crashes: some(150),
             dies_at_once: some(60),
             coalesces: some(200),
@@ -112,7 +115,10 @@ impl Swarm {
 impl Plan {
     pub fn new(seed: u64) -> Plan {
         let rng = &mut Rng::new(seed);
-        let swarm = Swarm::random(rng);
+        let mut swarm = Swarm::random(rng);
+        // A choice of its own, so that it changes no other.
+        let own = &mut Rng::new(seed.rotate_left(29));
+        swarm.slow_spawn = if own.chance(350) { 300 } else { 0 };
         let main_program = rng.chance(300).then(|| main_program(rng));
         let config = config(rng, main_program.is_some());
         Plan {

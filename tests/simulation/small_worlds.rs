@@ -14,7 +14,7 @@ use go_overlay::supervisor::event::Event;
 use crate::digest::digest;
 use crate::number;
 use crate::watched::{self, Watched, failure};
-use lab::Lab;
+use lab::{Lab, Spawns};
 use worlds::{ATTEMPTS, Small, config};
 
 /// States of each world that are looked at in the short form; `make worlds` looks at more.
@@ -27,8 +27,8 @@ const AGES: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 struct Step {
     what: What,
-    /// No program can be executed meanwhile.
-    refuses: bool,
+    /// What comes of the spawns that follow.
+    spawns: Spawns,
 }
 
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ impl<'s> Place<'s> {
     }
 
     fn take(&mut self, step: &Step) -> Result<(), watched::Failure> {
-        (self.lab.refuses, self.lab.spawned) = (step.refuses, false);
+        (self.lab.spawns, self.lab.spawned) = (step.spawns, false);
         match &step.what {
             What::DeadlineComes => {
                 self.lab.time_passes();
@@ -100,7 +100,7 @@ impl<'s> Place<'s> {
                 self.clients += u64::from(matches!(event, Event::Request { .. }));
                 self.reloads += usize::from(matches!(event, Event::Reload(_)));
                 self.watched.tell(event.clone(), self.now, &mut self.lab)?;
-                let last = matches!(event, Event::Exited { .. })
+                let last = matches!(event, Event::Exited { .. } | Event::SpawnFailed { .. })
                     && self.lab.swept
                     && self.lab.processes.is_empty();
                 if last && self.watched.model.exit.is_none() {
@@ -201,7 +201,7 @@ impl Step {
     fn of(what: What) -> Step {
         Step {
             what,
-            refuses: false,
+            spawns: Spawns::AtOnce,
         }
     }
 }
@@ -249,11 +249,11 @@ fn search(small: &Small, limit: usize) -> Found {
                     small.name
                 );
             }
-            if place.lab.spawned && small.refusals && !step.refuses {
-                open.push(Step {
-                    refuses: true,
+            if place.lab.spawned && small.refusals && step.spawns == Spawns::AtOnce {
+                open.extend([Spawns::Late, Spawns::Never].map(|spawns| Step {
+                    spawns,
                     ..step.clone()
-                });
+                }));
             }
             if seen.insert(place.digest()) {
                 let depth = way.len() + 1;

@@ -29,7 +29,7 @@ impl Model {
                     && let Some(facts) = self.services.get_mut(&service)
                 {
                     facts.code = failure.exit_code;
-                    facts.unstartable = true;
+                    facts.unstartable = facts.state != State::Stopping;
                 }
             }
             Event::Exited { job, status } => self.on_exited(*job, *status),
@@ -70,8 +70,12 @@ impl Model {
             return;
         }
         let service = job.service;
-        if let Some(facts) = self.services.get_mut(&service) {
-            facts.health = facts.config.health.as_ref().map(|_| Standing::new(now));
+        let is_up = self.down.is_none();
+        if let Some(facts) = self.services.get_mut(&service)
+            && facts.state != State::Stopping
+        {
+            let checked = facts.config.health.as_ref().filter(|_| is_up);
+            facts.health = checked.map(|_| Standing::new(now));
             facts.watchdog = facts.config.watchdog.map(|period| (period, now));
             facts.extended = Moment(0);
             facts.ready_until = (facts.config.ready != Ready::Started)
@@ -95,8 +99,9 @@ impl Model {
                 };
             }
             Role::PreScript => {
-                facts.pre_script_done = status.success();
-                facts.code = status.code();
+                // One that was never executed has done nothing, however it ended.
+                facts.pre_script_done = status.success() && job.pid.is_some();
+                facts.code = status.code().max(1);
             }
             Role::PostScript | Role::Check => {}
         }
@@ -216,11 +221,13 @@ impl Model {
     }
 
     fn on_spawn(&mut self, job: JobId, service: ServiceId, role: Role) {
+        let now = self.now;
         self.jobs.insert(
             job,
             Job {
                 service,
                 role,
+                since: now,
                 pid: None,
                 told: None,
                 may_be_continued: true,

@@ -9,6 +9,9 @@ use go_overlay::supervisor::event::Role;
 use crate::model::{CONTINUE_AFTER, Facts, Model};
 use crate::reference::Verdict;
 
+/// A program or script has so long to be executed.
+pub const EXECUTE_WITHIN: Duration = Duration::from_secs(30);
+
 /// Strays have so long between SIGTERM and SIGKILL.
 const STRAY_GRACE: Duration = Duration::from_millis(500);
 
@@ -74,13 +77,17 @@ impl Model {
     }
 
     fn timers_of(&self, id: ServiceId, facts: &Facts, timers: &mut Timers) {
-        let has_program = self
-            .leading_job(id)
-            .is_some_and(|(_, job)| job.role == Role::Main && job.pid.is_some());
+        let leading = self.leading_job(id).map(|(_, job)| job);
+        let main = leading.filter(|job| job.role == Role::Main);
+        let has_program = main.is_some_and(|job| job.pid.is_some());
+        let executing = leading.filter(|job| job.pid.is_none());
         let is_up = self.down.is_none();
         match facts.state {
             State::Pending => self.timers_of_pending(facts, timers),
             State::Starting => {
+                if let Some(job) = executing.filter(|_| is_up) {
+                    timers.unless_again(facts, job.since.after(EXECUTE_WITHIN), "an execution");
+                }
                 if let Some(at) = facts.ready_until.filter(|_| has_program && is_up) {
                     timers.unless_again(facts, at, "ready_timeout");
                 }
@@ -103,6 +110,10 @@ impl Model {
         }
         if let Some(due) = facts.health.as_ref().and_then(|health| health.due) {
             timers.must(due, "a check");
+        }
+        let post = self.post_job(id).filter(|job| job.pid.is_none());
+        if let Some(job) = post.filter(|job| job.told.is_none() && !job.killed) {
+            timers.must(job.since.after(EXECUTE_WITHIN), "a post-script's execution");
         }
         let runs = facts.state == State::Running && facts.config.post_script.is_some();
         match facts.post_due {

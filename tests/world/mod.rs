@@ -29,6 +29,8 @@ pub struct World {
     pub exit: Option<u8>,
     /// Services whose program cannot be executed.
     pub broken: Vec<String>,
+    /// Services whose spawns are not answered until [`World::answer`] does.
+    pub unanswered: Vec<String>,
     /// Services that die of their stop signal at once.
     pub obedient: bool,
     /// Services whose processes even SIGKILL does not end.
@@ -59,6 +61,7 @@ impl World {
             answered: Vec::new(),
             exit: None,
             broken: Vec::new(),
+            unanswered: Vec::new(),
             obedient: true,
             stuck: Vec::new(),
             strays: false,
@@ -181,6 +184,10 @@ impl World {
     pub fn spawn(&mut self, job: JobId, service: ServiceId, role: Role) {
         let name = self.name(service);
         self.log.push(format!("spawn {name} {role:?}"));
+        if self.unanswered.contains(&name) {
+            self.alive.insert(job, (name, role));
+            return;
+        }
         let answer = if self.broken.contains(&name) && role == Role::Main {
             let failure = SpawnFailure {
                 message: "cannot execute it: Exec format error".into(),
@@ -196,6 +203,27 @@ impl World {
             }
         };
         self.supervisor.handle(answer, self.now);
+    }
+
+    /// The late answer to a spawn: the program is executed, or cannot be.
+    pub fn answer(&mut self, name: &str, role: Role, result: Result<(), &str>) {
+        let of = (name.to_owned(), role);
+        let found = self.alive.iter().find(|(_, known)| **known == of);
+        let job = *found.unwrap_or_else(|| panic!("{of:?} is not there")).0;
+        let answer = match result {
+            Ok(()) => {
+                self.next_pid += 1;
+                let pid = Pid(self.next_pid);
+                Event::Spawned { job, pid }
+            }
+            Err(message) => {
+                self.alive.remove(&job);
+                let (message, exit_code) = (message.to_owned(), 126);
+                let failure = SpawnFailure { message, exit_code };
+                Event::SpawnFailed { job, failure }
+            }
+        };
+        self.tell(answer);
     }
 
     pub fn end_job(&mut self, job: JobId, status: ExitStatus) {
