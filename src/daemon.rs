@@ -2,21 +2,23 @@
 //! and the reactor, run. Until the configuration was found good and the socket is ours, nothing is
 //! started.
 
+mod load;
+
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
-use crate::config::{self, Config, model};
+use crate::config::{Config, model};
 use crate::output::prefix::Prefixer;
 use crate::reactor::{Reactor, Setup};
 use crate::render::ColorChoice;
 use crate::supervisor::Supervisor;
-use crate::sys::facts::SystemFacts;
 use crate::sys::manager::ManagerSocket;
 use crate::sys::signals::SignalFd;
 use crate::sys::socket::{self, BindError, Bound};
 use crate::sys::{clock, descriptors, install, limits, pid1, survivors};
+use load::Loaded;
 
 /// Where the configuration is looked for when nobody says where.
 pub const DEFAULT_CONFIG: &str = "/services.toml";
@@ -45,7 +47,14 @@ pub struct Options {
 pub fn run(options: Options) -> i32 {
     descriptors::ensure_standard_descriptors();
     descriptors::mark_inherited_close_on_exec();
-    let loaded = match load(&options) {
+    let signals = match SignalFd::new() {
+        Ok(signals) => signals,
+        Err(error) => {
+            complain(&format!("error: cannot watch signals: {error}\n"));
+            return 1;
+        }
+    };
+    let loaded = match load::load(&options) {
         Ok(loaded) => loaded,
         Err(Refusal { text, code }) => {
             complain(&text);
@@ -59,7 +68,7 @@ pub fn run(options: Options) -> i32 {
             return EXIT_USAGE;
         }
     };
-    match supervise(&options, loaded, main_program) {
+    match supervise(&options, signals, loaded, main_program) {
         Ok(never) => match never {},
         Err(Refusal { text, code }) => {
             complain(&text);
@@ -72,74 +81,6 @@ pub fn run(options: Options) -> i32 {
 struct Refusal {
     text: String,
     code: i32,
-}
-
-/// A configuration and where it came from; `path` is None where only a main program is supervised.
-struct Loaded {
-    config: Config,
-    path: Option<PathBuf>,
-}
-
-fn load(options: &Options) -> Result<Loaded, Refusal> {
-    let named = options.config.as_ref();
-    let path = named.map_or_else(|| PathBuf::from(DEFAULT_CONFIG), PathBuf::clone);
-    let bytes = match std::fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error)
-            if error.kind() == std::io::ErrorKind::NotFound
-                && named.is_none()
-                && options.command.is_some() =>
-        {
-            return Ok(Loaded {
-                config: Config::default(),
-                path: None,
-            });
-        }
-        Err(error) => {
-            let text = format!(
-                "error: cannot read {}: {error}\n  = help: name the configuration with --config FILE or GO_OVERLAY_CONFIG, \
-                 or give a program to supervise: go-overlay -- PROGRAM\n",
-                path.display()
-            );
-            return Err(Refusal {
-                text,
-                code: EXIT_USAGE,
-            });
-        }
-    };
-    let file = path.display().to_string();
-    let color = wants_color(options.color, &std::io::stderr());
-    let text = config::decode(bytes).map_err(|bad| Refusal {
-        text: config::render(
-            &bad.findings,
-            &file,
-            &bad.text,
-            color,
-            "nothing was started",
-        ),
-        code: EXIT_USAGE,
-    })?;
-    let checked = config::check_at_boot(&text, &SystemFacts::new());
-    let report = config::render(
-        &checked.findings,
-        &file,
-        &text,
-        color,
-        "nothing was started",
-    );
-    match checked.config {
-        Some(config) => {
-            complain(&report);
-            Ok(Loaded {
-                config,
-                path: Some(path),
-            })
-        }
-        None => Err(Refusal {
-            text: report,
-            code: EXIT_USAGE,
-        }),
-    }
 }
 
 /// The main program as a service like any other; its name holds a space, so that none of the file's
@@ -167,6 +108,7 @@ fn main_program(options: &Options) -> Result<Option<model::Service>, String> {
 
 fn supervise(
     options: &Options,
+    signals: SignalFd,
     loaded: Loaded,
     main_program: Option<model::Service>,
 ) -> Result<Infallible, Refusal> {
@@ -176,7 +118,6 @@ fn supervise(
     };
     let mut messages = Vec::new();
     limits::lift_descriptor_limit();
-    let signals = SignalFd::new().map_err(|error| cannot("watch signals", error))?;
     let bound = match &loaded.path {
         Some(_) => bind(options, &mut messages)?,
         None => None,
@@ -217,6 +158,7 @@ fn supervise(
         config_path: loaded.path.map(|path| path.display().to_string()),
         debug: options.debug,
         messages,
+        reader: loaded.reader,
     };
     let mut reactor = Reactor::new(setup).map_err(|error| cannot("start the loop", error))?;
     let code = reactor.run();

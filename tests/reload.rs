@@ -3,17 +3,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[macro_use]
 mod support;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use nix::mount::{MsFlags, mount};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use support::{
-    Daemon, Launch, PATIENCE, Stage, children, free_port, is_alive, shell, sleeper, status_field,
-    talker, until, wait_for_http, zombies,
+    Daemon, Launch, Op, PATIENCE, Stage, children, connect, free_port, is_alive, service, shell,
+    sleeper, status_field, talker, until, wait_for_http, zombies,
 };
 
 fn pids(daemon: &Daemon) -> BTreeMap<String, Option<i32>> {
@@ -373,4 +378,392 @@ fn a_thousand_reloads_while_services_crash_leave_nothing_over() {
     });
     daemon.sigterm();
     assert_eq!(daemon.wait_exit(PATIENCE), 0);
+}
+
+/// A request whose answer is read later.
+struct Asked(BufReader<UnixStream>);
+
+impl Asked {
+    fn of(stage: &Stage, request: &Value) -> Asked {
+        let mut stream = connect(&stage.socket()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        writeln!(stream, "{request}").unwrap();
+        Asked(BufReader::new(stream))
+    }
+
+    fn reload(stage: &Stage) -> Asked {
+        Asked::of(stage, &json!({"command": "reload"}))
+    }
+
+    fn answer(mut self) -> Value {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+}
+
+/// The daemon does its work as ever: it answers soon, and restarts a service whose process is killed.
+fn goes_on(daemon: &Daemon, service: &str, what: &str) {
+    let began = Instant::now();
+    let before = daemon.pid_of(service);
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(200), "{what}: {took:?}");
+    kill(Pid::from_raw(before), Signal::SIGKILL).unwrap();
+    until(what, PATIENCE, || {
+        let row = daemon.row(service);
+        (row.state() == "RUNNING" && row.pid() != Some(before)).then_some(())
+    });
+}
+
+const RESTARTED: &str = "restart = { policy = \"always\", delay = \"1ms\" }";
+
+#[test]
+fn a_reload_whose_paths_hang_keeps_nobody_else_waiting() {
+    let stage = Stage::new();
+    let hanging = need_hanging!(&stage);
+    let program = hanging.file("program", "#!/bin/sh\nexec sleep 100\n");
+    let [folder, log] = ["folder", "log"].map(|name| hanging.at(name));
+    std::fs::create_dir(hanging.behind("folder")).unwrap();
+    let near = sleeper("near", RESTARTED);
+    let far = |line: &str| sleeper("far", line);
+    let daemon = Launch::on(&stage).config(&near).start();
+    daemon.wait_all("RUNNING");
+    let named = [
+        service("far", &program, &[], ""),
+        far(&format!("working_dir = \"{folder}\"")),
+        far(&format!("env_file = \"{program}\"")),
+        far(&format!("log_file = \"{log}\"")),
+        far(&format!("pre_script = \"{program}\"")),
+        far(&format!("pos_script = \"{program}\"")),
+        service(
+            "far",
+            "sleep",
+            &["100"],
+            &format!("env = {{ PATH = \"{folder}:/bin:/usr/bin\" }}"),
+        ),
+        far(&format!("health = {{ exec = [\"{program}\"] }}")),
+    ];
+    for services in named {
+        stage.file("services.toml", &(near.clone() + &services));
+        hanging.hang(&Op::ALL);
+        let asked = Asked::of(&stage, &json!({"command": "reload", "dry_run": true}));
+        hanging.wait_until_one_hangs();
+        goes_on(&daemon, "near", &services);
+        let second = daemon.ask(json!({"command": "reload"}));
+        assert_eq!(second["code"], "conflict", "{services}: {second}");
+        let why = second["message"].as_str().unwrap();
+        assert!(why.ends_with("another reload is under way"), "{why}");
+        hanging.release();
+        let answer = asked.answer();
+        assert_eq!(answer["added"], json!(["far"]), "{services}: {answer}");
+    }
+}
+
+#[test]
+fn a_reload_that_hangs_is_given_up_and_the_next_one_is_as_ever() {
+    let stage = Stage::new();
+    let hanging = need_hanging!(&stage);
+    let file = hanging.file("services.toml", &sleeper("near", RESTARTED));
+    let mut daemon = Launch::on(&stage).option("--config").option(&file).start();
+    daemon.wait_all("RUNNING");
+    hanging.file(
+        "services.toml",
+        &(sleeper("near", RESTARTED) + &sleeper("new", "")),
+    );
+    hanging.hang(&[Op::Read]);
+    let began = Instant::now();
+    let asked = Asked::reload(&stage);
+    hanging.wait_until_one_hangs();
+    goes_on(&daemon, "near", "the configuration hangs");
+    let answer = asked.answer();
+    let took = began.elapsed();
+    assert!(
+        took > Duration::from_secs(9) && took < Duration::from_secs(15),
+        "{took:?}"
+    );
+    assert_eq!(answer["code"], "timed-out", "{answer}");
+    let expected = format!("cannot reload {file}: reading it took longer than 10s");
+    assert_eq!(answer["message"], expected);
+    assert_eq!(daemon.list().len(), 1);
+
+    hanging.release();
+    until("no child that reads", PATIENCE, || {
+        (children(daemon.pid()).len() == 1).then_some(())
+    });
+    assert!(daemon.cli_ok(&["reload"]).contains("+ new  added"));
+    daemon.wait_all("RUNNING");
+
+    // The signal has no client; the message names what hangs.
+    let program = hanging.file("program", "#!/bin/sh\nexec sleep 100\n");
+    hanging.file("services.toml", &service("other", &program, &[], ""));
+    hanging.hang(&[Op::Getattr]);
+    daemon.signal(Signal::SIGHUP);
+    hanging.wait_until_one_hangs();
+    let expected = "took longer than 10s";
+    daemon.err.wait_for(expected, PATIENCE);
+    hanging.release();
+    daemon.cli_ok(&["reload"]);
+    daemon.wait_state("other", "RUNNING");
+    daemon.shut_down();
+}
+
+#[test]
+fn what_hangs_is_named_and_a_shutdown_does_not_wait_for_it() {
+    let stage = Stage::new();
+    let hanging = need_hanging!(&stage);
+    let program = hanging.file("program", "#!/bin/sh\nexec sleep 100\n");
+    let mut daemon = Launch::on(&stage).config(sleeper("near", "")).start();
+    daemon.wait_all("RUNNING");
+    stage.file("services.toml", &service("far", &program, &[], ""));
+    hanging.hang(&Op::ALL);
+    let answer = Asked::reload(&stage).answer();
+    let why = answer["message"].as_str().unwrap();
+    assert!(why.contains(&format!("what it names ({program})")), "{why}");
+
+    let asked = Asked::reload(&stage);
+    hanging.wait_until_one_hangs();
+    // In this order the daemon has read the request, and the signal finds the reload under way.
+    daemon.list();
+    let began = Instant::now();
+    daemon.sigterm();
+    assert_eq!(daemon.wait_exit(PATIENCE), 0);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(asked.answer()["code"], "shutting-down");
+}
+
+#[test]
+fn a_user_database_that_hangs_holds_up_a_reload_only() {
+    for file in ["/etc/passwd", "/etc/group", "/etc/hosts"] {
+        let stage = Stage::new();
+        let hanging = need_hanging!(&stage);
+        let text = std::fs::read_to_string(file).unwrap();
+        let more = match file {
+            "/etc/hosts" => "127.0.0.9 elsewhere\n",
+            _ => "",
+        };
+        let copy = hanging.file("copy", &(text + more));
+        // In the mount namespace of this thread.
+        let bind = MsFlags::MS_BIND;
+        mount(Some(copy.as_str()), file, None::<&str>, bind, None::<&str>).unwrap();
+        let check = match file {
+            "/etc/hosts" => "health = { tcp = \"elsewhere:1\", interval = \"1h\" }",
+            _ => "",
+        };
+        let near = sleeper("near", RESTARTED);
+        let daemon = Launch::on(&stage).config(&near).start();
+        daemon.wait_all("RUNNING");
+        stage.file("services.toml", &(near + &sleeper("far", check)));
+        hanging.hang(&[Op::Read, Op::Open]);
+        let asked = Asked::reload(&stage);
+        hanging.wait_until_one_hangs();
+        goes_on(&daemon, "near", file);
+        hanging.release();
+        let answer = asked.answer();
+        assert_eq!(answer["answer"], "reload", "{file}: {answer}");
+    }
+}
+
+#[test]
+fn a_fifo_is_no_configuration() {
+    let stage = Stage::new();
+    let mut daemon = Launch::on(&stage)
+        .config(sleeper("near", RESTARTED))
+        .start();
+    daemon.wait_all("RUNNING");
+    let path = stage.path("services.toml");
+    std::fs::remove_file(&path).unwrap();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let said = "it is a FIFO, not a regular file";
+    let file = path.to_str().unwrap();
+    for words in [&["reload"][..], &["reload", "--dry-run"], &["check", file]] {
+        let output = daemon.cli(words);
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains(said), "{words:?}: {text}");
+    }
+    daemon.signal(Signal::SIGHUP);
+    daemon.err.wait_for(said, PATIENCE);
+    goes_on(&daemon, "near", "a FIFO");
+    daemon.shut_down();
+    let ended = Launch::on(&stage)
+        .option("--config")
+        .option(file)
+        .run_to_end();
+    assert_eq!(ended.code, 2);
+    assert!(ended.err.contains(said), "{}", ended.err);
+}
+
+#[test]
+fn a_signal_during_a_reload_is_remembered() {
+    let stage = Stage::new();
+    let hanging = need_hanging!(&stage);
+    let file = hanging.file("services.toml", &sleeper("near", ""));
+    let daemon = Launch::on(&stage).option("--config").option(&file).start();
+    daemon.wait_all("RUNNING");
+    hanging.file("services.toml", &sleeper("second", ""));
+    hanging.hang(&[Op::Read]);
+    let asked = Asked::reload(&stage);
+    hanging.wait_until_one_hangs();
+    // The client goes; what it asked for is done all the same.
+    drop(asked);
+    daemon.signal(Signal::SIGHUP);
+    daemon.list();
+    let text = sleeper("second", "") + &sleeper("third", "");
+    hanging.file("services.toml", &text);
+    hanging.release();
+    daemon.err.wait_for("2 added, 1 removed", PATIENCE);
+    daemon.err.wait_for("2 unchanged", PATIENCE);
+    daemon.wait_state("third", "RUNNING");
+}
+
+/// A process that has a write lease on a file (fcntl(2)): whoever opens the file waits for it, 45 s at most.
+fn lease(stage: &Stage, file: &str) -> std::process::Child {
+    let script = "$SIG{IO} = 'IGNORE'; open(F, '>>', $ARGV[0]) or die; fcntl(F, 1024, 1) or die; \
+                  open(R, '>', $ARGV[1]); sleep 100";
+    let ready = stage.path("leased");
+    let holder = std::process::Command::new("perl")
+        .args(["-e", script, file])
+        .arg(&ready)
+        .spawn();
+    until("the lease", PATIENCE, || ready.exists().then_some(()));
+    holder.unwrap()
+}
+
+#[test]
+fn a_leased_file_keeps_only_the_reader_waiting_which_may_be_killed() {
+    need!("perl");
+    let stage = Stage::new();
+    let near = sleeper("near", RESTARTED);
+    let daemon = Launch::on(&stage).config(&near).start();
+    daemon.wait_all("RUNNING");
+    let file = stage.file("services.toml", &(near.clone() + &sleeper("far", "")));
+    let mut holder = lease(&stage, &file);
+    let asked = Asked::reload(&stage);
+    let is_reader = |pid: &i32| {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+        name.is_ok_and(|name| name.starts_with("go-overlay:read"))
+    };
+    let reader = until("the reader", PATIENCE, || {
+        children(daemon.pid()).into_iter().find(is_reader)
+    });
+    goes_on(&daemon, "near", "a lease");
+    kill(Pid::from_raw(reader), Signal::SIGKILL).unwrap();
+    let answer = asked.answer();
+    assert_eq!(answer["code"], "conflict", "{answer}");
+    let why = answer["message"].as_str().unwrap();
+    let end = format!("the process that read it ended early, at {file}");
+    assert!(why.ends_with(&end), "{why}");
+    let asked = Asked::reload(&stage);
+    until("the next reader", PATIENCE, || {
+        children(daemon.pid())
+            .iter()
+            .find(|pid| is_reader(pid))
+            .copied()
+    });
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    assert_eq!(asked.answer()["added"], json!(["far"]));
+}
+
+#[test]
+fn a_start_that_hangs_ends_with_a_signal() {
+    let stage = Stage::new();
+    let hanging = need_hanging!(&stage);
+    let program = hanging.file("program", "#!/bin/sh\nexec sleep 100\n");
+    let file = hanging.file("services.toml", &service("far", &program, &[], ""));
+    for (operation, at, pid_one) in [
+        (Op::Read, &file, false),
+        (Op::Read, &file, true),
+        (Op::Getattr, &program, true),
+    ] {
+        if at == &program {
+            // Only what it names is in the mount.
+            std::fs::rename(hanging.behind("services.toml"), stage.path("services.toml")).unwrap();
+        }
+        let here = stage.at("services.toml");
+        let config = if at == &program { &here } else { &file };
+        let mut launch = Launch::on(&stage).option("--config").option(config);
+        if pid_one {
+            launch = launch.pid_one();
+        }
+        hanging.hang(&[operation]);
+        let mut daemon = launch.start_blindly();
+        hanging.wait_until_one_hangs();
+        let began = Instant::now();
+        daemon.sigterm();
+        let said =
+            format!("SIGTERM received while {config} was read, at {at}; nothing was started");
+        daemon.err.wait_for(&said, PATIENCE);
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        // The end of a PID namespace waits for every process in it.
+        hanging.release();
+        assert_eq!(daemon.wait_exit(PATIENCE), 128 + 15);
+    }
+}
+
+#[test]
+fn a_start_waits_for_a_file_system_that_comes_back() {
+    let stage = Stage::new();
+    let hanging = need_hanging!(&stage);
+    let program = hanging.file("program", "#!/bin/sh\nexec sleep 100\n");
+    let file = hanging.file("services.toml", &service("far", &program, &[], ""));
+    hanging.hang(&Op::ALL);
+    let mut daemon = Launch::on(&stage)
+        .option("--config")
+        .option(&file)
+        .start_blindly();
+    hanging.wait_until_one_hangs();
+    let expected = format!("reading {file} takes long: it waits for {file}");
+    daemon.err.wait_for(&expected, PATIENCE);
+    hanging.release();
+    daemon.wait_until_it_answers();
+    daemon.wait_state("far", "RUNNING");
+    daemon.shut_down();
+}
+
+#[test]
+fn a_configuration_may_come_through_a_pipe_at_the_start() {
+    let stage = Stage::new();
+    let text = sleeper("near", "");
+    stage.file("text", &text);
+    let pipe = format!("exec 3< <(cat {}) 4<{}", stage.at("text"), stage.at("text"));
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(text.as_bytes()).unwrap();
+    drop(writer);
+    let daemon = Launch::on(&stage)
+        .option("--config")
+        .option("/dev/stdin")
+        .stdin(reader)
+        .start();
+    daemon.wait_all("RUNNING");
+    // A pipe is read once: it must not pass for an empty file.
+    let answer = daemon.ask(json!({"command": "reload"}));
+    let why = answer["message"].as_str().unwrap();
+    assert!(
+        why.contains("it is a pipe, which can be read only once"),
+        "{why}"
+    );
+    drop(daemon);
+
+    let script = format!(
+        "{pipe}; {} check /dev/fd/3 && {0} check /dev/fd/4",
+        support::PROGRAM
+    );
+    let output = std::process::Command::new("bash")
+        .args(["-c", &script])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said.matches("is good: 1 service").count(), 2, "{said}");
+
+    // A file on a descriptor is read again by a reload.
+    let daemon = Launch::on(&stage)
+        .shell_first(&format!("exec 9<{}", stage.at("text")))
+        .option("--config")
+        .option("/dev/fd/9")
+        .start();
+    stage.file("text", &(text + &sleeper("second", "")));
+    assert!(daemon.cli_ok(&["reload"]).contains("+ second  added"));
 }

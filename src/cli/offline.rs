@@ -10,6 +10,7 @@ use super::{DONE, FAILED, USAGE, complain, print};
 use crate::config::{self, Config, Finding, Kind, Severity};
 use crate::daemon;
 use crate::render::ColorChoice;
+use crate::sys::config_file::{self, Pipes};
 use crate::sys::facts::SystemFacts;
 
 /// Checks a configuration: prints every finding, and the order in which its services start.
@@ -17,7 +18,7 @@ pub(super) fn check(file: Option<PathBuf>, json: bool, color: ColorChoice) -> i3
     let named = file.or_else(|| super::variable("GO_OVERLAY_CONFIG"));
     let is_named = named.is_some();
     let path = named.unwrap_or_else(|| PathBuf::from(daemon::DEFAULT_CONFIG));
-    let bytes = match std::fs::read(&path) {
+    let bytes = match config_file::read(&path, Pipes::Inherited) {
         Ok(bytes) => bytes,
         Err(error) => {
             let help = match error.kind() {

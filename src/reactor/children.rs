@@ -111,19 +111,23 @@ impl Children {
         self.running.insert(job, child);
     }
 
-    #[allow(dead_code)]
     /// Takes a child of the daemon's own into its care: it is reaped without a word.
     pub fn add_aside(&mut self, pid: Pid) {
         self.asides.insert(pid);
     }
 
-    #[allow(dead_code)]
     /// Ends such a child, if it has not ended by itself. That it cannot be ended at once, being stuck in the kernel, is
     /// no reason to wait.
     pub fn end_aside(&mut self, pid: Pid) {
         if self.asides.contains(&pid) {
             let _ = reap::kill_process(pid, Signal::KILL);
         }
+    }
+
+    /// Whether such a child has not been reaped. One that waits in the kernel may outlive SIGKILL for as long as the file
+    /// system it waits for.
+    pub fn has_aside(&self, pid: Pid) -> bool {
+        self.asides.contains(&pid)
     }
 
     /// Whether a process is a job's, and has not been reaped.

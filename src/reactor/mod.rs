@@ -34,7 +34,7 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 
-use crate::base::{ClientId, JobId, Moment, ServiceId, Signal, human_duration};
+use crate::base::{ClientId, JobId, Moment, Pid, ServiceId, Signal, human_duration};
 use crate::output::prefix::Prefixer;
 use crate::supervisor::Supervisor;
 use crate::supervisor::event::{Event, Word};
@@ -52,6 +52,7 @@ use foreground::Foreground;
 use manager::Manager;
 use pace::Pace;
 use probes::Probes;
+use reload::Reloads;
 use signs::Signs;
 use streams::{Outside, Streams};
 use token::Source;
@@ -90,6 +91,8 @@ pub struct Setup {
     pub manager: Option<ManagerSocket>,
     /// Messages from before the loop.
     pub messages: Vec<String>,
+    /// The child that read the configuration, which is to be reaped.
+    pub reader: Option<Pid>,
 }
 
 /// The daemon's loop and all it owns.
@@ -139,6 +142,8 @@ pub struct Reactor {
     foreground: Option<Foreground>,
     /// What processes use.
     usage: usage::Watch,
+    /// The configuration that is read again.
+    reloads: Reloads,
     exit: Option<u8>,
 }
 
@@ -196,8 +201,12 @@ impl Reactor {
             foreground: None,
             usage: usage::Watch::default(),
             inherited: Environment::inherited(),
+            reloads: Reloads::default(),
             exit: None,
         };
+        if let Some(pid) = setup.reader {
+            reactor.children.add_aside(pid);
+        }
         reactor.open_sinks();
         Ok(reactor)
     }
@@ -220,7 +229,8 @@ impl Reactor {
             self.arm(now);
             let more_to_read =
                 self.streams.has_work(&mut self.stdout.queue) || self.signs.has_work();
-            let more_to_do = more_to_read || self.accept_again || self.reap_again;
+            let more_to_do =
+                more_to_read || self.accept_again || self.reap_again || self.reloads.has_work();
             let timeout = (more_to_do || !self.answered.is_empty())
                 .then_some(Duration::ZERO)
                 .or(self.trouble.patience());
@@ -250,6 +260,7 @@ impl Reactor {
 
     fn turn(&mut self, events: &Events, now: Moment) {
         let (mut signals, mut supervisor_timer, mut listener) = (false, false, false);
+        let mut reload = self.reloads.has_work();
         for event in events {
             match Source::from_token(event.token()) {
                 Source::Signals => signals = true,
@@ -257,6 +268,7 @@ impl Reactor {
                 Source::HousekeepingTimer => self.housekeeping_timer.clear(),
                 Source::Listener => listener = true,
                 Source::Stdout | Source::Stderr | Source::Client(_) | Source::Probe(_) => {}
+                Source::Reload => reload = true,
                 Source::StdoutOpened => self.stdout.on_opened(),
                 Source::StderrOpened => self.stderr.on_opened(),
                 Source::Stream(slot) => self.streams.on_ready(slot),
@@ -294,6 +306,9 @@ impl Reactor {
         }
         if listener || self.accept_again {
             self.accept(now);
+        }
+        if reload {
+            self.advance_reload(now);
         }
         self.serve_answered(now);
         if self.housekeeping_at.is_some_and(|at| at <= now) {
@@ -461,6 +476,7 @@ impl Reactor {
             self.reap(now);
         }
         self.keep_watch(now);
+        self.expire_reload(now);
         self.untidy |= self.tidy_at.take_if(|at| *at <= now).is_some();
         for verdict in self.probes.expire(now) {
             self.end_command(verdict.0, now);
@@ -510,6 +526,7 @@ impl Reactor {
             self.usage.deadline(),
             self.tidy_at,
             self.manager.deadline(),
+            self.reloads.deadline(),
             self.stdout.retry_at(),
             self.stderr.retry_at(),
         ]

@@ -33,7 +33,7 @@ impl Reactor {
                 Action::Forget { service } => self.streams.forget(service),
                 Action::SignalStrays(signal) => self.signal_strays(signal, now),
                 Action::Reply { client, response } => self.reply(client, &response, now),
-                Action::Notice(notice) => self.notice(notice),
+                Action::Notice(notice) => self.notice(notice, now),
                 Action::Exit(code) => self.leave(code),
             }
         }
@@ -148,16 +148,19 @@ impl Reactor {
         }
     }
 
-    fn reply(&mut self, client: ClientId, response: &Response, now: Moment) {
+    pub(super) fn reply(&mut self, client: ClientId, response: &Response, now: Moment) {
         self.clients.reply(client, response, now);
         self.answered.push_back(client);
     }
 
     /// Into the journal, and what everybody wants to know onto standard error too.
-    fn notice(&mut self, notice: Notice) {
+    fn notice(&mut self, notice: Notice, now: Moment) {
         match &notice {
             Notice::Changed { .. } => self.manager.note_change(),
-            Notice::ShuttingDown { reason, .. } => self.manager.stopping(reason),
+            Notice::ShuttingDown { reason, .. } => {
+                self.manager.stopping(reason);
+                self.abandon_reload(now);
+            }
             _ => {}
         }
         let (happened, message) = self.in_words(notice);

@@ -108,11 +108,8 @@ impl Reactor {
                 Err(refusal) => refusal,
             },
             Request::Reload { .. } if !socket::may_change(peer) => not_allowed(peer),
-            Request::Reload { dry_run } => match self.reload(dry_run, now) {
-                Ok(plan) => Response::Reload {
-                    applied: !dry_run,
-                    plan: plan.into(),
-                },
+            Request::Reload { dry_run } => match self.begin_reload(Some(client), dry_run, now) {
+                Ok(()) => return,
                 Err(refusal) => refusal,
             },
             Request::Wait { .. } => return self.tell(Event::Request { client, request }, now),

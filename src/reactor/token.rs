@@ -20,6 +20,8 @@ pub(super) enum Source {
     StdoutOpened,
     /// The same of standard error.
     StderrOpened,
+    /// The child that reads the configuration has sent something.
+    Reload,
 }
 
 /// A slab slot and the number of its tenant.
@@ -47,6 +49,7 @@ impl Source {
             Source::Sign(slot) => (9, slot),
             Source::StdoutOpened => (10, Slot::FIRST),
             Source::StderrOpened => (11, Slot::FIRST),
+            Source::Reload => (12, Slot::FIRST),
         };
         let low = (u64::from(slot.index) << KIND_BITS) | kind;
         Token(((u64::from(slot.generation) << (KIND_BITS + INDEX_BITS)) | low) as usize)
@@ -71,7 +74,8 @@ impl Source {
             8 => Source::Probe(slot),
             9 => Source::Sign(slot),
             10 => Source::StdoutOpened,
-            _ => Source::StderrOpened,
+            11 => Source::StderrOpened,
+            _ => Source::Reload,
         }
     }
 }
@@ -103,6 +107,7 @@ mod tests {
             Source::Sign(slot),
             Source::StdoutOpened,
             Source::StderrOpened,
+            Source::Reload,
         ] {
             assert_eq!(Source::from_token(source.token()), source);
         }

@@ -13,8 +13,19 @@ use std::os::unix::net::UnixStream;
 use super::{descriptors, signals};
 use crate::base::Pid;
 
-/// Where the child has its end of the socket.
+/// Where the child has its end of the socket, if it keeps no other descriptor there.
 const PLACE: RawFd = 3;
+
+/// The descriptors that the child has beside the standard ones and its end of the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// None of the daemon's.
+    None,
+    /// This one, which the daemon was started with.
+    One(RawFd),
+    /// All. For the time before the daemon has any of its own.
+    All,
+}
 
 /// A child at work. It is reaped, and ended when nothing is expected of it any more, by whoever keeps the daemon's
 /// children.
@@ -35,6 +46,14 @@ pub struct Aside {
 /// # Errors
 /// When no process or descriptor is left.
 pub fn start(name: &CStr, work: impl FnOnce(UnixStream)) -> io::Result<Aside> {
+    start_with(name, Keeps::None, work)
+}
+
+/// As [`start`], with more descriptors.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_with(name: &CStr, keeps: Keeps, work: impl FnOnce(UnixStream)) -> io::Result<Aside> {
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let daemon = std::process::id();
@@ -43,7 +62,7 @@ pub fn start(name: &CStr, work: impl FnOnce(UnixStream)) -> io::Result<Aside> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => {
-            if let Some(socket) = settle(name, theirs, daemon) {
+            if let Some(socket) = settle(name, keeps, theirs, daemon) {
                 work(socket);
             }
             // SAFETY: ends the process without running what the daemon registered for its own end.
@@ -57,7 +76,7 @@ pub fn start(name: &CStr, work: impl FnOnce(UnixStream)) -> io::Result<Aside> {
 }
 
 /// The child's first steps; None when the daemon has died meanwhile.
-fn settle(name: &CStr, socket: UnixStream, daemon: u32) -> Option<UnixStream> {
+fn settle(name: &CStr, keeps: Keeps, socket: UnixStream, daemon: u32) -> Option<UnixStream> {
     let kill: libc::c_ulong = libc::SIGKILL as libc::c_ulong;
     // SAFETY: system calls on numbers and on a string that ends with a zero. Ctrl-C on the daemon's terminal is not
     // meant for the child, hence the session of its own.
@@ -70,21 +89,38 @@ fn settle(name: &CStr, socket: UnixStream, daemon: u32) -> Option<UnixStream> {
         return None;
     }
     signals::set_mask(signals::Set::NONE);
-    let socket = match socket.as_raw_fd() {
-        PLACE => socket,
-        fd => {
-            // SAFETY: the number is the child's own now; whatever had it here belongs to the daemon, which keeps its own.
-            unsafe {
-                if libc::dup3(fd, PLACE, libc::O_CLOEXEC) < 0 {
-                    return None;
-                }
-                std::mem::forget(socket);
-                UnixStream::from(OwnedFd::from_raw_fd(PLACE))
-            }
-        }
+    let place = match keeps {
+        Keeps::All => return Some(socket),
+        Keeps::One(PLACE) => PLACE + 1,
+        Keeps::None | Keeps::One(_) => PLACE,
     };
-    descriptors::close_from(PLACE + 1);
+    let socket = move_to(place, socket)?;
+    match keeps {
+        Keeps::One(kept) => {
+            let (low, high) = (kept.min(place), kept.max(place));
+            descriptors::close_between(PLACE, low - 1);
+            descriptors::close_between(low + 1, high - 1);
+            descriptors::close_from(high + 1);
+        }
+        Keeps::None | Keeps::All => descriptors::close_from(place + 1),
+    }
     Some(socket)
+}
+
+/// The socket under this number.
+fn move_to(place: RawFd, socket: UnixStream) -> Option<UnixStream> {
+    let fd = socket.as_raw_fd();
+    if fd == place {
+        return Some(socket);
+    }
+    // SAFETY: the number is the child's own now; whatever had it here belongs to the daemon, which keeps its own.
+    unsafe {
+        if libc::dup3(fd, place, libc::O_CLOEXEC) < 0 {
+            return None;
+        }
+        std::mem::forget(socket);
+        Some(UnixStream::from(OwnedFd::from_raw_fd(place)))
+    }
 }
 
 #[cfg(test)]
@@ -127,6 +163,27 @@ mod tests {
         let expected = r#"["0", "1", "2", "3", "4"] true go-overlay:test"#;
         assert_eq!(said.trim_end(), expected);
         assert_eq!(status, WaitStatus::Exited(unistd::Pid::from_raw(pid.0), 0));
+    }
+
+    #[test]
+    fn one_more_descriptor_stays_where_it_was() {
+        let _held = std::fs::File::open("/").unwrap();
+        for kept in [3, 4, 9] {
+            let aside = start_with(c"go-overlay:test", Keeps::One(kept), |mut socket| {
+                let numbers = std::fs::read_dir("/proc/self/fd").unwrap();
+                let mut numbers: Vec<i32> = numbers
+                    .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                    .map(|number| number.parse().unwrap())
+                    .collect();
+                numbers.sort_unstable();
+                write!(socket, "{} {numbers:?}", socket.as_raw_fd()).unwrap();
+            });
+            let (said, _) = finish(aside.unwrap());
+            let (place, open) = said.split_once(' ').unwrap();
+            assert_eq!(place, if kept == 3 { "4" } else { "3" });
+            // Of all that the tests have open, that one, the socket, and the folder that lists them.
+            assert!(open.matches(',').count() <= 5, "{open}");
+        }
     }
 
     #[test]

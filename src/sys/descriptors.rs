@@ -28,11 +28,16 @@ pub fn mark_inherited_close_on_exec() {
 /// forbids the call). For a child that runs on a copy of the daemon's memory: objects that own these descriptors
 /// must not be used or dropped any more.
 pub fn close_from(first: RawFd) {
+    close_between(first, RawFd::MAX);
+}
+
+/// The same from one number to another, both included. Nothing where the first is the higher one.
+pub fn close_between(first: RawFd, last: RawFd) {
     // SAFETY: the call takes numbers only.
-    if unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) } == 0 {
+    if first > last || unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
         return;
     }
-    for fd in open_from(first) {
+    for fd in open_from(first).filter(|fd| *fd <= last) {
         // SAFETY: as above.
         unsafe { libc::close(fd) };
     }

@@ -21,9 +21,17 @@ pub struct SystemFacts {
 impl SystemFacts {
     /// Reads the user database.
     pub fn new() -> SystemFacts {
+        SystemFacts::read(&|_| {})
+    }
+
+    /// As [`SystemFacts::new`]; `touches` gets each path before it is touched.
+    pub fn read(touches: &dyn Fn(&[u8])) -> SystemFacts {
         let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+        touches(users::PASSWD.as_bytes());
+        let accounts = users::accounts();
+        touches(users::GROUP.as_bytes());
         SystemFacts {
-            accounts: users::accounts(),
+            accounts,
             groups: users::groups(),
             path,
         }

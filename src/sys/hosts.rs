@@ -7,11 +7,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// More than any machine's hosts file has.
 const MAX_FILE: u64 = 1 << 20;
 
+/// The file.
+pub const HOSTS: &str = "/etc/hosts";
+
 /// The addresses of a name, in the order in which they are to be tried; none where the name is unknown.
 pub fn addresses(name: &str) -> Vec<IpAddr> {
     let mut text = Vec::new();
     // No file, as in an empty image, knows no name.
-    let _ = File::open("/etc/hosts").and_then(|file| file.take(MAX_FILE).read_to_end(&mut text));
+    let _ = File::open(HOSTS).and_then(|file| file.take(MAX_FILE).read_to_end(&mut text));
     lookup(&String::from_utf8_lossy(&text), name)
 }
 

@@ -114,15 +114,7 @@ impl SignalFd {
         // Writing to a reader that is gone is an error to be handled, not the end.
         set_disposition(libc::SIGPIPE, libc::SIG_IGN)?;
         change_mask(libc::SIG_BLOCK, Set::ALL)?;
-        let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
-        let all = Set::ALL.as_ptr();
-        // SAFETY: the kernel reads a set of this size; the library's call would take 32 and 33 out of it.
-        let fd = unsafe { libc::syscall(libc::SYS_signalfd4, -1, all, SET_BYTES, flags) };
-        match RawFd::try_from(fd) {
-            // SAFETY: the descriptor is new, valid and owned by nobody else.
-            Ok(fd @ 0..) => Ok(SignalFd(unsafe { OwnedFd::from_raw_fd(fd) })),
-            _ => Err(io::Error::last_os_error()),
-        }
+        Ok(SignalFd(readable(Set::ALL)?))
     }
 
     /// The next pending signal; None when there is none.
@@ -157,6 +149,71 @@ impl SignalFd {
             std::thread::sleep(at_most);
         }
     }
+}
+
+/// A descriptor that is readable while one of these signals is pending.
+fn readable(signals: Set) -> io::Result<OwnedFd> {
+    let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
+    let signals = signals.as_ptr();
+    // SAFETY: the kernel reads a set of this size; the library's call would take 32 and 33 out of it.
+    let fd = unsafe { libc::syscall(libc::SYS_signalfd4, -1, signals, SET_BYTES, flags) };
+    match RawFd::try_from(fd) {
+        // SAFETY: the descriptor is new, valid and owned by nobody else.
+        Ok(fd @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The signals that end the daemon, but those that the caller had ignored. They are waited for and stay pending.
+#[derive(Debug)]
+pub struct EndingSignals(OwnedFd);
+
+impl EndingSignals {
+    const ALL: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::QUIT, Signal::RTMIN_3];
+
+    /// How long something may take before it is worth a message.
+    const LONG: u16 = 10_000;
+
+    /// They have to be blocked already ([`SignalFd::new`]).
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn new() -> io::Result<EndingSignals> {
+        let signals = EndingSignals::ALL
+            .iter()
+            .filter(|signal| !was_ignored(**signal));
+        let numbers = signals.map(|signal| Set::one(signal.number()));
+        Ok(EndingSignals(readable(numbers.fold(Set::NONE, Set::with))?))
+    }
+
+    /// Waits until a descriptor is readable, or `at_most_long` for ten seconds. False when these are over.
+    ///
+    /// # Errors
+    /// The signal that came before.
+    pub fn wait_for(&self, other: impl AsFd, at_most_long: bool) -> Result<bool, Signal> {
+        let timeout = match at_most_long {
+            true => PollTimeout::from(EndingSignals::LONG),
+            false => PollTimeout::NONE,
+        };
+        let mut both = [&self.0 as &dyn AsFd, &other]
+            .map(AsFd::as_fd)
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let count = poll(&mut both, timeout).unwrap_or(1);
+        let pending = pending();
+        let came = |signal: &&Signal| pending.contains(signal.number()) && !was_ignored(**signal);
+        match EndingSignals::ALL.iter().find(came) {
+            Some(signal) => Err(*signal),
+            None => Ok(count > 0),
+        }
+    }
+}
+
+/// The signals that were sent and not read.
+fn pending() -> Set {
+    let mut pending = Set::NONE;
+    // SAFETY: the kernel fills a set of this size.
+    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut pending.0, SET_BYTES) };
+    pending
 }
 
 fn received(info: &libc::signalfd_siginfo) -> Option<Received> {
@@ -223,11 +280,8 @@ pub fn stop(signal: Signal, whole_group: bool) -> bool {
         return false;
     };
     set_mask(before);
-    let mut pending = Set::NONE;
-    // SAFETY: the kernel fills a set of this size.
-    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut pending.0, SET_BYTES) };
     // Only SIGCONT continues a process, and it is not read yet.
-    pending.contains(libc::SIGCONT)
+    pending().contains(libc::SIGCONT)
 }
 
 /// How a child begins its life with signals.

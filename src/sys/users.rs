@@ -12,14 +12,20 @@ use crate::config::Account;
 /// The part of a file that is read, in bytes; more than 100,000 accounts.
 const MAX_FILE: u64 = 16 << 20;
 
+/// The file of the accounts.
+pub const PASSWD: &str = "/etc/passwd";
+
+/// The file of the groups.
+pub const GROUP: &str = "/etc/group";
+
 /// Every account, in the order of the file; none where there is no file, as in an empty image.
 pub fn accounts() -> Vec<Account> {
-    parse(&bytes_of("/etc/passwd"), account)
+    parse(&bytes_of(PASSWD), account)
 }
 
 /// Every group, in the order of the file.
 pub fn groups() -> Vec<Group> {
-    parse(&bytes_of("/etc/group"), group)
+    parse(&bytes_of(GROUP), group)
 }
 
 /// What a file holds; nothing where it cannot be read. Never waits for a writer.

@@ -148,11 +148,12 @@ impl Hanging {
     pub fn wait_until_one_hangs(&self) {
         let state = self.server.state.lock().unwrap();
         let none = |state: &mut State| state.held.is_empty();
-        let (_state, waited) = self
+        let (state, waited) = self
             .server
             .held
             .wait_timeout_while(state, PATIENCE, none)
             .unwrap();
+        drop(state);
         assert!(!waited.timed_out(), "no process hangs in the mount");
     }
 
