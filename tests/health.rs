@@ -5,12 +5,13 @@
 #[macro_use]
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::{
-    Daemon, Launch, PATIENCE, Stage, children, descendants, free_port, is_root,
+    Daemon, Launch, Op, PATIENCE, Stage, children, descendants, free_port, is_root,
     nginx_configuration, postgres_programs, service, shell, skip, sleeper, status_field, until,
     zombies,
 };
@@ -329,6 +330,109 @@ fn sockets_by_path_and_by_abstract_name() {
         detail,
         format!("unhealthy: unix {path}: No such file or directory")
     );
+}
+
+/// The daemon answers soon while something hangs, restarts another service, and has few children.
+fn goes_on(daemon: &Daemon, other: &str, most_children: usize) {
+    let before = daemon.pid_of(other);
+    kill(Pid::from_raw(before), Signal::SIGKILL).unwrap();
+    until("the other one's restart", PATIENCE, || {
+        let row = daemon.row(other);
+        (row.state() == "RUNNING" && row.pid() != Some(before)).then_some(())
+    });
+    // Longer than several checks take, of which each might leave a child.
+    let until = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < until {
+        let began = Instant::now();
+        daemon.list();
+        let took = began.elapsed();
+        assert!(took < Duration::from_millis(200), "{took:?}");
+        let count = children(daemon.pid()).len();
+        assert!(count <= most_children, "{count} children");
+    }
+}
+
+const OFTEN: &str = "interval = \"50ms\", start_interval = \"50ms\", timeout = \"100ms\", retries = 1, \
+                     on_unhealthy = \"none\"";
+
+#[test]
+fn a_socket_in_a_mount_that_hangs_costs_its_own_check_only() {
+    let python = need!("python3");
+    let stage = Stage::new();
+    let hanging = need_hanging!(&stage);
+    let path = hanging.at("app.sock");
+    let listen = "import socket, sys, time; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(1000); \
+                  time.sleep(1000)";
+    let check = format!("health = {{ unix = \"{path}\", {OFTEN} }}");
+    let restart = "restart = { policy = \"always\", delay = \"1ms\" }";
+    let config =
+        service("far", &python, &["-c", listen, &path], &check) + &sleeper("near", restart);
+    let mut daemon = Launch::on(&stage).config(config).start();
+    wait_for_health(&daemon, "far", "healthy", SLOW_START);
+    for operations in [&[Op::Lookup][..], &[Op::Getattr], &Op::ALL] {
+        hanging.hang(operations);
+        hanging.wait_until_one_hangs();
+        let detail = wait_for_detail(&daemon, "far", "the file system does not answer");
+        assert!(
+            detail.contains(&format!("unhealthy: unix {path}: ")),
+            "{detail}"
+        );
+        goes_on(&daemon, "near", 3);
+        hanging.release();
+        wait_for_health(&daemon, "far", "healthy", PATIENCE);
+    }
+    hanging.hang(&Op::ALL);
+    hanging.wait_until_one_hangs();
+    let began = Instant::now();
+    daemon.sigterm();
+    assert_eq!(daemon.wait_exit(PATIENCE), 0);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn a_user_database_or_hosts_file_that_hangs_costs_its_own_check_only() {
+    let near = sleeper("near", "restart = { policy = \"always\", delay = \"1ms\" }");
+    for (file, more) in [
+        ("/etc/hosts", "127.0.0.9 elsewhere\n"),
+        ("/etc/passwd", "checked:x:20001:20001::/:/bin/sh\n"),
+    ] {
+        let stage = Stage::new();
+        let hanging = need_hanging!(&stage);
+        let copy = hanging.file("copy", &std::fs::read_to_string(file).unwrap());
+        // In the mount namespace of this thread.
+        let bind = MsFlags::MS_BIND;
+        mount(Some(copy.as_str()), file, None::<&str>, bind, None::<&str>).unwrap();
+        let port = free_port();
+        let path = stage.at("missing.sock");
+        let check = match file {
+            "/etc/hosts" => format!("health = {{ tcp = \"elsewhere:{port}\", {OFTEN} }}"),
+            _ => format!("user = \"checked\"\nhealth = {{ unix = \"{path}\", {OFTEN} }}"),
+        };
+        if file == "/etc/passwd" {
+            std::fs::write(
+                hanging.behind("copy"),
+                std::fs::read_to_string(file).unwrap() + more,
+            )
+            .unwrap();
+        }
+        let config = near.clone() + &sleeper("far", &check);
+        let daemon = Launch::on(&stage).config(config).start();
+        let usual = match file {
+            "/etc/hosts" => "cannot find the host of elsewhere".to_owned(),
+            _ => format!("unhealthy: unix {path}: No such file or directory"),
+        };
+        wait_for_detail(&daemon, "far", &usual);
+        hanging.hang(&[Op::Open, Op::Read, Op::Lookup, Op::Getattr]);
+        hanging.wait_until_one_hangs();
+        wait_for_detail(&daemon, "far", "the file system does not answer");
+        // Each start looks at the user database too, in its own child.
+        if file == "/etc/hosts" {
+            goes_on(&daemon, "near", 3);
+        }
+        hanging.release();
+        wait_for_detail(&daemon, "far", &usual);
+    }
 }
 
 #[test]

@@ -217,6 +217,7 @@ impl Reactor {
         self.tell(Event::Boot, self.pace.now());
         loop {
             let now = self.pace.now();
+            self.start_check_asides(now);
             self.report_to_manager(now);
             self.show(now);
             if let Some(code) = self.exit {
@@ -229,8 +230,11 @@ impl Reactor {
             self.arm(now);
             let more_to_read =
                 self.streams.has_work(&mut self.stdout.queue) || self.signs.has_work();
-            let more_to_do =
-                more_to_read || self.accept_again || self.reap_again || self.reloads.has_work();
+            let more_to_do = more_to_read
+                || self.probes.has_work()
+                || self.accept_again
+                || self.reap_again
+                || self.reloads.has_work();
             let timeout = (more_to_do || !self.answered.is_empty())
                 .then_some(Duration::ZERO)
                 .or(self.trouble.patience());

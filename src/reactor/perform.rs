@@ -54,6 +54,16 @@ impl Reactor {
         }
     }
 
+    /// Starts what checks need of children, and ends what they need no more.
+    pub(super) fn start_check_asides(&mut self, now: Moment) {
+        if self.probes.has_work() {
+            let registry = self.poll.registry();
+            for verdict in self.probes.start_asides(&mut self.children, registry) {
+                self.tell_verdict(Some(verdict), now);
+            }
+        }
+    }
+
     pub(super) fn tell_verdict(&mut self, verdict: Option<Verdict>, now: Moment) {
         if let Some((job, result)) = verdict {
             self.tell(Event::Checked { job, result }, now);

@@ -1,5 +1,7 @@
 //! Health checks under way: a connection or a child each, with the moment at which it has had its time.
 
+mod asides;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -16,16 +18,15 @@ use slab::Slab;
 use super::token::{Slot, Source};
 use crate::base::terminal::without_steering;
 use crate::base::{ExitStatus, JobId, Moment, Pid, human_duration};
-use crate::config::endpoint::Authority;
 use crate::config::model::{Health, Probe, Service};
 use crate::probe::http::{self, Answer};
 use crate::supervisor::event::Role;
+use crate::sys::check_aside::{CheckAside, cannot_connect as cannot_connect_path};
 use crate::sys::environment::Environment;
-use crate::sys::facts::SystemFacts;
-use crate::sys::guarded::{self, Rights};
 use crate::sys::released::ClosedPromptly;
 use crate::sys::spawn::{self, Stdio};
 use crate::sys::{launch, pipe};
+use asides::{Asides, touches_paths};
 
 /// How much of what a command says is kept, its end: the reason is there.
 const SAID_BYTES: usize = 1024;
@@ -40,6 +41,7 @@ pub(super) type Verdict = (JobId, Result<(), String>);
 pub(super) struct Probes {
     slab: Slab<Attempt>,
     next_generation: u32,
+    asides: Asides,
 }
 
 /// What came of beginning a check.
@@ -70,6 +72,8 @@ enum Kind {
         output: File,
         said: Vec<u8>,
     },
+    /// A child finds where to connect to; None until it is started.
+    Aside(Box<Service>, Option<CheckAside>),
 }
 
 /// A request and its answer.
@@ -112,28 +116,22 @@ impl Probes {
             Probe::Exec(_) => {
                 command(inherited, service, registry, token).map(|(kind, pid)| (kind, Some(pid)))
             }
-            Probe::Http {
-                addresses, host, ..
+            probe if touches_paths(probe) => {
+                self.asides.waiting.push_back(slot);
+                Ok((Kind::Aside(Box::new(service.clone()), None), None))
             }
-            | Probe::Tcp { addresses, host } => resolved(addresses, host)
-                .and_then(|rest| connect_next(rest, registry, token))
-                .map(|kind| (kind, None)),
-            Probe::Unix(path) => launch::rights(service)
-                .and_then(|rights| connect_unix(path, &rights, registry, token))
-                .map(|kind| (kind, None)),
+            Probe::Http { addresses, .. } | Probe::Tcp { addresses, .. } => {
+                let rest = addresses.iter().copied().collect();
+                connect_next(rest, registry, token).map(|kind| (kind, None))
+            }
+            Probe::Unix(path) => connect_abstract(path, registry, token).map(|kind| (kind, None)),
         };
         let (mut kind, pid) = match begun {
             Ok(begun) => begun,
             Err(why) => return Begun::Over(Err(in_words(&health, &why))),
         };
-        if let (Probe::Http { host, path, .. }, Kind::Connection { exchange, .. }) =
-            (&health.probe, &mut kind)
-        {
-            *exchange = Some(Exchange {
-                request: http::request(host, path),
-                sent: 0,
-                answer: Answer::default(),
-            });
+        if let Kind::Connection { exchange, .. } = &mut kind {
+            *exchange = Exchange::of(&health.probe);
         }
         entry.insert(Attempt {
             job,
@@ -192,7 +190,9 @@ impl Probes {
             .map(|(key, _)| key)
             .collect();
         let attempts = due.into_iter().map(|key| self.slab.remove(key));
+        let asides = &mut self.asides;
         attempts
+            .inspect(|attempt| asides.give_up(attempt))
             .map(|attempt| {
                 let bound = human_duration(attempt.health.timeout);
                 let why = attempt.what_is_missing(&bound);
@@ -204,7 +204,7 @@ impl Probes {
     /// Nobody waits for this check any more.
     pub fn end(&mut self, job: JobId) {
         if let Some(key) = self.key_of(job) {
-            self.slab.remove(key);
+            self.asides.give_up(&self.slab.remove(key));
         }
     }
 
@@ -220,18 +220,6 @@ fn in_words(health: &Health, why: &str) -> String {
         Probe::Http { path, .. } => format!("GET {path}: {why}"),
         Probe::Tcp { .. } | Probe::Unix(_) | Probe::Exec(_) => format!("{}: {why}", health.probe),
     }
-}
-
-/// The addresses of a host that was unknown when the file was read may be known by now.
-fn resolved(addresses: &[SocketAddr], host: &str) -> Result<VecDeque<SocketAddr>, String> {
-    if !addresses.is_empty() {
-        return Ok(addresses.iter().copied().collect());
-    }
-    let found = Authority::parse(host).map(|host| host.addresses(&SystemFacts::new()));
-    let found = found.filter(|found| !found.is_empty());
-    found
-        .map(VecDeque::from)
-        .ok_or_else(|| format!("cannot find the host of {host} in /etc/hosts"))
 }
 
 /// The first of the addresses to which a connection can be begun.
@@ -261,37 +249,29 @@ fn connect_next(
     Err(why)
 }
 
-/// `@name` is an abstract one. The kernel connects at once or not at all (unix(7)).
-fn connect_unix(
-    path: &Path,
-    rights: &Rights,
-    registry: &Registry,
-    token: Token,
-) -> Result<Kind, String> {
-    let name = path.to_str().and_then(|text| text.strip_prefix('@'));
-    let connected = match name {
-        Some(name) => std::os::unix::net::SocketAddr::from_abstract_name(name)
-            .and_then(|address| UnixStream::connect_addr(&address)),
-        None => {
-            guarded::find_socket(path, rights).and_then(|socket| UnixStream::connect(&socket.path))
-        }
-    };
-    let registered = connected.and_then(|mut stream| {
-        registry.register(&mut stream, token, Interest::WRITABLE)?;
-        Ok(stream)
-    });
-    match registered {
-        Ok(stream) => Ok(Kind::Connection {
-            rest: VecDeque::new(),
-            connection: Connection::Unix(ClosedPromptly::new(stream)),
-            connected: false,
-            exchange: None,
-        }),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            Err("nobody takes the connections that wait already".into())
-        }
-        Err(error) => Err(plain(&error)),
-    }
+/// The name of an abstract socket: `@name`.
+fn abstract_name(path: &Path) -> Option<&str> {
+    path.to_str().and_then(|text| text.strip_prefix('@'))
+}
+
+fn connect_abstract(path: &Path, registry: &Registry, token: Token) -> Result<Kind, String> {
+    let name = abstract_name(path).unwrap_or_default();
+    let connected = std::os::unix::net::SocketAddr::from_abstract_name(name)
+        .and_then(|address| UnixStream::connect_addr(&address));
+    let stream = connected.map_err(|error| cannot_connect_path(&error))?;
+    watch_unix(stream, registry, token)
+}
+
+fn watch_unix(mut stream: UnixStream, registry: &Registry, token: Token) -> Result<Kind, String> {
+    registry
+        .register(&mut stream, token, Interest::WRITABLE)
+        .map_err(|error| plain(&error))?;
+    Ok(Kind::Connection {
+        rest: VecDeque::new(),
+        connection: Connection::Unix(ClosedPromptly::new(stream)),
+        connected: false,
+        exchange: None,
+    })
 }
 
 fn command(
@@ -330,6 +310,12 @@ fn plain(error: &io::Error) -> String {
 
 impl Attempt {
     fn advance(&mut self, registry: &Registry, token: Token) -> Progress {
+        if let Kind::Aside(_, child) = &self.kind {
+            if let Some(report) = child.as_ref().and_then(CheckAside::receive) {
+                self.kind = asides::go_on(&self.health.probe, report, registry, token)?;
+            }
+            return Ok(false);
+        }
         let Kind::Connection {
             rest,
             connection,
@@ -403,6 +389,9 @@ impl Attempt {
     fn what_is_missing(&self, bound: &str) -> String {
         match &self.kind {
             Kind::Command { .. } => format!("killed after {bound}"),
+            Kind::Aside(..) => {
+                format!("no connection within {bound}: the file system does not answer")
+            }
             Kind::Connection {
                 connected: false, ..
             } => format!("no connection within {bound}"),
@@ -446,6 +435,17 @@ impl Connection {
 }
 
 impl Exchange {
+    fn of(probe: &Probe) -> Option<Exchange> {
+        let Probe::Http { host, path, .. } = probe else {
+            return None;
+        };
+        Some(Exchange {
+            request: http::request(host, path),
+            sent: 0,
+            answer: Answer::default(),
+        })
+    }
+
     /// The status once it is known. What is read is bounded by the head that is accepted.
     fn advance(&mut self, connection: &mut Connection) -> Result<Option<u16>, String> {
         while self.sent < self.request.len() {

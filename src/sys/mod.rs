@@ -1,6 +1,7 @@
 //! One kernel object a file; every `unsafe` of the program.
 
 pub mod aside;
+pub mod check_aside;
 pub mod clock;
 pub mod commands;
 pub mod config_file;

@@ -1,0 +1,142 @@
+//! Checks that touch paths, which a child does: the mount may hang. A socket's path, and the user database for the
+//! rights with which it is looked up; `/etc/hosts` for a host that was unknown when the file was read.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::AsRawFd;
+
+use mio::net::UnixStream;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+
+use super::super::children::Children;
+use super::super::token::{Slot, Source};
+use super::{
+    Attempt, Exchange, Kind, Probes, Verdict, abstract_name, connect_next, in_words, plain,
+    watch_unix,
+};
+use crate::base::Pid;
+use crate::config::model::Probe;
+use crate::sys::check_aside::{CheckAside, Report};
+
+/// Children that are started a turn. A check whose turn has not come waits within its own time.
+const STARTS_A_TURN: usize = 16;
+
+/// The children of checks.
+#[derive(Default)]
+pub(super) struct Asides {
+    /// Checks whose child is not started.
+    pub waiting: VecDeque<Slot>,
+    /// Children that are not needed any more, to be ended.
+    given_up: Vec<Pid>,
+    /// The last child that was given up, by its service. One that is stuck in the kernel outlives SIGKILL.
+    stuck: BTreeMap<String, Pid>,
+}
+
+impl Asides {
+    /// A check ends before its child has reported.
+    pub fn give_up(&mut self, attempt: &Attempt) {
+        if let Kind::Aside(service, Some(child)) = &attempt.kind {
+            self.given_up.push(child.pid());
+            self.stuck.insert(service.name.clone(), child.pid());
+        }
+    }
+}
+
+impl Probes {
+    /// Whether there are children to start, or to end.
+    pub fn has_work(&self) -> bool {
+        !self.asides.waiting.is_empty() || !self.asides.given_up.is_empty()
+    }
+
+    /// Starts the children of checks, as many as a turn has time for, and ends those that are not needed.
+    pub fn start_asides(&mut self, children: &mut Children, registry: &Registry) -> Vec<Verdict> {
+        for pid in self.asides.given_up.drain(..) {
+            children.end_aside(pid);
+        }
+        let stuck = &mut self.asides.stuck;
+        stuck.retain(|_, pid| children.has_aside(*pid));
+        let mut verdicts = Vec::new();
+        for _ in 0..STARTS_A_TURN {
+            let Some(slot) = self.asides.waiting.pop_front() else {
+                break;
+            };
+            let key = slot.index as usize;
+            let attempt = self.slab.get_mut(key);
+            let Some(attempt) = attempt.filter(|attempt| attempt.generation == slot.generation)
+            else {
+                continue;
+            };
+            let started = start(attempt, &self.asides.stuck, slot, children, registry);
+            if let Err(why) = started {
+                let attempt = self.slab.remove(key);
+                verdicts.push((attempt.job, Err(in_words(&attempt.health, &why))));
+            }
+        }
+        verdicts
+    }
+}
+
+fn start(
+    attempt: &mut Attempt,
+    stuck: &BTreeMap<String, Pid>,
+    slot: Slot,
+    children: &mut Children,
+    registry: &Registry,
+) -> Result<(), String> {
+    let Kind::Aside(service, child) = &mut attempt.kind else {
+        return Ok(());
+    };
+    if let Some(pid) = stuck.get(&service.name) {
+        return Err(format!(
+            "the file system does not answer: an earlier check still waits for it (process {})",
+            pid.0
+        ));
+    }
+    let started = match &attempt.health.probe {
+        Probe::Unix(path) => CheckAside::connect(path, service),
+        Probe::Http { host, .. } | Probe::Tcp { host, .. } => CheckAside::look_up(host),
+        Probe::Exec(_) => return Ok(()),
+    };
+    let started = started.map_err(|error| format!("cannot start a process: {}", plain(&error)))?;
+    children.add_aside(started.pid());
+    let token = Source::Probe(slot).token();
+    let fd = started.as_raw_fd();
+    *child = Some(started);
+    registry
+        .register(&mut SourceFd(&fd), token, Interest::READABLE)
+        .map_err(|error| plain(&error))
+}
+
+/// Whether a check has to look at a path before it connects.
+pub(super) fn touches_paths(probe: &Probe) -> bool {
+    match probe {
+        Probe::Unix(path) => abstract_name(path).is_none(),
+        Probe::Http { addresses, .. } | Probe::Tcp { addresses, .. } => addresses.is_empty(),
+        Probe::Exec(_) => false,
+    }
+}
+
+/// The check after its child.
+pub(super) fn go_on(
+    probe: &Probe,
+    report: Report,
+    registry: &Registry,
+    token: Token,
+) -> Result<Kind, String> {
+    let mut kind = match report {
+        Report::Connected(stream) => watch_unix(UnixStream::from_std(stream), registry, token)?,
+        Report::Addresses(found) if found.is_empty() => {
+            let host = match probe {
+                Probe::Http { host, .. } | Probe::Tcp { host, .. } => host.as_str(),
+                Probe::Unix(_) | Probe::Exec(_) => "",
+            };
+            return Err(format!("cannot find the host of {host} in /etc/hosts"));
+        }
+        Report::Addresses(found) => connect_next(found.into(), registry, token)?,
+        Report::Failed(why) => return Err(why),
+    };
+    if let Kind::Connection { exchange, .. } = &mut kind {
+        *exchange = Exchange::of(probe);
+    }
+    Ok(kind)
+}
