@@ -5,11 +5,13 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 
 use go_overlay::base::Moment;
-use go_overlay::sys::log_file::{LogFile, Rotation};
+use go_overlay::sys::log_file::{self, Answer, Errand, LogFile, Report, Rotation, Settings, Work};
 use proptest::prelude::*;
 
 const NOW: Moment = Moment(0);
@@ -248,6 +250,132 @@ fn a_file_that_cannot_be_opened_is_tried_again_once_a_second() {
     let message = log.write(b"kept\n", Moment(1_000_000_000)).unwrap();
     assert!(message.contains("3 lines are missing"), "{message}");
     assert_eq!(content(&path), b"kept\n");
+}
+
+/// What a child answers, which is a thread here.
+fn perform(settings: &Settings, errand: Errand) -> Answer {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let settings = settings.clone();
+    let child = std::thread::spawn(move || {
+        log_file::perform(&theirs, &[Work::File(Rc::new(settings), errand)]);
+    });
+    let answer = loop {
+        match Report::receive(&ours) {
+            Ok(Some(Report::Answer(answer))) => break answer,
+            Ok(Some(Report::Absent)) => break Answer::Failed("no folder".into()),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                std::thread::yield_now();
+            }
+            Err(error) => panic!("{error}"),
+        }
+    };
+    drop(ours);
+    child.join().unwrap();
+    answer
+}
+
+fn deferred(path: &Path, rotation: Option<Rotation>) -> (Settings, LogFile) {
+    let settings = Settings {
+        path: path.to_owned(),
+        owner: None,
+        rotation,
+    };
+    (settings, LogFile::deferred(path, rotation, true))
+}
+
+#[test]
+fn lines_wait_for_a_file_that_a_child_opens_and_one_that_cannot_be_costs_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("later/web.log");
+    let (settings, mut log) = deferred(&path, None);
+    assert_eq!(log.write(b"one\ntw", NOW), None);
+    let errand = log.take_errand().unwrap();
+    assert_eq!(log.take_errand(), None, "one thing at a time");
+    let told = log.finish_errand(perform(&settings, errand), NOW);
+    assert!(told.unwrap().contains("cannot open log file"));
+    fs::create_dir(folder.path().join("later")).unwrap();
+    assert_eq!(log.write(b"o\nlost\n", Moment(1)), None);
+    assert!(!log.has_wish(), "it is tried again once a second");
+    let second = Moment(1_000_000_000);
+    assert_eq!(log.write(b"kept\n", second), None);
+    let errand = log.take_errand().unwrap();
+    let told = log.finish_errand(perform(&settings, errand), second);
+    assert!(told.unwrap().ends_with("3 lines are missing in it"));
+    assert_eq!(log.write(b"more\n", second), None);
+    assert_eq!(content(&path), b"kept\nmore\n");
+}
+
+#[test]
+fn a_rotation_that_is_late_holds_no_line_and_the_present_one_ends_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.log");
+    let rotation = Rotation {
+        max_size: 10,
+        keep: 3,
+        compress: false,
+    };
+    let (settings, mut log) = deferred(&path, Some(rotation));
+    let errand = log.take_errand().unwrap();
+    assert_eq!(log.finish_errand(perform(&settings, errand), NOW), None);
+    assert_eq!(log.write(b"0123456789\nwaits\n", NOW), None);
+    assert_eq!(content(&path), b"0123456789\n");
+    let errand = log.take_errand().unwrap();
+    let answer = perform(&settings, errand);
+    assert_eq!(log.note_late(), None);
+    assert_eq!(log.write(b"goes on\nha", NOW), None);
+    assert_eq!(log.finish_errand(answer, NOW), None);
+    assert_eq!(log.write(b"lf\nnew\n", NOW), None);
+    let old = content(&folder.path().join("web.log.1"));
+    assert_eq!(old, b"0123456789\nwaits\ngoes on\nhalf\n");
+    assert_eq!(content(&path), b"new\n");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn the_same_is_so_where_children_open_and_rotate_and_answer_some_time(
+        writes in proptest::collection::vec("[a-c\n]{0,40}", 1..40),
+        max_size in 5..60u64,
+        what in proptest::collection::vec(0..4u8, 40),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("web.log");
+        let rotation = Rotation { max_size, keep: 199, compress: false };
+        let (settings, mut log) = deferred(&path, Some(rotation));
+        let mut answer = None;
+        for (text, what) in writes.iter().zip(what) {
+            prop_assert_eq!(log.write(text.as_bytes(), NOW), None);
+            let given = answer.take_if(|_| what != 3).or_else(|| {
+                let errand = log.take_errand().filter(|_| answer.is_none())?;
+                Some(perform(&settings, errand))
+            });
+            match (what, given) {
+                (0 | 1, Some(given)) => prop_assert_eq!(log.finish_errand(given, NOW), None),
+                (2, given) => {
+                    prop_assert_eq!(log.note_late(), None);
+                    answer = given.or(answer);
+                }
+                (_, given) => answer = given.or(answer),
+            }
+        }
+        // The line that goes on ends where it began.
+        prop_assert_eq!(log.write(b"\n", NOW), None);
+        while let Some(given) = answer
+            .take()
+            .or_else(|| log.take_errand().map(|errand| perform(&settings, errand)))
+        {
+            prop_assert_eq!(log.finish_errand(given, NOW), None);
+        }
+        let files = files(&path);
+        for old in &files[..files.len() - 1] {
+            let content = content(old);
+            prop_assert!(content.ends_with(b"\n") && content.len() as u64 >= max_size);
+        }
+        let all: Vec<u8> = files.iter().flat_map(|file| content(file)).collect();
+        prop_assert_eq!(all, (writes.concat() + "\n").into_bytes());
+    }
 }
 
 proptest! {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
@@ -154,17 +155,23 @@ fn strays_are_found_wherever_they_went() {
     assert_eq!(line, "ready");
     let begin = Instant::now();
     // Until the subshell is gone: its child is ours by then.
-    while stray::signal_everything(Signal::CONT).unwrap() != 3 {
+    while stray::signal_everything(Signal::CONT, &BTreeSet::new()).unwrap() != 3 {
         assert!(begin.elapsed() < PATIENCE, "there should be three");
         while let Found::Dead(pid) = reap::find_dead().unwrap() {
             reap::reap(pid).unwrap();
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    assert_eq!(stray::signal_everything(Signal::KILL).unwrap(), 3);
+    assert_eq!(
+        stray::signal_everything(Signal::KILL, &BTreeSet::new()).unwrap(),
+        3
+    );
     let ended: Vec<_> = std::iter::from_fn(reap).collect();
     assert!(ended.iter().any(|(pid, _)| *pid == child));
-    assert_eq!(stray::signal_everything(Signal::KILL).unwrap(), 0);
+    assert_eq!(
+        stray::signal_everything(Signal::KILL, &BTreeSet::new()).unwrap(),
+        0
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The bytes that wait for a reader: one buffer, written to at the end and read from at the front.
 
+use memchr::memrchr;
+
 /// From here on services are not read any more, and so wait; or their lines are dropped.
 pub const HIGH_WATER: usize = 256 * 1024;
 
@@ -62,6 +64,15 @@ impl Queue {
         }
     }
 
+    /// Takes the unfinished line off the end; false where its beginning is not there any more.
+    pub fn cut_line(&mut self) -> bool {
+        let Some(end) = memrchr(b'\n', self.front()) else {
+            return false;
+        };
+        self.bytes.truncate(self.consumed + end + 1);
+        true
+    }
+
     /// Throws everything away.
     pub fn clear(&mut self) {
         let calm = self.bytes.len() <= KEPT_WHEN_CALM / 4;
@@ -97,6 +108,19 @@ mod tests {
         assert!(!queue.accepts());
         queue.consume(1);
         assert!(queue.accepts());
+    }
+
+    #[test]
+    fn an_unfinished_line_is_cut_off_where_its_beginning_is_there() {
+        let mut queue = Queue::new();
+        queue.append(b"sent\nwaits\nhalf");
+        queue.consume(5);
+        assert!(queue.cut_line());
+        assert_eq!(queue.front(), b"waits\n");
+        queue.append(b"half");
+        queue.consume(8);
+        assert!(!queue.cut_line());
+        assert_eq!(queue.front(), b"lf");
     }
 
     #[test]

@@ -97,6 +97,11 @@ impl Sink {
         self.stdout.is_some() && self.overflow == Overflow::Block
     }
 
+    /// Whether the service waits rather than lose lines.
+    pub fn is_patient(&self) -> bool {
+        self.overflow == Overflow::Block
+    }
+
     /// Whether lines were dropped of which the log does not say so yet.
     pub fn owes_a_word(&self) -> bool {
         self.untold > 0

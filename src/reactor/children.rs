@@ -16,6 +16,7 @@ use crate::sys::oom::OomKills;
 use crate::sys::pinned::Pinned;
 use crate::sys::process;
 use crate::sys::reap::{self, Found};
+use crate::sys::stray;
 
 /// How long a group that does not die of SIGKILL holds back its job's end. A member may be stuck in
 /// the kernel, or be a zombie whose own parent left the group and does not reap it.
@@ -130,6 +131,11 @@ impl Children {
         self.asides.contains(&pid)
     }
 
+    /// Those that have not ended.
+    pub fn asides(&self) -> &BTreeSet<Pid> {
+        &self.asides
+    }
+
     /// Whether a process is a job's, and has not been reaped.
     pub fn is_job(&self, pid: Pid) -> bool {
         self.jobs.contains_key(&pid)
@@ -186,7 +192,13 @@ impl Children {
                 None if self.asides.contains(&pid) => Dead::Aside(pid),
                 None => Dead::Adopted(pid),
             }),
-            Ok(Found::NoneDead) => None,
+            Ok(Found::NoneDead) => {
+                // Those that work for the daemon itself are nobody's left-overs.
+                round.none_left = self.jobs.is_empty()
+                    && !self.asides.is_empty()
+                    && stray::has_no_child_but(&self.asides);
+                None
+            }
             Ok(Found::NoChildren) => {
                 match self.jobs.is_empty() && self.asides.is_empty() {
                     true => round.none_left = true,

@@ -9,21 +9,25 @@
 //! ```
 //! A full disk changes no state: each write is tried. Whatever is lost is counted and reported.
 
-use std::io;
-use std::os::fd::AsRawFd;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use memchr::memchr_iter;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
+use super::log_helpers::Out;
 use super::token::Source;
 use crate::base::Moment;
 use crate::output::format::counted;
 use crate::output::queue::Queue;
 use crate::sys::clock;
 use crate::sys::fifo::OpenWatch;
+use crate::sys::log_file::Report;
 use crate::sys::output_end::OutputEnd;
+use crate::sys::signals::{self, Set};
 
 /// The daemon's own messages held while nobody reads them. A longer one is held alone.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
@@ -33,6 +37,9 @@ const FINAL_STALL: Duration = Duration::from_secs(1);
 
 /// How often a write is tried again where no event tells that it would succeed.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Read at a time by a child that writes.
+const READ_BYTES: usize = 64 * 1024;
 
 /// One of the two ends.
 pub(super) struct Console {
@@ -55,6 +62,8 @@ pub(super) struct Console {
     /// Messages for which there was no room.
     dropped: u64,
     reports: Vec<String>,
+    /// What the child that writes has not dealt with, where there is one.
+    pub sent: Out,
 }
 
 /// Which one it is.
@@ -88,7 +97,15 @@ enum Progress {
 }
 
 impl Kind {
-    fn name(self) -> &'static str {
+    /// Its descriptor.
+    pub fn fd(self) -> RawFd {
+        match self {
+            Kind::Stdout => libc::STDOUT_FILENO,
+            Kind::Stderr => libc::STDERR_FILENO,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
         match self {
             Kind::Stdout => "standard output",
             Kind::Stderr => "standard error",
@@ -132,6 +149,31 @@ impl Console {
             lost: 0,
             dropped: 0,
             reports: Vec::new(),
+            sent: Out::default(),
+        }
+    }
+
+    /// A regular file: a child is to find out whether it may block.
+    pub fn is_of_unknown_kind(&self) -> bool {
+        self.end.is_unknown()
+    }
+
+    /// A file that does not take what is written at once: a child is to write.
+    pub fn is_slow(&self) -> bool {
+        self.end.is_slow()
+    }
+
+    /// A file that does not block.
+    pub fn write_here(&mut self) {
+        self.end.set_plain();
+    }
+
+    /// A child writes what comes through this socket.
+    pub fn hand_over(&mut self, socket: UnixStream) {
+        self.end.hand_over(socket);
+        // A socket that was watched before is closed.
+        if matches!(self.state, State::Stalled) {
+            self.state = State::Open;
         }
     }
 
@@ -271,6 +313,13 @@ impl Console {
     }
 
     fn note_written(&mut self, count: usize) {
+        if self.end.is_handed_over() {
+            let bytes = match self.is_torn {
+                true => b"\n",
+                false => self.queue.front(),
+            };
+            self.sent.add(bytes.get(..count).unwrap_or(bytes));
+        }
         if std::mem::take(&mut self.is_torn) {
             self.in_line = false;
             return;
@@ -387,6 +436,32 @@ impl Console {
         self.retry_at = None;
         let name = self.kind.name();
         self.reports.push(format!("a process reads {name} again"));
+    }
+}
+
+/// In a child: writes what comes through the socket to standard output or standard error, and reports it.
+pub(super) fn write_what_comes(mut socket: UnixStream, kind: Kind) {
+    signals::set_mask(Set::ALL);
+    let mut console = Console::new(OutputEnd::waiting(kind.fd()), kind);
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let count = match socket.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => return,
+        };
+        let bytes = &buffer[..count];
+        console.queue.append(bytes);
+        console.write_out();
+        let said = console.take_reports().into_iter().map(Report::Said);
+        let lines = memchr_iter(b'\n', bytes).count() as u64;
+        let bytes = count;
+        for report in said.chain([Report::Written { bytes, lines }]) {
+            if report.send(&socket).is_err() {
+                return;
+            }
+        }
     }
 }
 

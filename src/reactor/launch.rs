@@ -13,7 +13,6 @@ use crate::supervisor::event::{Event, Role, SpawnFailure};
 use crate::sys::job_control::Terminal;
 use crate::sys::launch;
 use crate::sys::limits::{self, Holder};
-use crate::sys::log_file::{LogFile, Rotation};
 use crate::sys::pipe;
 use crate::sys::pty::{self, Pty};
 use crate::sys::spawn::{self, Session, Stdio};
@@ -227,34 +226,17 @@ impl Reactor {
         self.streams.resize(self.size_for_services());
     }
 
-    /// Opens a log file whose folder or owner was not there when the daemon began.
+    /// Has a log file opened whose folder or owner was not there when the daemon began.
     fn open_late_log_file(&mut self, service: ServiceId, config: &model::Service) {
         let is_main_program = self.supervisor.is_main_program(service);
         if config.log_file.is_none() || is_main_program || self.streams.keeps_file(service, config)
         {
             return;
         }
-        let log_file = self.open_log_file(config);
-        let sink = self.sink(config, log_file.is_some());
-        self.streams.fit_service(service, config, sink, log_file);
-    }
-
-    pub(super) fn open_log_file(&mut self, config: &model::Service) -> Option<LogFile> {
-        let path = config.log_file.as_ref()?;
-        let owner = launch::log_owner(config);
-        let rotation = config.log.max_size.map(|max_size| Rotation {
-            max_size,
-            keep: config.log.keep,
-            compress: config.log.compress,
-        });
-        let (file, complaint) = LogFile::open(path, owner, rotation);
-        if let Some(complaint) = complaint {
-            self.messages.push(format!(
-                "{}: {complaint}; its lines are missing there until it can be",
-                config.name
-            ));
+        let sink = self.sink(config);
+        if self.streams.fit_service(service, config, sink) {
+            self.retire_log_helpers(service);
         }
-        Some(file)
     }
 }
 

@@ -11,6 +11,7 @@ mod console;
 mod events;
 mod foreground;
 mod launch;
+mod log_helpers;
 mod logs;
 mod manager;
 mod outlet;
@@ -35,6 +36,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 
 use crate::base::{ClientId, JobId, Moment, Pid, ServiceId, Signal, human_duration};
+use crate::output::format::counted;
 use crate::output::prefix::Prefixer;
 use crate::supervisor::Supervisor;
 use crate::supervisor::event::{Event, Word};
@@ -49,6 +51,7 @@ use clients::Clients;
 use console::{Console, Kind};
 use events::Journal;
 use foreground::Foreground;
+use log_helpers::LogHelpers;
 use manager::Manager;
 use pace::Pace;
 use probes::Probes;
@@ -110,6 +113,7 @@ pub struct Reactor {
     children: Children,
     clients: Clients,
     streams: Streams,
+    log_helpers: LogHelpers,
     probes: Probes,
     signs: Signs,
     manager: Manager,
@@ -179,6 +183,7 @@ impl Reactor {
             children: Children::new(),
             clients: Clients::new(),
             streams: Streams::new(pace.now()),
+            log_helpers: LogHelpers::new(),
             pace,
             probes: Probes::default(),
             signs: Signs::default(),
@@ -208,6 +213,7 @@ impl Reactor {
             reactor.children.add_aside(pid);
         }
         reactor.open_sinks();
+        reactor.begin_log_files(reactor.pace.now());
         Ok(reactor)
     }
 
@@ -219,6 +225,7 @@ impl Reactor {
             let now = self.pace.now();
             self.start_check_asides(now);
             self.report_to_manager(now);
+            self.help_log_files(now);
             self.show(now);
             if let Some(code) = self.exit {
                 self.finish(now);
@@ -276,6 +283,7 @@ impl Reactor {
                 Source::StdoutOpened => self.stdout.on_opened(),
                 Source::StderrOpened => self.stderr.on_opened(),
                 Source::Stream(slot) => self.streams.on_ready(slot),
+                Source::LogHelper(slot) => self.on_log_helper(slot, now),
                 Source::Sign(slot) => self.signs.on_ready(slot),
             }
         }
@@ -367,8 +375,7 @@ impl Reactor {
             }
             (Signal::USR1, _) if has_services => self.log_status(now),
             (Signal::USR2, _) if has_services => {
-                let complaints = self.streams.reopen_log_files();
-                self.messages.extend(complaints);
+                self.streams.reopen_log_files();
             }
             (Signal::HUP, _) if has_services => self.reload_by_signal(now),
             (Signal::WINCH, _) => {
@@ -479,6 +486,7 @@ impl Reactor {
         if self.children.deadline().is_some_and(|at| at <= now) {
             self.reap(now);
         }
+        self.check_log_helpers(now);
         self.keep_watch(now);
         self.expire_reload(now);
         self.untidy |= self.tidy_at.take_if(|at| *at <= now).is_some();
@@ -506,6 +514,8 @@ impl Reactor {
             }
             self.stderr.flush(registry, now);
         }
+        self.note_console(Kind::Stdout, now);
+        self.note_console(Kind::Stderr, now);
     }
 
     /// Sets both timers to the next deadline. The housekeeping one may go off early: a partial line's
@@ -531,6 +541,7 @@ impl Reactor {
             self.tidy_at,
             self.manager.deadline(),
             self.reloads.deadline(),
+            self.log_helpers.deadline(),
             self.stdout.retry_at(),
             self.stderr.retry_at(),
         ]
@@ -566,14 +577,28 @@ impl Reactor {
             messages: &mut self.messages,
             now,
         });
+        self.finish_log_files(now);
         self.show(now);
         let until = clock::now().after(Duration::from_secs(10));
         self.stdout.final_flush(until);
-        for report in self.stdout.take_reports() {
+        let unwritten = self.finish_console(Kind::Stdout, now);
+        if unwritten > 0 {
+            let unwritten = counted(unwritten, "line");
+            self.messages.push(format!(
+                "{unwritten} may not have been written to standard output"
+            ));
+        }
+        for report in self
+            .stdout
+            .take_reports()
+            .into_iter()
+            .chain(self.messages.drain(..))
+        {
             self.stderr.message(&report);
         }
         self.stderr
             .final_flush(clock::now().after(Duration::from_millis(50)));
+        self.finish_console(Kind::Stderr, now);
         self.end_feeds(now);
         self.signs.finish();
     }

@@ -1,83 +1,99 @@
 //! Where one service's output goes: its sink, and its log file.
 
-use std::path::PathBuf;
+use std::rc::Rc;
 
 use super::streams::Outside;
-use crate::config::model::{Log, Service, UserSpec};
+use crate::config::model::{Log, Service};
 use crate::output::format::Stamp;
 use crate::output::recent::Mark;
 use crate::output::sink::{Sink, StreamText};
-use crate::sys::log_file::LogFile;
+use crate::sys::log_file::{LogFile, Rotation, Settings};
 
 pub(super) struct Outlet {
     pub name: String,
     pub sink: Sink,
     pub log_file: Option<Box<LogFile>>,
-    /// None: it is to have none.
-    file_settings: Option<Box<FileSettings>>,
+    /// None: it has no file, or none yet.
+    file_settings: Option<Rc<Settings>>,
 }
 
-/// What a log file is opened with.
-#[derive(PartialEq, Eq)]
-struct FileSettings {
-    path: PathBuf,
-    owner: Option<Box<UserSpec>>,
-    rotation: Option<(u64, u32, bool)>,
-}
-
-impl FileSettings {
-    fn of(config: &Service) -> Option<FileSettings> {
-        let Log {
-            max_size,
-            keep,
-            compress,
-            ..
-        } = config.log;
-        Some(FileSettings {
-            path: config.log_file.clone()?,
-            owner: config.user.clone(),
-            rotation: max_size.map(|size| (size, keep, compress)),
-        })
-    }
-}
-
-/// None where no file was opened yet.
-fn settings_of(log_file: &Option<LogFile>, config: &Service) -> Option<Box<FileSettings>> {
-    log_file.as_ref()?;
-    FileSettings::of(config).map(Box::new)
+/// None: no file is to be there.
+fn settings_of(config: &Service) -> Option<Rc<Settings>> {
+    let Log {
+        max_size,
+        keep,
+        compress,
+        ..
+    } = config.log;
+    let rotation = max_size.map(|max_size| Rotation {
+        max_size,
+        keep,
+        compress,
+    });
+    let (path, owner) = (config.log_file.clone()?, config.user.clone());
+    Some(Rc::new(Settings {
+        path,
+        owner,
+        rotation,
+    }))
 }
 
 impl Outlet {
-    pub fn new(config: &Service, sink: Sink, log_file: Option<LogFile>) -> Outlet {
-        Outlet {
+    /// Of a file, nothing is opened yet.
+    pub fn new(config: &Service, sink: Sink) -> Outlet {
+        let mut outlet = Outlet {
             name: config.name.clone(),
             sink,
-            file_settings: settings_of(&log_file, config),
-            log_file: log_file.map(Box::new),
-        }
+            file_settings: settings_of(config),
+            log_file: None,
+        };
+        outlet.make_file();
+        outlet
+    }
+
+    fn make_file(&mut self) {
+        let is_patient = self.sink.is_patient();
+        self.log_file = self.file_settings.as_ref().map(|settings| {
+            let file = LogFile::deferred(&settings.path, settings.rotation, is_patient);
+            Box::new(file)
+        });
     }
 
     /// Whether the service goes on with the log file it has.
     pub fn keeps_file(&self, config: &Service) -> bool {
-        self.log_file.is_some() && self.has_file_of(config)
+        self.file_settings == settings_of(config)
     }
 
     /// Other settings for output that goes on; a file that is the same stays open. Gives back whether it is another.
-    pub fn fit(&mut self, config: &Service, sink: Sink, log_file: Option<LogFile>) -> bool {
+    pub fn fit(&mut self, config: &Service, sink: Sink) -> bool {
         self.sink.refit(sink);
-        let is_other = !self.has_file_of(config);
+        let is_other = !self.keeps_file(config);
         if is_other {
-            self.file_settings = settings_of(&log_file, config);
-            self.log_file = log_file.map(Box::new);
+            self.file_settings = settings_of(config);
+            self.make_file();
+        }
+        if let Some(file) = &mut self.log_file {
+            file.set_patient(self.sink.is_patient());
         }
         is_other
     }
 
-    fn has_file_of(&self, config: &Service) -> bool {
-        self.file_settings.as_deref() == FileSettings::of(config).as_ref()
+    /// What its file is opened with.
+    pub fn settings(&self) -> Option<Rc<Settings>> {
+        self.file_settings.clone()
     }
 
-    /// Takes what was read. Gives back whether the file has work of its own to do.
+    /// Whether its file needs a child.
+    pub fn needs_child(&self) -> bool {
+        self.log_file.as_ref().is_some_and(|file| file.has_wish())
+    }
+
+    /// Its file cannot be there before the service starts.
+    pub fn drop_file(&mut self) {
+        (self.log_file, self.file_settings) = (None, None);
+    }
+
+    /// Takes what was read. Gives back whether the file needs a child.
     pub fn take(
         &mut self,
         stream: &mut StreamText,
@@ -86,12 +102,12 @@ impl Outlet {
         outside: &mut Outside<'_>,
     ) -> bool {
         let text = self.sink.take(stream, bytes, stamp, outside.queue);
-        let has_work = write_file(&mut self.log_file, text, outside);
+        let needs_child = write_file(&mut self.log_file, text, outside);
         self.sink.written();
-        has_work
+        needs_child
     }
 
-    /// Takes a line that is not finished as it is. Gives back whether the file has work of its own to do.
+    /// Takes a line that is not finished as it is. Gives back whether the file needs a child.
     pub fn flush(
         &mut self,
         stream: &mut StreamText,
@@ -100,16 +116,16 @@ impl Outlet {
         outside: &mut Outside<'_>,
     ) -> bool {
         let text = self.sink.flush(stream, mark, stamp, outside.queue);
-        let has_work = write_file(&mut self.log_file, text, outside);
+        write_file(&mut self.log_file, text, outside);
         if let Some(file) = &mut self.log_file {
             outside.messages.extend(file.pause_in_line());
         }
         self.sink.written();
-        has_work
+        self.needs_child()
     }
 }
 
-/// Gives back whether the file has work of its own to do.
+/// Gives back whether the file needs a child.
 fn write_file(
     file: &mut Option<Box<LogFile>>,
     text: Option<&[u8]>,
@@ -121,5 +137,5 @@ fn write_file(
     if !text.is_empty() {
         outside.messages.extend(file.write(text, outside.now));
     }
-    file.has_work()
+    file.has_wish()
 }

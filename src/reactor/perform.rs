@@ -12,7 +12,7 @@ use crate::output::format::Layout;
 use crate::output::recent::Recent;
 use crate::output::sink::Sink;
 use crate::supervisor::event::{Action, Event, Notice, Scope, Word};
-use crate::sys::{launch, stray};
+use crate::sys::stray;
 
 impl Reactor {
     /// Takes the supervisor's actions until there is none. Each answer to a spawn goes back in before
@@ -30,7 +30,10 @@ impl Reactor {
                     self.probes.end(job);
                     self.end_command(job, now);
                 }
-                Action::Forget { service } => self.streams.forget(service),
+                Action::Forget { service } => {
+                    self.streams.forget(service);
+                    self.retire_log_helpers(service);
+                }
                 Action::SignalStrays(signal) => self.signal_strays(signal, now),
                 Action::Reply { client, response } => self.reply(client, &response, now),
                 Action::Notice(notice) => self.notice(notice, now),
@@ -139,7 +142,7 @@ impl Reactor {
         if self.children.none_left(now) {
             return self.supervisor.handle(Event::ChildrenGone, now);
         }
-        match stray::signal_everything(signal) {
+        match stray::signal_everything(signal, self.children.asides()) {
             Ok(0) => {}
             Ok(_) if self.is_alone() && !self.debug && signal != Signal::KILL => {}
             Ok(1) => self
@@ -154,7 +157,7 @@ impl Reactor {
         }
         // A stopped process has to be able to hear it.
         if signal != Signal::KILL {
-            let _ = stray::signal_everything(Signal::CONT);
+            let _ = stray::signal_everything(Signal::CONT, self.children.asides());
         }
     }
 
@@ -288,17 +291,13 @@ impl Reactor {
                 continue;
             };
             if !self.supervisor.is_main_program(id) {
-                let log_file = match launch::can_have_log_file(&config) {
-                    true => self.open_log_file(&config),
-                    false => None,
-                };
-                let sink = self.sink(&config, log_file.is_some());
-                self.streams.add_service(id, &config, sink, log_file);
+                let sink = self.sink(&config);
+                self.streams.add_service(id, &config, sink);
             }
         }
     }
 
-    pub(super) fn sink(&self, config: &Service, has_file: bool) -> Sink {
+    pub(super) fn sink(&self, config: &Service) -> Sink {
         let log = &config.log;
         let layout = |prefix: String, screen: bool| {
             Layout::new(log.format, log.timestamps, &config.name, prefix, screen)
@@ -307,6 +306,7 @@ impl Reactor {
         let stdout = log
             .stdout
             .then(|| layout(prefix, self.prefixer.is_for_screen()));
+        let has_file = config.log_file.is_some();
         let file = has_file.then(|| FileText::new(layout(String::new(), false), log.format));
         let limit = usize::try_from(log.buffer).unwrap_or(usize::MAX);
         Sink::new(stdout, log.overflow, file, Recent::new(limit))

@@ -301,14 +301,10 @@ impl Reactor {
             if self.supervisor.is_main_program(id) {
                 continue;
             }
-            let kept = self.streams.keeps_file(id, &config);
-            let log_file = match kept {
-                true => None,
-                false => self.open_log_file(&config),
-            };
-            let has_file = kept || log_file.is_some();
-            let sink = self.sink(&config, has_file);
-            self.streams.fit_service(id, &config, sink, log_file);
+            let sink = self.sink(&config);
+            if self.streams.fit_service(id, &config, sink) {
+                self.retire_log_helpers(id);
+            }
         }
         // Their columns may have become more or fewer.
         self.follow_window_size();

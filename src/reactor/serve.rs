@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::Duration;
 
 use mio::net::UnixStream;
@@ -139,6 +140,11 @@ impl Reactor {
                 show_usage(row, usages.next().flatten(), look.taken.since(started));
             }
         }
+        for (service, path) in self.log_helpers.hanging() {
+            let name = self.name_of(service);
+            let row = rows.iter_mut().find(|row| row.name == name);
+            row.into_iter().for_each(|row| show_hanging(row, path));
+        }
         // Who watches needs again what this took.
         self.tidy_at = self.usage.until();
         rows
@@ -161,6 +167,10 @@ impl Reactor {
                 if let Some((pid, started)) = self.supervisor.main_process(id) {
                     let usage = usage::sample(&[pid]).first().copied().flatten();
                     show_usage(status, usage, now.since(started));
+                }
+                let mut hanging = self.log_helpers.hanging();
+                if let Some((_, path)) = hanging.find(|(service, _)| *service == id) {
+                    show_hanging(status, path);
                 }
                 detail.dropped_lines = self.streams.dropped(id);
                 // Output is for those who may read logs.
@@ -187,6 +197,14 @@ fn show_usage(status: &mut ServiceStatus, usage: Option<Usage>, age: Duration) {
     status.cpu_seconds = usage.map(|usage| usage.cpu.as_secs_f64());
     status.cpu_percent = usage.and_then(|usage| usage.percent(age));
     status.memory_bytes = usage.map(|usage| usage.memory_bytes);
+}
+
+fn show_hanging(status: &mut ServiceStatus, log_file: &Path) {
+    let hangs = format!("log file {} does not answer", log_file.display());
+    status.detail = match status.detail.as_str() {
+        "" => hangs,
+        detail => format!("{detail}; {hangs}"),
+    };
 }
 
 fn not_allowed(peer: Peer) -> Response {

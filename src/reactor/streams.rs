@@ -25,7 +25,6 @@ use crate::output::format::Stamp;
 use crate::output::queue::Queue;
 use crate::output::recent::{Mark, Recent};
 use crate::output::sink::Sink;
-use crate::sys::log_file::LogFile;
 use crate::sys::{clock, pty};
 
 /// How long a partial line waits for its rest before it is shown as it is.
@@ -56,8 +55,10 @@ pub(super) struct Streams {
     of_service: BTreeMap<ServiceId, Vec<u32>>,
     /// Services of which the log does not say yet that lines were dropped.
     owing: BTreeSet<ServiceId>,
-    /// Services whose old log file is being compressed.
-    archiving: BTreeSet<ServiceId>,
+    /// Streams that wait for their service's log file.
+    held_by_file: Vec<usize>,
+    /// Services whose log file needs a child.
+    needing: BTreeSet<ServiceId>,
     /// Jobs in whose output the text was found that they are ready with.
     found: Vec<JobId>,
     /// Something was remembered since [`Streams::take_news`].
@@ -85,7 +86,8 @@ impl Streams {
             outlets: BTreeMap::new(),
             of_service: BTreeMap::new(),
             owing: BTreeSet::new(),
-            archiving: BTreeSet::new(),
+            held_by_file: Vec::new(),
+            needing: BTreeSet::new(),
             found: Vec::new(),
             news: false,
             began,
@@ -94,37 +96,30 @@ impl Streams {
     }
 
     /// Makes the place for a service's output, before its first stream.
-    pub fn add_service(
-        &mut self,
-        service: ServiceId,
-        config: &Service,
-        sink: Sink,
-        log_file: Option<LogFile>,
-    ) {
-        let outlet = Outlet::new(config, sink, log_file);
+    pub fn add_service(&mut self, service: ServiceId, config: &Service, sink: Sink) {
+        let outlet = Outlet::new(config, sink);
+        self.note_need(service, &outlet);
         self.outlets.insert(service, Box::new(outlet));
     }
 
-    /// Whether a service goes on with the log file it has.
+    /// Whether a service goes on with the log file it has, or with none.
     pub fn keeps_file(&self, service: ServiceId, config: &Service) -> bool {
         let outlet = self.outlets.get(&service);
         outlet.is_some_and(|outlet| outlet.keeps_file(config))
     }
 
-    /// Other settings for a service's output, which goes on; a file that is the same stays open.
-    pub fn fit_service(
-        &mut self,
-        service: ServiceId,
-        config: &Service,
-        sink: Sink,
-        log_file: Option<LogFile>,
-    ) {
+    /// Other settings for a service's output, which goes on; a file that is the same stays open. Gives back whether it is
+    /// another.
+    pub fn fit_service(&mut self, service: ServiceId, config: &Service, sink: Sink) -> bool {
         let Some(outlet) = self.outlets.get_mut(&service) else {
-            return self.add_service(service, config, sink, log_file);
+            self.add_service(service, config, sink);
+            return false;
         };
-        if outlet.fit(config, sink, log_file) {
-            self.archiving.remove(&service);
+        let is_other = outlet.fit(config, sink);
+        if is_other {
+            self.needing.insert(service);
         }
+        is_other
     }
 
     /// Nothing of a service is needed any more.
@@ -133,7 +128,7 @@ impl Streams {
             self.remove(key);
         }
         self.owing.remove(&service);
-        self.archiving.remove(&service);
+        self.needing.remove(&service);
         self.outlets.remove(&service);
     }
 
@@ -161,19 +156,42 @@ impl Streams {
         std::mem::take(&mut self.news)
     }
 
-    /// Opens every log file anew, after somebody renamed it.
-    pub fn reopen_log_files(&mut self) -> Vec<String> {
-        let files = self
+    /// Has every log file opened again, after another program renamed it.
+    pub fn reopen_log_files(&mut self) {
+        for (service, outlet) in &mut self.outlets {
+            if let Some(file) = &mut outlet.log_file {
+                file.ask_to_reopen();
+                self.needing.insert(*service);
+            }
+        }
+    }
+
+    /// The services whose log file needs a child, since this was asked.
+    pub fn take_needing(&mut self) -> BTreeSet<ServiceId> {
+        std::mem::take(&mut self.needing)
+    }
+
+    /// A service's name and log file, for what children do.
+    pub fn outlet(&mut self, service: ServiceId) -> Option<&mut Outlet> {
+        self.outlets.get_mut(&service).map(|outlet| &mut **outlet)
+    }
+
+    /// Something was done for a log file: what it needs next is looked at, and who waits for it has a turn.
+    pub fn after_help(&mut self, service: ServiceId) {
+        let outlet = self.outlets.get(&service);
+        if outlet.is_some_and(|outlet| outlet.needs_child()) {
+            self.needing.insert(service);
+        }
+        self.ready.extend(self.held_by_file.drain(..));
+    }
+
+    /// The services that have a log file.
+    pub fn with_log_file(&self) -> Vec<ServiceId> {
+        let with = self
             .outlets
-            .values_mut()
-            .filter_map(|outlet| outlet.log_file.as_mut());
-        files
-            .filter_map(|file| {
-                file.reopen_after_line()
-                    .err()
-                    .map(|error| error.to_string())
-            })
-            .collect()
+            .iter()
+            .filter(|(_, outlet)| outlet.log_file.is_some());
+        with.map(|(service, _)| *service).collect()
     }
 
     /// Gives this size to every terminal that has the daemon's.
@@ -259,7 +277,7 @@ impl Streams {
     /// Whether [`Streams::pump`] has something to do.
     pub fn has_work(&self, queue: &mut Queue) -> bool {
         let waits_for_room = !self.held.is_empty() || !self.owing.is_empty();
-        !self.ready.is_empty() || !self.archiving.is_empty() || (waits_for_room && queue.accepts())
+        !self.ready.is_empty() || (waits_for_room && queue.accepts())
     }
 
     /// Reads the ready streams in turn until the budget is spent or nothing is left that may be read.
@@ -275,8 +293,13 @@ impl Streams {
             let Some(stream) = self.slab.get(key).filter(|stream| stream.is_ready) else {
                 continue;
             };
-            if self.waits(stream.service) && !outside.queue.accepts() {
+            let service = stream.service;
+            if self.waits(service) && !outside.queue.accepts() {
                 self.held.push_back(key);
+                continue;
+            }
+            if self.waits_for_file(service) {
+                self.held_by_file.push(key);
                 continue;
             }
             let spent = self.drain(key, STREAM_BUDGET.min(budget), false, outside);
@@ -285,24 +308,18 @@ impl Streams {
                 self.ready.push_back(key);
             }
         }
-        if let Some(service) = self.archiving.first().copied() {
-            self.archive(service, outside.messages);
-        }
     }
 
-    /// Compresses a slice of one old log file. A function of its own also when compiled: compressing takes 28 KiB of
-    /// stack, which whoever only reads need not touch.
-    #[inline(never)]
-    fn archive(&mut self, service: ServiceId, messages: &mut Vec<String>) {
+    fn waits_for_file(&mut self, service: ServiceId) -> bool {
         let outlet = self.outlets.get_mut(&service);
         let file = outlet.and_then(|outlet| outlet.log_file.as_mut());
-        if let Some(file) = file {
-            messages.extend(file.work());
-            if file.has_work() {
-                return;
-            }
+        file.is_some_and(|file| file.is_full())
+    }
+
+    fn note_need(&mut self, service: ServiceId, outlet: &Outlet) {
+        if outlet.needs_child() {
+            self.needing.insert(service);
         }
-        self.archiving.remove(&service);
     }
 
     fn waits(&self, service: ServiceId) -> bool {
@@ -352,9 +369,13 @@ impl Streams {
         outside: &mut Outside<'_>,
     ) -> usize {
         let stamp = self.stamp(outside.now);
-        let waits = !last_words && self.waits(self.slab[key].service);
+        let service = self.slab[key].service;
+        let waits = !last_words && self.waits(service);
         let mut spent = 0;
         while spent < budget && (!waits || outside.queue.accepts()) {
+            if !last_words && spent > 0 && self.waits_for_file(service) {
+                break;
+            }
             if self.buffer.is_empty() {
                 // Not filled with zeros here: fresh memory is, and most services need little of it.
                 self.buffer = vec![0; READ_BYTES];
@@ -421,7 +442,7 @@ impl Streams {
             stream.awaited = None;
         }
         if outlet.take(&mut stream.text, bytes, stamp, outside) {
-            self.archiving.insert(stream.service);
+            self.needing.insert(stream.service);
         }
         if outlet.sink.owes_a_word() {
             self.owing.insert(stream.service);
@@ -442,7 +463,7 @@ impl Streams {
         if let Some(outlet) = self.outlets.get_mut(&stream.service) {
             self.news = true;
             if outlet.flush(&mut stream.text, mark, stamp, outside) {
-                self.archiving.insert(stream.service);
+                self.needing.insert(stream.service);
             }
         }
     }

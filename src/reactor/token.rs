@@ -22,6 +22,8 @@ pub(super) enum Source {
     StderrOpened,
     /// The child that reads the configuration has sent something.
     Reload,
+    /// A child that works for log files.
+    LogHelper(Slot),
 }
 
 /// A slab slot and the number of its tenant.
@@ -50,6 +52,7 @@ impl Source {
             Source::StdoutOpened => (10, Slot::FIRST),
             Source::StderrOpened => (11, Slot::FIRST),
             Source::Reload => (12, Slot::FIRST),
+            Source::LogHelper(slot) => (13, slot),
         };
         let low = (u64::from(slot.index) << KIND_BITS) | kind;
         Token(((u64::from(slot.generation) << (KIND_BITS + INDEX_BITS)) | low) as usize)
@@ -75,7 +78,8 @@ impl Source {
             9 => Source::Sign(slot),
             10 => Source::StdoutOpened,
             11 => Source::StderrOpened,
-            _ => Source::Reload,
+            12 => Source::Reload,
+            _ => Source::LogHelper(slot),
         }
     }
 }
@@ -108,6 +112,7 @@ mod tests {
             Source::StdoutOpened,
             Source::StderrOpened,
             Source::Reload,
+            Source::LogHelper(slot),
         ] {
             assert_eq!(Source::from_token(source.token()), source);
         }

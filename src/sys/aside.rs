@@ -7,8 +7,11 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{descriptors, signals};
 use crate::base::Pid;
@@ -73,6 +76,21 @@ pub fn start_with(name: &CStr, keeps: Keeps, work: impl FnOnce(UnixStream)) -> i
             socket: ours,
         }),
     }
+}
+
+/// Waits until one of these has something to read, or has ended, for so long at most; for the daemon's first and last
+/// moments only.
+pub fn wait(sockets: &[RawFd], at_most: Duration) {
+    // SAFETY: the sockets are open, as the caller has them.
+    let borrow = |fd: &RawFd| unsafe { BorrowedFd::borrow_raw(*fd) };
+    let mut fds: Vec<PollFd<'_>> = sockets
+        .iter()
+        .map(|fd| PollFd::new(borrow(fd), PollFlags::POLLIN))
+        .collect();
+    let millis = at_most.as_micros().div_ceil(1000);
+    let timeout = u16::try_from(millis).map_or(PollTimeout::from(u16::MAX), PollTimeout::from);
+    // Cut short, or refused: whoever waits looks, and has a bound.
+    let _ = poll(&mut fds, timeout);
 }
 
 /// The child's first steps; None when the daemon has died meanwhile.

@@ -111,16 +111,15 @@ pub fn own_uid() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
-/// Whose log file a service has: user and group; None is the daemon's own, which stands in for a user that is not
-/// there.
-pub fn log_owner(service: &Service) -> Option<(u32, u32)> {
-    let user = resolve(service.user.as_deref()?, &SystemFacts::new()).ok()?;
+/// Whose log file a service has that runs as this user: user and group; None where there is no such user.
+pub fn owner_of(user: &UserSpec) -> Option<(u32, u32)> {
+    let user = resolve(user, &SystemFacts::new()).ok()?;
     Some((user.uid, user.gid))
 }
 
-/// Whether the folder and the owner of a service's log file are there; they may be made before it starts.
-pub fn can_have_log_file(service: &Service) -> bool {
-    check_log_folder(service).is_ok() && (service.user.is_none() || log_owner(service).is_some())
+/// Whether the folder of a log file is there; it may be made before the service starts.
+pub fn has_log_folder(path: &Path) -> bool {
+    is_folder(folder_of(path), &Rights::of(None)).is_ok()
 }
 
 /// The rights of a service's user.

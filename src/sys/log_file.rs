@@ -1,6 +1,10 @@
 //! A second destination of a service's output. Opened for appending, never truncated; trouble with it
 //! costs lines of the file, never the service, and is told once until it works again.
+//!
+//! What may never finish is done where it is called, or by a child of the daemon ([`deferred`]).
 
+mod children;
+mod deferred;
 mod opening;
 mod rotation;
 
@@ -13,9 +17,13 @@ use std::time::Duration;
 use memchr::{memchr, memchr_iter};
 
 use crate::base::Moment;
+use crate::sys::clock;
 use crate::sys::limits::{self, Holder};
-pub use rotation::Rotation;
+pub use children::{Answer, Report, Settings, Work, perform, write_what_comes};
+use deferred::Deferred;
+pub use deferred::{Errand, Why};
 use rotation::Rotator;
+pub use rotation::{Identity, Rotation};
 
 /// How often a file that could not be opened is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -51,6 +59,8 @@ pub struct LogFile {
     reopens: bool,
     /// The beginning of the present line was lost, and so its rest is not written either.
     skipping: bool,
+    /// A child opens and rotates it, or writes it; None: all is done here.
+    deferred: Option<Box<Deferred>>,
 }
 
 impl LogFile {
@@ -62,7 +72,13 @@ impl LogFile {
         owner: Owner,
         rotation: Option<Rotation>,
     ) -> (LogFile, Option<String>) {
-        let mut log = LogFile {
+        let mut log = LogFile::closed(path, owner, rotation);
+        let complaint = log.reopen().err().map(|error| error.to_string());
+        (log, complaint)
+    }
+
+    fn closed(path: &Path, owner: Owner, rotation: Option<Rotation>) -> LogFile {
+        LogFile {
             path: path.to_owned(),
             owner,
             file: None,
@@ -73,9 +89,8 @@ impl LogFile {
             line: Line::Ended,
             reopens: false,
             skipping: false,
-        };
-        let complaint = log.reopen().err().map(|error| error.to_string());
-        (log, complaint)
+            deferred: None,
+        }
     }
 
     /// Opens the path anew, after somebody renamed the file: now, or at the end of the line that is being
@@ -94,6 +109,7 @@ impl LogFile {
         if self.line == Line::Going {
             self.line = Line::Paused;
         }
+        self.take_up_next();
         let due = std::mem::take(&mut self.reopens);
         due.then(|| self.reopen().err().map(|error| error.to_string()))
             .flatten()
@@ -106,21 +122,27 @@ impl LogFile {
     pub fn reopen(&mut self) -> io::Result<()> {
         let file = opening::open(&self.path, self.owner).and_then(|file| self.affordable(file));
         let file = file.map_err(|error| {
-            let why = match error.raw_os_error() {
-                Some(libc::ENXIO) => "nobody reads it".to_owned(),
-                _ => error.to_string(),
-            };
-            let text = format!("cannot open log file {}: {why}", self.path.display());
+            let text = self.cannot_open(&opening::why(&error));
             io::Error::new(error.kind(), text)
-        });
-        let file = file.inspect_err(|_| self.complained |= self.file.is_none())?;
+        })?;
+        self.begin(file);
+        Ok(())
+    }
+
+    /// The complaint, for the user.
+    fn cannot_open(&mut self, why: &str) -> String {
+        self.complained |= self.file.is_none();
+        format!("cannot open log file {}: {why}", self.path.display())
+    }
+
+    /// Goes on with a file that was just opened.
+    fn begin(&mut self, file: File) {
         if let Some(rotator) = &mut self.rotator {
             rotator.on_open(&file);
         }
         self.take_up(file);
         self.line = Line::Ended;
         self.reopens = false;
-        Ok(())
     }
 
     /// With the last descriptors the daemon has to be able to answer. A file that replaces another takes none.
@@ -143,8 +165,15 @@ impl LogFile {
     /// Writes the bytes as they are. What comes back is for the user: that it begins to fail, or that it
     /// works again. The file goes on with a whole line on a line of its own then.
     pub fn write(&mut self, bytes: &[u8], now: Moment) -> Option<String> {
-        let end = memchr(b'\n', bytes).filter(|_| self.reopens);
-        let Some(end) = end else {
+        self.come_back(now);
+        let said = self.write_lines(bytes, now);
+        let left = self.leave_if_slow(now);
+        said.or(left)
+    }
+
+    fn write_lines(&mut self, bytes: &[u8], now: Moment) -> Option<String> {
+        let due = self.reopens || self.has_next();
+        let Some(end) = memchr(b'\n', bytes).filter(|_| due) else {
             return self.write_here(bytes, now);
         };
         let (line, rest) = bytes.split_at(end + 1);
@@ -155,10 +184,13 @@ impl LogFile {
     }
 
     fn write_here(&mut self, bytes: &[u8], now: Moment) -> Option<String> {
-        if self.file.is_none() && self.retry_at <= now {
+        if self.file.is_none() && !self.is_queueing() && self.retry_at <= now {
             self.retry_at = now.after(RETRY);
             // Why not was told at the first try.
-            let _ = self.reopen();
+            match &self.deferred {
+                Some(_) => self.wish_to_open(Why::Retry),
+                None => _ = self.reopen(),
+            }
         }
         let mut rest = bytes;
         if self.skipping {
@@ -184,7 +216,7 @@ impl LogFile {
         match result {
             Ok(complaint) => {
                 self.skipping = false;
-                complaint.or_else(|| self.recovered())
+                complaint.or_else(|| self.is_settled().then(|| self.recovered()).flatten())
             }
             Err(Failure { error, unwritten }) => {
                 self.skipping = !rest.ends_with(b"\n");
@@ -208,11 +240,13 @@ impl LogFile {
     fn write_rotating<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<String>, Failure<'b>> {
         let mut rest = bytes;
         let mut complaint = None;
-        if let (Some(rotator), Some(file)) = (&mut self.rotator, &self.file) {
+        if let (Some(rotator), Some(file), false) =
+            (&mut self.rotator, &self.file, is_queueing(&self.deferred))
+        {
             // Others may have written to it, or have cut it (`copytruncate`).
             rotator.measure(file);
         }
-        while let Some(rotator) = &self.rotator
+        while let Some(rotator) = self.rotator.as_ref().filter(|_| !self.is_queueing())
             && let Some(end) = rotator.end_within(rest)
         {
             self.write_all(&rest[..end]).map_err(|failure| Failure {
@@ -226,6 +260,9 @@ impl LogFile {
     }
 
     fn rotate(&mut self) -> Option<String> {
+        if self.deferred.is_some() {
+            return self.wish_to_rotate();
+        }
         let (rotator, file) = (self.rotator.as_mut()?, self.file.as_ref()?);
         match rotator.rotate(&self.path, self.owner, file) {
             Ok(None) => None,
@@ -239,6 +276,10 @@ impl LogFile {
 
     fn write_all<'b>(&mut self, bytes: &'b [u8]) -> Result<(), Failure<'b>> {
         let mut unwritten = bytes;
+        if self.is_queueing() {
+            return self.queue(bytes);
+        }
+        let began = self.deferred.as_ref().map(|_| clock::coarse());
         let Some(file) = &mut self.file else {
             let error = io::Error::from(io::ErrorKind::NotFound);
             return Err(Failure { error, unwritten });
@@ -250,10 +291,7 @@ impl LogFile {
                     return Err(Failure { error, unwritten });
                 }
                 Ok(count) => {
-                    self.line = match unwritten[count - 1] {
-                        b'\n' => Line::Ended,
-                        _ => Line::Going,
-                    };
+                    self.line = after(&unwritten[..count]);
                     unwritten = &unwritten[count..];
                     if let Some(rotator) = &mut self.rotator {
                         rotator.on_written(count);
@@ -262,6 +300,9 @@ impl LogFile {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Failure { error, unwritten }),
             }
+        }
+        if let (Some(began), Some(deferred)) = (began, &mut self.deferred) {
+            deferred.note_time(clock::coarse().since(began));
         }
         Ok(())
     }
@@ -289,6 +330,18 @@ impl LogFile {
             _ => format!("log file {path} works again; {lines} lines are missing in it"),
         })
     }
+}
+
+/// Where the line stands after these bytes, of which there are some.
+fn after(bytes: &[u8]) -> Line {
+    match bytes.ends_with(b"\n") {
+        true => Line::Ended,
+        false => Line::Going,
+    }
+}
+
+fn is_queueing(deferred: &Option<Box<Deferred>>) -> bool {
+    deferred.as_ref().is_some_and(|deferred| deferred.queueing)
 }
 
 /// What could not be written, and why.

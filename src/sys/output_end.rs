@@ -5,17 +5,21 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::fifo::{self, OpenWatch};
+use super::{clock, descriptors};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// PIPE_BUF: what a pipe that polls as writable takes without blocking (pipe(7)), unless another writer
 /// comes between the two calls; there is no better way left by then.
 const PIPE_BYTES: usize = 4096;
+
+/// A file that takes longer for a write has stopped the loop for too long.
+const SLOW: Duration = Duration::from_millis(100);
 
 /// The room that a pseudo-terminal has at least when it polls as writable is 256 bytes.
 const TERMINAL_BYTES: usize = 128;
@@ -23,8 +27,12 @@ const TERMINAL_BYTES: usize = 128;
 /// How to write without blocking.
 #[derive(Debug)]
 enum Way {
-    /// A file that never blocks: a regular one, /dev/null.
+    /// A file that does not block: of a local file system, or /dev/null.
     Plain,
+    /// A regular file of which is not known whether it may block.
+    Unknown,
+    /// A child that writes to it ([`super::aside`]).
+    Aside(UnixStream),
     /// Opened anew, not blocking.
     Own(File),
     /// send(2) with MSG_DONTWAIT.
@@ -41,27 +49,60 @@ pub struct OutputEnd {
     fd: RawFd,
     way: Way,
     is_terminal: bool,
+    is_slow: bool,
 }
 
 impl OutputEnd {
     /// The end behind a descriptor that stays open for the program's life (1 or 2).
     pub fn new(fd: RawFd) -> OutputEnd {
-        // SAFETY: the descriptor is open (see `descriptors`), and is not closed by this handle.
-        let file = ManuallyDrop::new(unsafe { File::from_raw_fd(fd) });
-        let kind = file.metadata().map(|metadata| metadata.file_type());
-        let way = match kind {
-            Ok(kind) if kind.is_socket() => Way::Socket,
-            Ok(kind) if kind.is_fifo() => reopen_pipe(fd).map_or(Way::NoWait, Way::Own),
-            Ok(kind) if kind.is_char_device() && is_terminal(fd) => {
-                reopen_terminal(fd).map_or(Way::NoWait, Way::Own)
-            }
+        let way = match descriptors::kind(fd) {
+            libc::S_IFSOCK => Way::Socket,
+            libc::S_IFIFO => reopen_pipe(fd).map_or(Way::NoWait, Way::Own),
+            libc::S_IFCHR if is_terminal(fd) => reopen_terminal(fd).map_or(Way::NoWait, Way::Own),
+            libc::S_IFREG => Way::Unknown,
             _ => Way::Plain,
         };
         OutputEnd {
             fd,
             way,
             is_terminal: is_terminal(fd),
+            is_slow: false,
         }
+    }
+
+    /// The same, for a child that may wait.
+    pub fn waiting(fd: RawFd) -> OutputEnd {
+        OutputEnd {
+            fd,
+            way: Way::Plain,
+            is_terminal: false,
+            is_slow: false,
+        }
+    }
+
+    /// Whether a child has to find out how it can be written to.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self.way, Way::Unknown)
+    }
+
+    /// A write took so long that a child is to make the next ones.
+    pub fn is_slow(&self) -> bool {
+        self.is_slow && matches!(self.way, Way::Plain)
+    }
+
+    /// It is a file that does not block.
+    pub fn set_plain(&mut self) {
+        self.way = Way::Plain;
+    }
+
+    /// A child writes what comes through this socket.
+    pub fn hand_over(&mut self, socket: UnixStream) {
+        self.way = Way::Aside(socket);
+    }
+
+    /// Whether a child writes.
+    pub fn is_handed_over(&self) -> bool {
+        matches!(self.way, Way::Aside(_))
     }
 
     /// Writes some of it.
@@ -71,7 +112,20 @@ impl OutputEnd {
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.way {
             Way::Own(file) => file.write(bytes),
-            Way::Plain => write_plain(self.fd, bytes),
+            Way::Plain => {
+                let began = clock::coarse();
+                let result = write_plain(self.fd, bytes);
+                self.is_slow |= clock::coarse().since(began) >= SLOW;
+                result
+            }
+            Way::Unknown => Err(io::ErrorKind::WouldBlock.into()),
+            Way::Aside(socket) => match send(socket.as_raw_fd(), bytes) {
+                // Another child is started when this one has ended.
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
+                result => result,
+            },
             Way::Socket => send(self.fd, bytes),
             Way::NoWait => match write_nowait(self.fd, bytes) {
                 Err(error)
@@ -111,7 +165,7 @@ impl OutputEnd {
     /// Whether another reader may come when there is none: a FIFO, which processes open by its name.
     pub fn may_be_read_again(&self) -> bool {
         // SAFETY: the descriptor is open as long as self is.
-        !matches!(self.way, Way::Socket)
+        !matches!(self.way, Way::Socket | Way::Unknown | Way::Aside(_))
             && fifo::has_name(unsafe { BorrowedFd::borrow_raw(self.fd) })
     }
 
@@ -127,7 +181,8 @@ impl OutputEnd {
     pub fn poll_fd(&self) -> Option<RawFd> {
         match &self.way {
             Way::Own(file) => Some(file.as_raw_fd()),
-            Way::Plain => None,
+            Way::Aside(socket) => Some(socket.as_raw_fd()),
+            Way::Plain | Way::Unknown => None,
             Way::Socket | Way::NoWait | Way::Poll => Some(self.fd),
         }
     }
@@ -157,9 +212,10 @@ fn unsplit(bytes: &[u8]) -> usize {
     run.unwrap_or(bytes.len()).max(1)
 }
 
+/// Only a device is asked: the question may go to the server of a file system.
 fn is_terminal(fd: RawFd) -> bool {
     // SAFETY: asks about a number.
-    unsafe { libc::isatty(fd) == 1 }
+    descriptors::kind(fd) == libc::S_IFCHR && unsafe { libc::isatty(fd) == 1 }
 }
 
 fn reopen_pipe(fd: RawFd) -> io::Result<File> {
@@ -190,7 +246,11 @@ fn write_plain(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     result(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) })
 }
 
-fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+/// Sends some of it to a socket, without waiting and without SIGPIPE (send(2)).
+///
+/// # Errors
+/// `WouldBlock` when there is no room; any other error is the end of the reader.
+pub fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the buffer is valid for its length.
     result(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })

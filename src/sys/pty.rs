@@ -7,6 +7,8 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use nix::sys::termios::{LocalFlags, OutputFlags, SetArg, tcgetattr, tcsetattr};
 
+use super::descriptors;
+
 /// Both ends of a pseudo-terminal.
 #[derive(Debug)]
 pub struct Pty {
@@ -109,6 +111,9 @@ pub fn set_size(terminal: &impl AsRawFd, rows: u16, columns: u16) -> io::Result<
 
 /// Rows and columns of the terminal behind a descriptor; None where it is none, or does not know.
 pub fn size(fd: RawFd) -> Option<(u16, u16)> {
+    if descriptors::kind(fd) != libc::S_IFCHR {
+        return None;
+    }
     let mut size = libc::winsize {
         ws_row: 0,
         ws_col: 0,

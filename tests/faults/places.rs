@@ -186,6 +186,23 @@ const fn child(call: &'static str, on: On, errors: &'static [&'static str]) -> P
     }
 }
 
+/// A call of a child that works for the daemon when it begins.
+const fn at_the_start(
+    call: &'static str,
+    on: On,
+    manual: &'static str,
+    errors: &'static [&'static str],
+) -> Place {
+    Place {
+        call,
+        on,
+        who: Who::Child,
+        moments: START,
+        manual,
+        errors,
+    }
+}
+
 /// The page that describes a child's call, where the call has no page of its own.
 const fn manual_of(call: &'static str) -> &'static str {
     match call.as_bytes() {
@@ -259,6 +276,8 @@ pub const PLACES: &[Place] = &[
     place("read", Path("/dev/ptmx"), AFTER, "read", READ),
     place("pipe2", Anything, BOTH, "pipe", &["EINVAL", "EMFILE", "ENFILE"]),
     place("read", ServicePipe, AFTER, "read", READ),
+    // What children of the daemon's own report through.
+    place("socketpair", Anything, BOTH, "socketpair", &["EAFNOSUPPORT", "EMFILE", "ENFILE", "EOPNOTSUPP", "EPROTONOSUPPORT"]),
     place("clone", Anything, BOTH, "clone", &["EAGAIN", "EINVAL", "ENOMEM", "ENOSPC", "EPERM", "EUSERS"]),
     place("openat", Path("/dev/null"), START, "open", OPEN),
     place("dup3", Anything, BOTH, "dup", &["EBADF", "EBUSY", "EINTR", "EINVAL", "EMFILE"]),
@@ -272,8 +291,6 @@ pub const PLACES: &[Place] = &[
 
     place("write", Stdout, AFTER, "write", WRITE),
     place("write", Stderr, AFTER, "write", WRITE),
-    place("openat", LogFile, START, "open", OPEN),
-    place("statx", LogFile, BOTH, "statx", STAT),
     place("write", LogFile, AFTER, "write", WRITE),
     place("openat", Path("/proc"), AFTER, "open", &["EACCES", "EMFILE", "ENOENT", "ENOMEM"]),
     place("getdents64", Anything, AFTER, "getdents", &["EBADF", "EINVAL", "ENOENT", "ENOTDIR"]),
@@ -289,6 +306,9 @@ pub const PLACES: &[Place] = &[
     child("setsid", Anything, &["EPERM"]),
     child("dup3", Anything, &["EBADF", "EBUSY", "EINTR", "EINVAL", "EMFILE"]),
     child("openat", Path("/proc/self/oom_score_adj"), &["EACCES", "EMFILE", "ENFILE", "ENOENT"]),
+    // By a child of the daemon's own.
+    at_the_start("openat", LogFile, "open", OPEN),
+    at_the_start("statx", LogFile, "statx", STAT),
     child("setpriority", Anything, &["EACCES", "EINVAL", "EPERM", "ESRCH"]),
     child("prctl", Anything, &["EINVAL", "EPERM"]),
     // The mark of a daemon's children, among the limits.

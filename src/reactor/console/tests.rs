@@ -18,11 +18,18 @@ fn flushed(console: &mut Console, poll: &Poll) {
     console.flush(poll.registry(), NOW);
 }
 
+/// A regular file that was found to be of a local file system.
+fn local(file: &File) -> OutputEnd {
+    let mut end = OutputEnd::new(file.as_raw_fd());
+    end.set_plain();
+    end
+}
+
 #[test]
 fn messages_beyond_the_bound_are_written_as_they_come() {
     let poll = Poll::new().unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
-    let mut console = Console::new(OutputEnd::new(file.as_file().as_raw_fd()), Kind::Stderr);
+    let mut console = Console::new(local(file.as_file()), Kind::Stderr);
     for number in 0..10_000 {
         console.message(&format!("service number {number}: FAILED"));
         assert!(console.queue.len() <= MAX_MESSAGE_BYTES + 12);
@@ -37,7 +44,7 @@ fn messages_beyond_the_bound_are_written_as_they_come() {
 fn a_message_longer_than_the_bound_is_written() {
     let poll = Poll::new().unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
-    let mut console = Console::new(OutputEnd::new(file.as_file().as_raw_fd()), Kind::Stderr);
+    let mut console = Console::new(local(file.as_file()), Kind::Stderr);
     for _ in 0..3 {
         console.message(&"x".repeat(2 * MAX_MESSAGE_BYTES));
     }
@@ -125,7 +132,7 @@ fn what_a_full_disk_costs_is_counted_and_the_next_line_begins_a_line() {
     assert_eq!((console.lost, console.fails), (4, true));
 
     let file = tempfile::NamedTempFile::new().unwrap();
-    console.end = OutputEnd::new(file.as_file().as_raw_fd());
+    console.end = local(file.as_file());
     // As after a write of a part.
     console.is_torn = true;
     console.queue.append(b"three\n");

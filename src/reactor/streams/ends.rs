@@ -29,7 +29,7 @@ impl Streams {
         }
     }
 
-    /// Reads everything that every stream still holds, and leaves no archive half written: the end of the daemon.
+    /// Reads everything that every stream still holds: the end of the daemon.
     pub fn finish(&mut self, outside: &mut Outside<'_>) {
         for service in self.of_service.keys().copied().collect::<Vec<_>>() {
             self.last_words(service, &[], outside);
@@ -42,9 +42,6 @@ impl Streams {
             self.flush(key, Mark::End, outside);
         }
         self.tell_dropped(outside);
-        for service in std::mem::take(&mut self.archiving) {
-            self.outlets.remove(&service);
-        }
     }
 
     /// Closes a stream that processes still hold open, and reports it: what they write from then on is lost.

@@ -29,6 +29,14 @@ pub(super) fn open(path: &Path, owner: Owner) -> io::Result<File> {
     }
 }
 
+/// Why a log file cannot be opened, for the user.
+pub(super) fn why(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::ENXIO) => "nobody reads it".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 fn open_once(path: &Path, owner: Owner) -> io::Result<File> {
     let place = find(path)?;
     if place.metadata().is_err() {

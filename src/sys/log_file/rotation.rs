@@ -14,7 +14,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 
 use super::{Owner, opening};
-use crate::sys::guarded::{Folder, is_same};
+use crate::sys::guarded::Folder;
 
 /// When a log file is rotated, and what becomes of the old ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,62 @@ pub struct Rotation {
     pub keep: u32,
     /// Old files are compressed (gzip).
     pub compress: bool,
+}
+
+/// Device and inode.
+pub type Identity = (u64, u64);
+
+impl Rotation {
+    /// Makes a new file in the place of the old one, which is known by its identity; None where the old one has room.
+    /// All of it happens in the one folder where the old file was found, by name there and not by path.
+    ///
+    /// # Errors
+    /// When the old one cannot be renamed or no new one be made.
+    pub fn perform(
+        &self,
+        path: &Path,
+        owner: Owner,
+        identity: Identity,
+    ) -> io::Result<Option<File>> {
+        let place = opening::find(path)?;
+        let old = place.metadata()?;
+        if place.linked || (old.dev(), old.ino()) != identity {
+            return Err(io::Error::other(
+                "it is a symlink, or was replaced; name the file itself",
+            ));
+        }
+        if old.len() < self.max_size {
+            return Ok(None);
+        }
+        self.shift(&place.folder, &place.name)?;
+        new_file(&place.folder, &place.name, old, successor(old, owner)).map(Some)
+    }
+
+    /// Whether old files are compressed.
+    pub fn compresses(&self) -> bool {
+        self.compress && self.keep > 0
+    }
+
+    fn shift(&self, folder: &Folder, name: &OsStr) -> io::Result<()> {
+        let keep = self.keep;
+        for number in (1..=keep).rev() {
+            for compressed in [false, true] {
+                let from = numbered(name, number, compressed);
+                let result = match number == keep {
+                    true => folder.remove(&from),
+                    false => folder.rename(&from, &numbered(name, number + 1, compressed)),
+                };
+                match result {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        match keep {
+            0 => folder.remove(name),
+            _ => folder.rename(name, &numbered(name, 1, false)),
+        }
+    }
 }
 
 /// Read of an old file at a time: some milliseconds of work.
@@ -105,60 +161,52 @@ impl Rotator {
         }
     }
 
-    /// Makes a new file in the place of the old one; None where the old one has room again. All of it happens in
-    /// the one folder where the old file was found, by name there and not by path.
+    /// What tells the file that is to be rotated from any other: its device and inode.
+    pub fn identity(file: &File) -> io::Result<Identity> {
+        let metadata = file.metadata()?;
+        Ok((metadata.dev(), metadata.ino()))
+    }
+
+    /// A rotation is tried: once more only when the file has grown by a tenth.
+    pub fn on_tried(&mut self) {
+        self.due = self.size + self.rules.max_size / 10 + 1;
+    }
+
+    /// A new file is in the place of the old one, which is to be compressed here where nothing else does it.
+    pub fn on_rotated(&mut self, old: Option<Identity>) {
+        (self.size, self.due) = (0, self.rules.max_size);
+        self.complained = false;
+        if let Some((device, inode)) = old
+            && self.rules.compresses()
+        {
+            self.archiving = Some(Archiving::Due { device, inode });
+        }
+    }
+
+    /// Rotates at once; None where the old file has room again.
     ///
     /// # Errors
-    /// When the old one cannot be renamed or no new one be made; it is then written on, and tried again
-    /// when it has grown by a tenth.
+    /// As [`Rotation::perform`]; the old file is then written on.
     pub fn rotate(&mut self, path: &Path, owner: Owner, file: &File) -> io::Result<Option<File>> {
         self.measure(file);
         // Somebody else cut it meanwhile (`copytruncate`).
         if self.size < self.rules.max_size {
             return Ok(None);
         }
-        self.due = self.size + self.rules.max_size / 10 + 1;
-        let old = file.metadata()?;
-        let place = opening::find(path)?;
-        if place.linked || !is_same(place.metadata()?, &old) {
-            return Err(io::Error::other(
-                "it is a symlink, or was replaced; name the file itself",
-            ));
-        }
+        self.on_tried();
+        let identity = Rotator::identity(file)?;
         // One that is not finished leaves its file as it was.
         self.archiving = None;
-        self.shift(&place.folder, &place.name)?;
-        let file = new_file(&place.folder, &place.name, &old, successor(&old, owner))?;
-        (self.size, self.due) = (0, self.rules.max_size);
-        self.complained = false;
-        if self.rules.compress && self.rules.keep > 0 {
-            self.archiving = Some(Archiving::Due {
-                device: old.dev(),
-                inode: old.ino(),
-            });
+        let new = self.rules.perform(path, owner, identity)?;
+        if new.is_some() {
+            self.on_rotated(Some(identity));
         }
-        Ok(Some(file))
+        Ok(new)
     }
 
-    fn shift(&self, folder: &Folder, name: &OsStr) -> io::Result<()> {
-        let keep = self.rules.keep;
-        for number in (1..=keep).rev() {
-            for compressed in [false, true] {
-                let from = numbered(name, number, compressed);
-                let result = match number == keep {
-                    true => folder.remove(&from),
-                    false => folder.rename(&from, &numbered(name, number + 1, compressed)),
-                };
-                match result {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
-            }
-        }
-        match keep {
-            0 => folder.remove(name),
-            _ => folder.rename(name, &numbered(name, 1, false)),
-        }
+    /// Leaves the file that is being compressed as it was.
+    pub fn abandon(&mut self) {
+        self.archiving = None;
     }
 
     /// Compresses the next slice. What comes back is a complaint.
@@ -235,7 +283,7 @@ fn new_file(folder: &Folder, name: &OsStr, old: &Metadata, owner: Owner) -> io::
 
 impl Begun {
     /// Begins with the file that was renamed last, if it is still the one of that device and inode.
-    fn begin(path: &Path, identity: (u64, u64)) -> io::Result<Begun> {
+    fn begin(path: &Path, identity: Identity) -> io::Result<Begun> {
         let place = opening::find(path)?;
         let (folder, plain) = (place.folder, numbered(&place.name, 1, false));
         let source = folder.open(&plain, OFlag::O_RDONLY)?;
