@@ -13,6 +13,7 @@ use support::{Launch, PATIENCE, Stage, cli, quoted, service, shell, sleeper, unt
 /// What a service can lack, the code that a shell would give it, and a part of the message.
 fn lacking(stage: &Stage) -> Vec<(String, i32, &'static str)> {
     let plain = stage.file("plain", "");
+    std::fs::create_dir_all(stage.path("folders/program")).unwrap();
     let path = |name: &str| quoted(&stage.at(name));
     let service = |command: &str, more: String| service("it", command, &[], &more);
     let with = |more: String| service("/bin/true", more);
@@ -31,6 +32,21 @@ fn lacking(stage: &Stage) -> Vec<(String, i32, &'static str)> {
             service(&plain, String::new()),
             126,
             "plain` cannot be executed",
+        ),
+        (
+            service(&stage.at(""), String::new()),
+            126,
+            "cannot be executed: it is a directory",
+        ),
+        (
+            service("/dev/null", String::new()),
+            126,
+            "`/dev/null` cannot be executed: it is not a regular file",
+        ),
+        (
+            service("program", format!("env = {{ PATH = {} }}", path("folders"))),
+            126,
+            "folders/program` cannot be executed: it is a directory",
         ),
         (
             with(format!("working_dir = {}", path("none"))),
@@ -87,6 +103,9 @@ fn what_the_machine_lacks_fails_its_own_service_alone() {
             error.starts_with("error: ") && error.contains(message),
             "{error}"
         );
+        // The execute bit helps a file alone.
+        let is_file = message.starts_with("plain");
+        assert_eq!(error.contains("chmod"), is_file, "{error}");
 
         let first_line = error.lines().next().unwrap();
         let warning = first_line.replacen("error: ", "warning: ", 1);

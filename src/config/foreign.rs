@@ -157,7 +157,7 @@ pub(super) fn direction(key: &str) -> Option<&'static str> {
 }
 
 /// Tables of supervisord's configuration; those that have a name of their own end with a colon.
-const OF_SUPERVISORD: [&str; 8] = [
+const OF_SUPERVISORD: [&str; 9] = [
     "program:",
     "group:",
     "eventlistener:",
@@ -166,6 +166,7 @@ const OF_SUPERVISORD: [&str; 8] = [
     "supervisor",
     "unix_http_server",
     "inet_http_server",
+    "include",
 ];
 
 /// What a line shows the whole file to be, and what to do then.
@@ -180,6 +181,30 @@ const JSON: Shown = (
     "JSON",
     "write [[services]] with name and command for each service",
 );
+
+const COMPOSE_AS_JSON: Shown = (
+    "a Compose file in JSON",
+    "docs/MIGRATION-compose.md has the counterpart of each key; write [[services]] for each service",
+);
+
+const PM2_AS_JSON: Shown = ("an ecosystem file of pm2", OF_PM2);
+
+const JAVASCRIPT: Shown = ("JavaScript", OF_PM2);
+
+const OF_PM2: &str = "for each app of pm2 write [[services]] with name, command = \"node\" and args = [\"SCRIPT\"]; \
+    docs/CONFIGURATION.md has the other keys";
+
+/// How an ecosystem file of pm2 begins, once its comments are left out.
+const BEGINS_JAVASCRIPT: [&str; 8] = [
+    "module.exports",
+    "exports.",
+    "export ",
+    "const ",
+    "require(",
+    "'use strict'",
+    "\"use strict\"",
+    "import ",
+];
 
 const PROCFILE: Shown = (
     "a Procfile",
@@ -196,15 +221,17 @@ pub(super) fn format(text: &str) -> Option<Finding> {
         let span = at..at + line.trim_end().len();
         at += line.len();
         let line = line.trim_end();
-        if line.is_empty() || line.starts_with(['#', ';']) {
+        if line.is_empty() || line.starts_with(['#', ';']) || is_comment_of_javascript(line) {
             continue;
         }
         let of = |(what, help): Shown| {
             let message = format!("this is {what}, not TOML");
             Some(Finding::error(span.clone(), message, "here").help(help))
         };
-        if let Some(shown) = unmistakable(line, procfile.is_some()) {
-            return of(shown);
+        match unmistakable(line, procfile.is_some()) {
+            Some(JSON) => return of(of_json(text)),
+            Some(shown) => return of(shown),
+            None => {}
         }
         let (key, command) = line.split_once(':')?;
         if command.trim().is_empty() || !is_name(key) {
@@ -215,12 +242,41 @@ pub(super) fn format(text: &str) -> Option<Finding> {
     procfile
 }
 
+fn is_comment_of_javascript(line: &str) -> bool {
+    let line = line.trim_start();
+    ["//", "/*", "*"].iter().any(|mark| line.starts_with(mark))
+}
+
+/// Which program's file in JSON it is, by its first keys.
+fn of_json(text: &str) -> Shown {
+    let mut strings = text.split('"').skip(1).step_by(2);
+    let known = |key: &str| match key {
+        "services" => Some(COMPOSE_AS_JSON),
+        "apps" => Some(PM2_AS_JSON),
+        _ => None,
+    };
+    // With an array in its place it is not Compose's.
+    let shown = strings.find_map(known).unwrap_or(JSON);
+    let squeezed: String = text
+        .chars()
+        .filter(|c| !c.is_whitespace())
+        .take(4096)
+        .collect();
+    match shown == COMPOSE_AS_JSON && squeezed.contains("\"services\":[") {
+        true => JSON,
+        false => shown,
+    }
+}
+
 /// What a single line shows; `after_keys`: only lines such as `web: command` came before it.
 fn unmistakable(line: &str, after_keys: bool) -> Option<Shown> {
     if line.starts_with(['{', '['])
         && matches!(line.as_bytes(), [b'{', ..] | [b'['] | [_, b'{', ..])
     {
         return Some(JSON);
+    }
+    if BEGINS_JAVASCRIPT.iter().any(|word| line.starts_with(word)) {
+        return Some(JAVASCRIPT);
     }
     let header = line
         .strip_prefix('[')
@@ -241,11 +297,21 @@ fn unmistakable(line: &str, after_keys: bool) -> Option<Shown> {
         Some(_) => return None,
         None => {}
     }
-    let is_block = line.strip_suffix(':').is_some_and(is_name);
+    let is_block = line
+        .strip_suffix(':')
+        .is_some_and(|key| is_name(unquoted(key)));
     let is_list = line.starts_with("- ");
     let is_nested = after_keys && line.starts_with([' ', '\t']);
-    let is_version = line.starts_with("version:");
+    let is_version = line
+        .split_once(':')
+        .is_some_and(|(key, _)| unquoted(key) == "version");
     (line == "---" || is_block || is_list || is_nested || is_version).then_some(YAML)
+}
+
+/// A key of YAML without its quotes.
+fn unquoted(key: &str) -> &str {
+    let inside = |quote| key.strip_prefix(quote)?.strip_suffix(quote);
+    inside('"').or_else(|| inside('\'')).unwrap_or(key)
 }
 
 fn is_name(key: &str) -> bool {
@@ -272,10 +338,17 @@ mod tests {
         );
         shows("[group:x]\nprograms=a,b\n", supervisord);
         shows("[program:web]\r\ncommand=web\r\n", supervisord);
+        shows(
+            "[include]\nfiles = /etc/supervisor/conf.d/*.conf\n",
+            supervisord,
+        );
         shows("[Timer]\nOnCalendar=daily\n", "a unit of systemd");
         for yaml in [
             "services:\r\n  web:\r\n",
             "\u{feff}version: \"3\"\nservices:\n",
+            "\"version\": \"3\"\n\"services\":\n",
+            "'version': '3'\n",
+            "\"services\":\n  web:\n",
             "name: foo\nservices:\n",
             "x-common: &c\n  restart: always\nservices:\n",
             "apiVersion: v1\nkind: Pod\nmetadata:\n  name: x\n",
@@ -289,8 +362,29 @@ mod tests {
             "{\"services\": []}",
             "[\n {\"name\": \"x\"}\n]\n",
             "[{\"name\": \"x\"}]",
+            "{\"name\": \"x\", \"version\": \"1.0.0\"}",
         ] {
             shows(json, "JSON");
+        }
+        for compose in [
+            "{\"services\": {\"web\": {\"image\": \"x\"}}}",
+            "{\n  \"version\": \"3\",\n  \"services\": {\n",
+            "{\n  \"name\": \"x\",\n  \"services\": {}\n}\n",
+        ] {
+            shows(compose, "a Compose file in JSON");
+        }
+        shows(
+            "{\n  \"apps\": [{\"name\": \"x\"}]\n}\n",
+            "an ecosystem file of pm2",
+        );
+        for javascript in [
+            "module.exports = {\n  apps : [{\n    name: 'x'\n",
+            "// pm2\n/*\n * more\n */\nmodule.exports={apps:[]}\n",
+            "'use strict';\nmodule.exports = {}\n",
+            "const os = require('os');\nmodule.exports = {}\n",
+            "export default {\n",
+        ] {
+            shows(javascript, "JavaScript");
         }
         for procfile in ["web: a b\nworker: c\n", "web:\ta\n", "web:a\n"] {
             shows(procfile, "a Procfile");

@@ -9,6 +9,7 @@ use toml::de::DeValue;
 use super::diagnostic::Finding;
 use super::endpoint::{self, Authority, Refused};
 use super::model::{EnvValue, Health, OnUnhealthy, Probe};
+use super::program::{not_executable, unsuitable};
 use super::scalar::{Table, integer_of, number_text};
 use super::{Facts, Lookup};
 
@@ -262,11 +263,8 @@ fn exec(fields: &mut Table<'_, '_>, place: &Place<'_>) -> Option<Probe> {
         .map(|facts| facts.command(program, path, place.cwd));
     let finding = match found.unwrap_or(Lookup::Found) {
         Lookup::Found => None,
-        Lookup::NotExecutable(file) => {
-            let what = format!("`{file}` cannot be executed");
-            let finding = Finding::error(span.clone(), what, "not an executable file");
-            Some(finding.help(format!("chmod +x {file}")))
-        }
+        Lookup::NotExecutable(file) => Some(not_executable(&file, span.clone())),
+        Lookup::Unsuitable(file, why) => Some(unsuitable(&file, &why, span.clone())),
         Lookup::Missing(_) => {
             let what = format!("there is no program `{program}` to check with");
             let finding = Finding::error(span.clone(), what, "not found");

@@ -69,6 +69,8 @@ pub enum Lookup {
     Found,
     /// It is there, at this path, and is not executable.
     NotExecutable(String),
+    /// What is at this path cannot be executed, for this reason, whatever its mode is.
+    Unsuitable(String, String),
     /// It is nowhere; the PATH that was searched, where one was.
     Missing(Option<String>),
 }

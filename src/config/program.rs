@@ -58,17 +58,8 @@ pub(super) fn command(
     };
     match facts.command(&command, path, cwd) {
         Lookup::Found => {}
-        Lookup::NotExecutable(path) => {
-            fields.report(
-                Finding::error(
-                    span,
-                    format!("`{path}` cannot be executed"),
-                    "not an executable file",
-                )
-                .help(format!("chmod +x {path}"))
-                .on_machine(),
-            );
-        }
+        Lookup::NotExecutable(path) => fields.report(not_executable(&path, span)),
+        Lookup::Unsuitable(path, why) => fields.report(unsuitable(&path, &why, span)),
         Lookup::Missing(searched) => {
             let finding = Finding::error(
                 span,
@@ -99,6 +90,21 @@ pub(super) fn command(
         }
     }
     command
+}
+
+/// A program without the execute bit.
+pub(super) fn not_executable(path: &str, span: Range<usize>) -> Finding {
+    let what = format!("`{path}` cannot be executed");
+    let finding = Finding::error(span, what, "not an executable file");
+    finding.help(format!("chmod +x {path}")).on_machine()
+}
+
+/// No program, and no mode would make it one.
+pub(super) fn unsuitable(path: &str, why: &str, span: Range<usize>) -> Finding {
+    let what = format!("`{path}` cannot be executed: {why}");
+    let finding = Finding::error(span, what, "not a program");
+    let help = "give the path of the program itself, which the daemon's user can reach";
+    finding.help(help).on_machine()
 }
 
 /// The strings of an array of nothing else.

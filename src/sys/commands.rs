@@ -19,12 +19,23 @@ pub fn reason(error: &io::Error) -> String {
     }
 }
 
+/// Why a command stands for no file that can be executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotFound {
+    /// It stands for this file, which cannot be executed.
+    Unusable(PathBuf),
+    /// There is nothing at this path.
+    Nothing(PathBuf),
+    /// No folder of PATH has it.
+    NotInPath,
+}
+
 /// The file that a command stands for: with a slash the one of that path, seen from `cwd`; otherwise the
 /// first executable of that name in the folders of `path`.
 ///
 /// # Errors
-/// 127 where there is none, 126 where there is one that nobody may execute.
-pub fn find_command(command: &str, path: &OsStr, cwd: Option<&Path>) -> Result<PathBuf, Refusal> {
+/// Where there is none that can be executed.
+pub fn look_up(command: &str, path: &OsStr, cwd: Option<&Path>) -> Result<PathBuf, NotFound> {
     // Absolute, since it is executed after the change to a `cwd` that may be relative itself.
     let seen_from_cwd = |file: &Path| {
         let file = cwd.map_or_else(|| file.to_owned(), |cwd| cwd.join(file));
@@ -32,28 +43,43 @@ pub fn find_command(command: &str, path: &OsStr, cwd: Option<&Path>) -> Result<P
     };
     if command.contains('/') {
         let file = seen_from_cwd(Path::new(command));
-        let shown = file.display();
         return match usable(&file) {
             Usable::Yes => Ok(file),
-            Usable::Missing => Err((127, format!("cannot find {shown}: there is no such file"))),
-            Usable::NotExecutable => Err((126, format!("cannot execute {shown}: {}", not(&file)))),
+            Usable::Missing => Err(NotFound::Nothing(file)),
+            Usable::NotExecutable => Err(NotFound::Unusable(file)),
         };
     }
-    let mut refused = None;
+    let mut refused = NotFound::NotInPath;
     for folder in std::env::split_paths(path) {
         let file = seen_from_cwd(&folder.join(command));
         match usable(&file) {
             Usable::Yes => return Ok(file),
-            Usable::NotExecutable => refused = refused.or(Some(file)),
-            Usable::Missing => {}
+            Usable::NotExecutable if refused == NotFound::NotInPath => {
+                refused = NotFound::Unusable(file);
+            }
+            Usable::NotExecutable | Usable::Missing => {}
         }
     }
-    Err(match refused {
-        Some(file) => (
-            126,
-            format!("cannot execute {}: {}", file.display(), not(&file)),
-        ),
-        None => {
+    Err(refused)
+}
+
+/// As [`look_up`], with the refusal of a shell.
+///
+/// # Errors
+/// 127 where there is none, 126 where there is one that nobody may execute.
+pub fn find_command(command: &str, path: &OsStr, cwd: Option<&Path>) -> Result<PathBuf, Refusal> {
+    look_up(command, path, cwd).map_err(|refused| match refused {
+        NotFound::Unusable(file) => {
+            let shown = file.display();
+            let why = why_unsuitable(&file)
+                .unwrap_or_else(|| format!("it is not executable; chmod +x {shown}"));
+            (126, format!("cannot execute {shown}: {why}"))
+        }
+        NotFound::Nothing(file) => {
+            let shown = file.display();
+            (127, format!("cannot find {shown}: there is no such file"))
+        }
+        NotFound::NotInPath => {
             let path = path.to_string_lossy();
             let advice = "install it or give its whole path";
             (
@@ -64,12 +90,13 @@ pub fn find_command(command: &str, path: &OsStr, cwd: Option<&Path>) -> Result<P
     })
 }
 
-fn not(file: &Path) -> String {
+/// Why a file cannot be executed whatever its mode is; None where the execute bit is all that it lacks.
+pub fn why_unsuitable(file: &Path) -> Option<String> {
     match std::fs::metadata(file) {
-        Err(error) => reason(&error),
-        Ok(metadata) if metadata.is_dir() => "it is a directory".into(),
-        Ok(metadata) if !metadata.is_file() => "it is not a regular file".into(),
-        Ok(_) => format!("it is not executable; chmod +x {}", file.display()),
+        Err(error) => Some(reason(&error)),
+        Ok(metadata) if metadata.is_dir() => Some("it is a directory".into()),
+        Ok(metadata) if !metadata.is_file() => Some("it is not a regular file".into()),
+        Ok(_) => None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use crate::config::{Account, Facts, FileKind, Lookup};
-use crate::sys::commands::{DEFAULT_PATH, Usable, find_command, usable};
+use crate::sys::commands::{DEFAULT_PATH, NotFound, look_up, why_unsuitable};
 use crate::sys::hosts;
 use crate::sys::users::{self, Group};
 
@@ -47,18 +47,21 @@ impl Default for SystemFacts {
 impl Facts for SystemFacts {
     fn command(&self, command: &str, path: Option<&str>, cwd: Option<&Path>) -> Lookup {
         let search = path.map_or(self.path.as_os_str(), OsStr::new);
-        if command.contains('/') {
-            let file = cwd.map_or_else(|| Path::new(command).to_owned(), |cwd| cwd.join(command));
-            return match usable(&file) {
-                Usable::Yes => Lookup::Found,
-                Usable::NotExecutable => Lookup::NotExecutable(file.display().to_string()),
-                Usable::Missing => Lookup::Missing(None),
-            };
-        }
-        match find_command(command, search, cwd) {
+        match look_up(command, search, cwd) {
             Ok(_) => Lookup::Found,
-            Err((126, _)) => Lookup::NotExecutable(command.to_owned()),
-            Err(_) => Lookup::Missing(Some(search.to_string_lossy().into_owned())),
+            Err(NotFound::Unusable(file)) => {
+                // As it is written in the configuration, as far as that says where it is.
+                let shown = match (command.contains('/'), cwd) {
+                    (true, None) => command.to_owned(),
+                    _ => file.display().to_string(),
+                };
+                match why_unsuitable(&file) {
+                    None => Lookup::NotExecutable(shown),
+                    Some(why) => Lookup::Unsuitable(shown, why),
+                }
+            }
+            Err(NotFound::Nothing(_)) => Lookup::Missing(None),
+            Err(NotFound::NotInPath) => Lookup::Missing(Some(search.to_string_lossy().into())),
         }
     }
 

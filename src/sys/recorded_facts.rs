@@ -142,12 +142,16 @@ impl<P: Packed> Facts for P {
             &|facts| match facts.command(command, path, cwd) {
                 Lookup::Found => pack(&[b"found"]),
                 Lookup::NotExecutable(path) => pack(&[b"refused", path.as_bytes()]),
+                Lookup::Unsuitable(path, why) => {
+                    pack(&[b"unsuitable", path.as_bytes(), why.as_bytes()])
+                }
                 Lookup::Missing(None) => pack(&[b"missing"]),
                 Lookup::Missing(Some(path)) => pack(&[b"missing", path.as_bytes()]),
             },
         );
         match unpack(&answer).as_deref() {
             Some([b"refused", path]) => Lookup::NotExecutable(text(path)),
+            Some([b"unsuitable", path, why]) => Lookup::Unsuitable(text(path), text(why)),
             Some([b"missing"]) => Lookup::Missing(None),
             Some([b"missing", path]) => Lookup::Missing(Some(text(path))),
             _ => Lookup::Found,
