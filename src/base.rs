@@ -3,6 +3,7 @@
 //! Owns nothing and depends on nothing. Each identifier is a type of its own, so that a service's
 //! slot cannot be mistaken for a client's.
 
+pub mod allocation;
 pub mod terminal;
 
 use std::fmt;

@@ -17,7 +17,7 @@ use crate::supervisor::Supervisor;
 use crate::sys::manager::ManagerSocket;
 use crate::sys::signals::SignalFd;
 use crate::sys::socket::{self, BindError, Bound};
-use crate::sys::{clock, descriptors, install, limits, pid1, survivors};
+use crate::sys::{clock, descriptors, install, limits, pid1, reserve, survivors};
 use load::Loaded;
 
 /// Where the configuration is looked for when nobody says where.
@@ -118,6 +118,8 @@ fn supervise(
     };
     let mut messages = Vec::new();
     limits::lift_descriptor_limit();
+    // Where there is none, the daemon does without.
+    reserve::take();
     let bound = match &loaded.path {
         Some(_) => bind(options, &mut messages)?,
         None => None,

@@ -189,7 +189,14 @@ impl Reader {
             give(layout, &item, filter, &mut skip, out);
         });
         self.skip = skip;
-        if let Some((lines, wall)) = lost {
+        if let Some((lost, wall)) = lost {
+            // Those that are not wanted are not missed.
+            let skipped = lost.min(self.skip);
+            self.skip -= skipped;
+            let lines = lost - skipped;
+            if lines == 0 {
+                return;
+            }
             // The lines that are missing stood before those that were just read.
             let read = out.split_off(start);
             self.layout

@@ -8,6 +8,7 @@ use memchr::{memchr, memchr_iter, memrchr_iter};
 
 use super::screen::{self, ESCAPE};
 use super::splitter::{MAX_LINE, Piece};
+use crate::base::allocation::make_room;
 use crate::config::model::{LogFormat, Timestamps};
 
 /// Which of a service's outputs bytes came from.
@@ -150,6 +151,17 @@ impl Layout {
         )
     }
 
+    /// The most that a piece takes with all that is written around it, in bytes.
+    pub fn most(&self, piece: Piece<'_>) -> usize {
+        // A control character in JSON takes six: `\u0001`.
+        6 * (piece.head.len() + piece.tail.len()) + 2 * self.head.len() + self.most_said()
+    }
+
+    /// The most that [`Layout::write_dropped`] adds.
+    pub fn most_said(&self) -> usize {
+        256 + self.name.len() + self.prefix.len()
+    }
+
     /// Adds a piece as a line of its own.
     #[inline]
     pub fn write(&self, piece: Piece<'_>, out: &mut Vec<u8>) {
@@ -178,17 +190,20 @@ impl Layout {
         }
     }
 
-    /// Adds a block of whole lines, where each is only to be copied; otherwise, or when one of them is too long
-    /// for that, adds nothing and gives back false.
+    /// Adds a block of whole lines, where each is only to be copied; otherwise, when one of them is too long
+    /// for that, or without memory for all, adds nothing and gives back false.
     pub fn write_block(&self, block: &[u8], out: &mut Vec<u8>) -> bool {
         if self.escapes || self.format != LogFormat::Plain {
             return false;
         }
         let begin = out.len();
         let mut start = 0;
-        out.reserve(block.len() + block.len() / 8);
+        if !make_room(out, block.len() + block.len() / 8) {
+            return false;
+        }
         for end in memchr_iter(b'\n', block) {
-            if end - start > MAX_LINE {
+            let length = self.head.len() + end + 1 - start;
+            if end - start > MAX_LINE || !make_room(out, length) {
                 out.truncate(begin);
                 return false;
             }

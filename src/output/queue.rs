@@ -1,7 +1,7 @@
 //! The bytes that wait for a reader: one buffer, written to at the end and read from at the front.
 
 use memchr::memrchr;
-
+use crate::base::allocation::make_room;
 /// From here on services are not read any more, and so wait; or their lines are dropped.
 pub const HIGH_WATER: usize = 256 * 1024;
 
@@ -36,6 +36,12 @@ impl Queue {
     pub fn accepts(&mut self) -> bool {
         self.full = self.len() >= if self.full { LOW_WATER } else { HIGH_WATER };
         !self.full
+    }
+
+    /// Makes room in memory for so many bytes; false where the system grants no more.
+    #[inline]
+    pub fn make_room(&mut self, bytes: usize) -> bool {
+        make_room(&mut self.bytes, bytes)
     }
 
     /// The end, for whoever writes more than once.

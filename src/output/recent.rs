@@ -8,12 +8,16 @@ use std::collections::VecDeque;
 use memchr::memchr_iter;
 
 use super::format::{Origin, Stamp};
+use crate::base::allocation::fallibly;
 
 /// What a record takes beside its bytes.
 const RECORD_BYTES: usize = std::mem::size_of::<Record>();
 
 /// A longer read is remembered in parts, so that little goes at a time.
 const PARTS: usize = 8;
+
+/// Where memory is bounded, what is remembered does not take the last of it: clients have to be answered.
+const LEFT_TO_OTHERS: usize = 1024 * 1024;
 
 /// One service's memory.
 #[derive(Debug)]
@@ -112,6 +116,16 @@ impl Recent {
         self.records.shrink_to_fit();
     }
 
+    /// Forgets the older half, but not the last record, and frees what it took.
+    pub fn forget_half(&mut self) {
+        let rest = self.bytes.len() / 2;
+        while self.bytes.len() > rest && self.records.len() > 1 {
+            self.forget_oldest();
+        }
+        self.bytes.shrink_to_fit();
+        self.records.shrink_to_fit();
+    }
+
     /// Remembers what was read.
     pub fn push(&mut self, stamp: Stamp, origin: Origin, bytes: &[u8]) {
         let part = (self.limit / PARTS).max(1);
@@ -177,9 +191,14 @@ impl Recent {
         let most = self.limit / RECORD_BYTES + 1;
         loop {
             let records = growth(self.records.len(), 1, self.records.capacity(), most);
-            let records = records.is_none_or(|more| self.records.try_reserve_exact(more).is_ok());
+            let records = records.is_none_or(|more| {
+                leaves_some(more * RECORD_BYTES)
+                    && fallibly(|| self.records.try_reserve_exact(more).is_ok())
+            });
             let more = growth(self.bytes.len(), bytes, self.bytes.capacity(), self.limit);
-            let fits = more.is_none_or(|more| self.bytes.try_reserve_exact(more).is_ok());
+            let fits = more.is_none_or(|more| {
+                leaves_some(more) && fallibly(|| self.bytes.try_reserve_exact(more).is_ok())
+            });
             if records && fits {
                 return true;
             }
@@ -307,6 +326,12 @@ impl Recent {
     pub fn end(&self) -> u64 {
         self.gone.record + self.records.len() as u64
     }
+}
+
+/// Whether the system grants so many bytes and those that are left to other uses. A small growth is not looked at.
+fn leaves_some(bytes: usize) -> bool {
+    let probed = bytes + LEFT_TO_OTHERS;
+    bytes < LEFT_TO_OTHERS / 8 || fallibly(|| Vec::<u8>::new().try_reserve_exact(probed).is_ok())
 }
 
 /// By how much to grow for `more`: by as much again, in order to grow seldom, but to no more than `most`.

@@ -166,10 +166,12 @@ impl Sink {
 
     /// Says how many lines were dropped, now that there is room.
     pub fn tell_dropped(&mut self, stamp: Stamp, queue: &mut Queue) {
-        let lines = std::mem::take(&mut self.untold);
-        if let Some(layout) = &mut self.stdout
-            && lines > 0
-        {
+        let Some(layout) = &mut self.stdout else {
+            self.untold = 0;
+            return;
+        };
+        if self.untold > 0 && queue.make_room(layout.most_said()) {
+            let lines = std::mem::take(&mut self.untold);
             layout.write_dropped(lines, stamp, queue.end());
         }
     }
@@ -219,14 +221,14 @@ impl Sink {
         }
     }
 
-    /// Whether there is no room for the piece. A line of which one piece was dropped is dropped to its
+    /// Whether there is no room for the piece, or no memory. A line of which one piece was dropped is dropped to its
     /// end, and counted once.
     fn drops(&mut self, piece: Piece<'_>, stream: &mut StreamText, queue: &mut Queue) -> bool {
-        if self.overflow == Overflow::Block {
-            return false;
-        }
+        let most = self.stdout.as_ref().map_or(0, |layout| layout.most(piece));
+        let waits = self.overflow == Overflow::Block;
+        let has_room = (waits || queue.accepts()) && queue.make_room(most);
         let was = stream.dropping && !piece.starts_line;
-        stream.dropping = was || (!piece.is_bare_end() && !queue.accepts());
+        stream.dropping = was || (!piece.is_bare_end() && !has_room);
         if stream.dropping && !was {
             self.dropped += 1;
             self.untold += 1;

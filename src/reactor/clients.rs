@@ -14,6 +14,7 @@ use slab::Slab;
 use super::admission::{Admission, Holder as Place, MAX_CLIENTS, admit};
 use super::events;
 use super::token::{Slot, Source};
+use crate::base::allocation::make_room;
 use crate::base::{ClientId, Moment};
 use crate::control::frame::{self, LineBuffer};
 use crate::control::message::{ErrorCode, MAX_REQUEST_BYTES, Request, Response};
@@ -210,6 +211,14 @@ impl Clients {
         }
     }
 
+    /// Makes room for so many bytes of an answer; false where the system grants no memory for them.
+    pub fn make_room(&mut self, id: ClientId, bytes: usize) -> bool {
+        let Some(&key) = self.by_id.get(&id) else {
+            return true;
+        };
+        make_room(&mut self.slab[key].output, bytes)
+    }
+
     /// Lets `read` add to what a client is sent. When it gives back false the answer is over.
     pub fn feed(&mut self, id: ClientId, read: impl FnOnce(&mut Reading, &mut Vec<u8>) -> bool) {
         let Some(&key) = self.by_id.get(&id) else {
@@ -287,6 +296,13 @@ impl Clients {
             // Closing the descriptor takes it out of epoll anyhow.
             let _ = registry.deregister(&mut *client.stream);
         }
+    }
+
+    /// Those that are behind with an answer of many lines.
+    pub fn slow_readers(&self) -> Vec<ClientId> {
+        let is_slow = |client: &&Client| client.feed.is_some() && !client.output.is_empty();
+        let clients = self.slab.iter().map(|(_, client)| client);
+        clients.filter(is_slow).map(|client| client.id).collect()
     }
 
     fn places(&self) -> Vec<Place> {

@@ -105,10 +105,18 @@ impl Reactor {
     }
 
     /// Puts the next portion before a client that has read the one before.
-    pub(super) fn feed(&mut self, client: ClientId) {
+    pub(super) fn feed(&mut self, client: ClientId, now: Moment) {
+        let room = portion(self.clients.count());
+        // The last step may go beyond it.
+        let most = 2 * room;
+        let fits = self.clients.make_room(client, most)
+            || (self.forget_for_memory(now) && self.clients.make_room(client, most))
+            || (self.disconnect_slow_readers(now) && self.clients.make_room(client, most));
+        if !fits {
+            return self.disconnect_for_memory(client, now);
+        }
         let (streams, answered) = (&self.streams, &mut self.answered);
         let journal = &self.journal;
-        let room = portion(self.clients.count());
         self.clients.feed(client, |reading, out| {
             let feed = match reading {
                 Reading::Logs(feed) => feed,
@@ -171,7 +179,7 @@ impl Reactor {
                     .clients
                     .advance(client, false, self.poll.registry(), now);
                 match outcome {
-                    Outcome::Hungry(client) => self.feed(client),
+                    Outcome::Hungry(client) => self.feed(client, now),
                     Outcome::Nothing | Outcome::Asked { .. } | Outcome::Gone(_) => break,
                 }
             }

@@ -20,6 +20,7 @@ mod perform;
 mod probes;
 mod reload;
 mod serve;
+mod shortage;
 mod signs;
 mod stream;
 mod streams;
@@ -56,6 +57,7 @@ use manager::Manager;
 use pace::Pace;
 use probes::Probes;
 use reload::Reloads;
+use shortage::Shortage;
 use signs::Signs;
 use streams::{Outside, Streams};
 use token::Source;
@@ -119,6 +121,7 @@ pub struct Reactor {
     manager: Manager,
     journal: Journal,
     prefixer: Prefixer,
+    shortage: Shortage,
     stdout: Console,
     stderr: Console,
     messages: Vec<String>,
@@ -202,6 +205,7 @@ impl Reactor {
             reap_again: false,
             sweeping: false,
             untidy: true,
+            shortage: Shortage::default(),
             tidy_at: None,
             foreground: None,
             usage: usage::Watch::default(),
@@ -252,6 +256,7 @@ impl Reactor {
             self.after_wait(waited, !events.is_empty(), clock::now());
             self.wake();
             self.turn(&events, self.pace.now());
+            self.relieve(self.pace.now());
         }
     }
 

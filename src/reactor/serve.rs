@@ -76,7 +76,7 @@ impl Reactor {
                 peer,
                 request,
             } => self.answer(client, peer, request, now),
-            Outcome::Hungry(client) => self.feed(client),
+            Outcome::Hungry(client) => self.feed(client, now),
             Outcome::Gone(client) => self.tell(Event::ClientGone { client }, now),
         }
     }

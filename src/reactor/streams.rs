@@ -137,6 +137,13 @@ impl Streams {
         self.outlets.get(&service).map(|outlet| &outlet.sink.recent)
     }
 
+    /// Forgets the older half of what is remembered of each service.
+    pub fn forget_half(&mut self) {
+        for outlet in self.outlets.values_mut() {
+            outlet.sink.recent.forget_half();
+        }
+    }
+
     /// How many lines of a service were dropped.
     pub fn dropped(&self, service: ServiceId) -> u64 {
         self.outlets
@@ -333,6 +340,9 @@ impl Streams {
         for service in std::mem::take(&mut self.owing) {
             if let Some(outlet) = self.outlets.get_mut(&service) {
                 outlet.sink.tell_dropped(stamp, outside.queue);
+                if outlet.sink.owes_a_word() {
+                    self.owing.insert(service);
+                }
             }
         }
     }

@@ -36,6 +36,7 @@ pub mod reap;
 pub mod recorded_facts;
 pub mod released;
 pub mod report;
+pub mod reserve;
 pub mod script;
 pub mod shared_text;
 pub mod shebang;

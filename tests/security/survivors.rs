@@ -1,11 +1,14 @@
 //! What remains when the daemon ends without a chance to clean up.
 
+use std::io::Write;
+use std::process::Command;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::support::{
-    Daemon, Launch, PATIENCE, Stage, descendants, is_alive, say_skipped, send, shell, sleeper,
-    until,
+    Daemon, Launch, PATIENCE, Row, Stage, connect, descendants, is_alive, say_skipped, send, shell,
+    sleeper, status_field, until,
 };
 
 /// Signals whose default action ends a process, and which mean nothing to the daemon.
@@ -135,6 +138,16 @@ fn the_next_daemon_ends_what_a_killed_one_left() {
     assert_eq!(third.err.text().matches("was killed").count(), 0);
 }
 
+/// Bounds the address space of a daemon to what it has and some MiB more.
+fn bound_memory(daemon: &Daemon, prlimit: &str, more: u64) {
+    let pid = daemon.pid();
+    let bound = (status_field(pid, "VmSize").unwrap() + more * 1024) * 1024;
+    let tool = Command::new(prlimit)
+        .args(["--pid", &pid.to_string(), &format!("--as={bound}")])
+        .status();
+    assert!(tool.unwrap().success());
+}
+
 /// The memory of a service's last lines takes what the system grants.
 #[test]
 fn a_bound_on_memory_costs_remembered_lines_and_not_the_daemon() {
@@ -145,19 +158,75 @@ fn a_bound_on_memory_costs_remembered_lines_and_not_the_daemon() {
         "tty = false\nlog = { stdout = false, buffer = \"64MiB\" }\nready = { log = \"done\" }";
     let config = shell("noisy", script, more) + &sleeper("good", "");
     let mut daemon = Launch::on(&stage).config(config).start();
-    let bound = 28 * 1024 * 1024;
-    let pid = daemon.pid().to_string();
-    let tool = std::process::Command::new(prlimit)
-        .args(["--pid", &pid, &format!("--as={bound}")])
-        .status();
-    assert!(tool.unwrap().success());
+    bound_memory(&daemon, &prlimit, 8);
     daemon.wait_state("noisy", "RUNNING");
     assert_eq!(daemon.row("good").state(), "RUNNING");
     // What was remembered last is still there.
-    assert!(
-        daemon
-            .cli_ok(&["logs", "-n", "1", "noisy"])
-            .contains("done")
+    let last = daemon.cli_ok(&["logs", "-n", "1", "noisy"]);
+    assert!(last.contains("done"), "{last}\n{}", daemon.said());
+    daemon.shut_down();
+}
+
+/// The last words of many services would take ten times what the system grants, and nothing reads them.
+#[test]
+fn a_bound_on_memory_costs_lines_that_wait_for_a_reader_and_not_the_daemon() {
+    let prlimit = need!("prlimit");
+    let stage = Stage::new();
+    let (go, services, lines) = (stage.at("go"), 10, 60_000);
+    // All of it fits into the pipe; as JSON each empty line takes a hundred bytes.
+    let script = format!(
+        "until [ -e {go} ]; do sleep 0.05; done; head -c {lines} /dev/zero | tr '\\0' '\\n'"
     );
+    let more = "tty = false\nlog = { buffer = \"0\" }";
+    let config: String = (0..services)
+        .map(|number| shell(&format!("ends{number}"), &script, more))
+        .collect();
+    let config = format!("[log]\nformat = \"json\"\n{config}{}", sleeper("good", ""));
+    let mut daemon = Launch::on(&stage).config(config).stalled().start();
+    bound_memory(&daemon, &prlimit, 8);
+    stage.file("go", "");
+    until("the ends", PATIENCE, || {
+        let ended = |row: &Row| row.detail() == "completed";
+        (daemon.list().iter().filter(|row| ended(row)).count() == services).then_some(())
+    });
+    assert_eq!(daemon.row("good").state(), "RUNNING");
+    daemon.read_on();
+    // Each line is there, or counted where it is missing.
+    let all = || {
+        let dropped = |line: &String| {
+            let said: serde_json::Value = serde_json::from_str(line).unwrap();
+            said["dropped"].as_u64().unwrap_or(1)
+        };
+        daemon.out.all().iter().map(dropped).sum::<u64>()
+    };
+    until("all lines", PATIENCE, || {
+        (all() == services as u64 * lines).then_some(())
+    });
+    assert!(daemon.out.count("\"dropped\":") > 0, "it fitted");
+    daemon.shut_down();
+}
+
+/// Clients that read nothing of their answers, when the system grants no more for them.
+#[test]
+fn a_bound_on_memory_costs_clients_that_do_not_read_and_not_the_daemon() {
+    let prlimit = need!("prlimit");
+    let stage = Stage::new();
+    let more = "tty = false\nlog = { stdout = false, buffer = \"1MiB\" }";
+    let config = shell("noisy", "exec yes", more) + &sleeper("good", "");
+    let mut daemon = Launch::on(&stage).config(config).start();
+    daemon.wait_all("RUNNING");
+    let logs = "{\"command\":\"logs\",\"services\":[],\"follow\":true}\n";
+    let readers: Vec<_> = (0..300)
+        .map(|_| {
+            let mut reader = connect(&daemon.socket).unwrap();
+            reader.write_all(logs.as_bytes()).unwrap();
+            reader
+        })
+        .collect();
+    bound_memory(&daemon, &prlimit, 1);
+    daemon.err.wait_for("cannot get more memory", PATIENCE);
+    assert_eq!(daemon.row("good").state(), "RUNNING");
+    assert!(daemon.cli_ok(&["logs", "-n", "1", "noisy"]).contains('y'));
+    drop(readers);
     daemon.shut_down();
 }
