@@ -172,11 +172,10 @@ fn supervise(
 
 /// What a daemon before this one left would hold the ports and files that the services need.
 fn end_survivors(bound: &Bound, messages: &mut Vec<String>) {
-    let socket::Address::Path(path) = &bound.address else {
-        return;
-    };
-    survivors::begin_marking(path);
-    if bound.replaces_dead {
+    survivors::begin_marking(&bound.address);
+    // An abstract name goes with its daemon, so that nothing shows whether there was one.
+    let is_abstract = matches!(bound.address, socket::Address::Abstract(_));
+    if bound.replaces_dead || is_abstract {
         match survivors::kill_all() {
             0 => {}
             count => messages.push(format!(

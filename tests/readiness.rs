@@ -418,9 +418,10 @@ fn a_dependent_starts_as_soon_as_its_dependency_is_ready_and_not_before() {
     let _ = need!("perl");
     let stage = Stage::new();
     const LINKS: usize = 40;
-    // Each says when it began and when it is about to say that it is ready.
-    let link = "use Time::HiRes 'time'; $| = 1; my $began = time; select undef, undef, undef, 0.01; \
-                printf \"%.6f %.6f\\n\", $began, time; open my $fd, '>&=', 3; syswrite $fd, \"\\n\"; close $fd; sleep 1000";
+    // Each says when it began, when it is about to say that it is ready, and how long a program of its own took.
+    let link = "use Time::HiRes 'time'; $| = 1; my $began = time; system '/usr/bin/perl', '-MTime::HiRes', '-e', 1; \
+                my $own = time - $began; printf \"%.6f %.6f %.6f\\n\", $began, time, $own; \
+                open my $fd, '>&=', 3; syswrite $fd, \"\\n\"; close $fd; sleep 1000";
     let config: String = (0..LINKS)
         .map(|number| {
             let mut more = "ready = { fd = 3 }\n".to_owned();
@@ -432,25 +433,29 @@ fn a_dependent_starts_as_soon_as_its_dependency_is_ready_and_not_before() {
         .collect();
     let daemon = Launch::on(&stage).config(config).start();
     daemon.wait_all("RUNNING");
-    let times: Vec<(f64, f64)> = (0..LINKS)
+    let times: Vec<[f64; 3]> = (0..LINKS)
         .map(|number| {
             let line = daemon
                 .out
                 .wait_for(&format!("[{:<3}] ", format!("s{number}")), PATIENCE);
-            let (began, ready) = line.split_once("] ").unwrap().1.split_once(' ').unwrap();
-            (began.parse().unwrap(), ready.parse().unwrap())
+            let mut times = line.split_once("] ").unwrap().1.split(' ');
+            std::array::from_fn(|_| times.next().unwrap().parse().unwrap())
         })
         .collect();
-    let mut waits: Vec<f64> = times.windows(2).map(|two| two[1].0 - two[0].1).collect();
+    let median = |mut of: Vec<f64>| {
+        of.sort_by(f64::total_cmp);
+        of[of.len() / 2]
+    };
+    let waits: Vec<f64> = times.windows(2).map(|two| two[1][0] - two[0][1]).collect();
     assert!(waits.iter().all(|wait| *wait > 0.0), "{waits:?}");
-    waits.sort_by(f64::total_cmp);
+    let (wait, own) = (median(waits), median(times.iter().map(|t| t[2]).collect()));
     eprintln!(
-        "from ready to the dependent's first act: median {:.1} ms, most {:.1} ms",
-        waits[LINKS / 2] * 1e3,
-        waits[LINKS - 2] * 1e3
+        "from ready to the dependent's first act: {:.1} ms; a program of its own: {:.1} ms",
+        wait * 1e3,
+        own * 1e3
     );
-    // The interpreter's own start is in it.
-    assert!(waits[LINKS / 2] < 0.05, "{waits:?}");
+    // The interpreter's start is in both, and so is what else the machine has to do.
+    assert!(wait < 0.05 + 5.0 * own, "{wait} beside {own}");
 }
 
 /// A filter that refuses getrandom(2), in a container without /dev/urandom.

@@ -238,21 +238,31 @@ impl Signs {
 impl Sign {
     /// Whether a sender is of the service: of the session of its main process or descended from it; or an orphan
     /// that was adopted, of the service's user, that no other job's process answers for. Of one that is gone
-    /// already (`systemd-notify` does not wait) no more is known than its user, and that it could reach the socket.
+    /// already (`systemd-notify` does not wait) no more is known than its user, and that it could reach the socket. One
+    /// that is there may have become another user, where the service is root's.
     fn knows(&self, sender: Sender, children: &Children) -> Option<Kin> {
         let Sender { pid, uid } = sender;
-        if pid.0 <= 0 || (uid != self.uid && uid != 0) {
+        let is_its_users = uid == self.uid || uid == 0;
+        if pid.0 <= 0 || !(is_its_users || self.may_have_changed_its_user()) {
             return None;
         }
         let kin = kin(pid, self.main);
         let known = match kin {
-            Kin::Own | Kin::Gone => true,
+            Kin::Own => true,
+            Kin::Gone => is_its_users,
             Kin::Adopted { by_way_of, session } => {
                 uid == self.uid && !children.is_job(by_way_of) && !children.is_job(session)
             }
             Kin::Other => false,
         };
         known.then_some(kin)
+    }
+
+    /// Root may become any other user. Without a path that no stranger knows, the number of a stranger that has ended
+    /// might be a process's of the service by now.
+    fn may_have_changed_its_user(&self) -> bool {
+        let is_unlisted = matches!(&self.post, Post::Notify(socket) if socket.is_unlisted());
+        self.uid == 0 && is_unlisted
     }
 
     /// The process that a sender names as the main one, held: it has to run, and to be of the service as far as its

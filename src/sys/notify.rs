@@ -1,8 +1,8 @@
 //! The socket on which a service reports its state (sd_notify(3)): datagrams with the credentials of the sender
 //! (unix(7), SCM_CREDENTIALS).
 //!
-//! It is a file of the service's user, so that no other user can send to it and fill it; an abstract one where there
-//! is no place for a file. In either case a sender is believed only when it belongs to the service.
+//! It is a file of the service's user, so that no other user can send to it and fill it (root's is found only by
+//! what root's service has started); an abstract one where there is no place for a file. In either case a sender is believed only when it belongs to the service.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -60,6 +60,11 @@ impl NotifySocket {
         bind(fd.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes())?)?;
         let place = Place::Abstract(name);
         Ok(NotifySocket { fd, place })
+    }
+
+    /// Whether only the service's processes can know where it is.
+    pub fn is_unlisted(&self) -> bool {
+        matches!(&self.place, Place::File(file) if file.is_unlisted())
     }
 
     /// The value of NOTIFY_SOCKET.
@@ -199,12 +204,21 @@ mod tests {
         let socket = NotifySocket::in_folder(&folder, own).unwrap();
         let file = std::path::PathBuf::from(socket.address());
         let metadata = std::fs::metadata(&file).unwrap();
-        assert_eq!((metadata.mode() & 0o777, metadata.uid()), (0o600, own));
+        // One of root's may be sent to by whoever knows its path.
+        let mode = if own == 0 { 0o666 } else { 0o600 };
+        assert_eq!((metadata.mode() & 0o777, metadata.uid()), (mode, own));
+        let listed = std::fs::read_to_string("/proc/net/unix").unwrap();
+        assert_eq!(listed.contains(&socket.address()), own != 0);
         let directory = file.parent().unwrap();
         assert_eq!(std::fs::metadata(directory).unwrap().mode() & 0o777, 0o711);
         let from = UnixDatagram::unbound().unwrap();
         from.send_to(b"READY=1", &file).unwrap();
         assert!(socket.receive(&mut [0; 64]).unwrap().is_some());
+        let of_another = (own == 0).then(|| NotifySocket::in_folder(&folder, 20_001).unwrap());
+        if let Some(socket) = of_another {
+            let metadata = std::fs::metadata(socket.address()).unwrap();
+            assert_eq!((metadata.mode() & 0o777, metadata.uid()), (0o600, 20_001));
+        }
         // What lives is not taken for what was left behind; what was left behind goes.
         let other = Folder::make().unwrap();
         assert!(file.exists());

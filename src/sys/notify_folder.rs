@@ -1,6 +1,6 @@
 //! The directory of the notify sockets: one a daemon, which others can pass through and neither list nor change.
 //! Each socket in it belongs to the user of its service, so that no other user (root aside) can send to it, and fill
-//! it. Where there is no place for such a directory, the sockets are abstract ones (unix(7)), which any user of the
+//! it; those of services of root's have paths that no other user can find out. Where there is no place for such a directory, the sockets are abstract ones (unix(7)), which any user of the
 //! network namespace can fill.
 
 use std::ffi::OsStr;
@@ -25,6 +25,9 @@ const PREFIX: &str = "go-overlay-notify-";
 /// Entries of a place that are looked at for what killed daemons left.
 const MAX_LOOKED_AT: usize = 4096;
 
+/// The name of a socket in a directory of its own.
+const UNLISTED: &str = "socket";
+
 /// Where a directory for sockets could not be made.
 const NOWHERE: &str = "no directory for notify sockets";
 
@@ -38,18 +41,30 @@ pub struct Folder {
 
 /// A socket's file; it goes with this.
 #[derive(Debug)]
-pub struct SocketFile(PathBuf);
+pub struct SocketFile {
+    path: PathBuf,
+    /// It has a directory of its own.
+    is_alone: bool,
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+        let _ = fs::remove_file(&self.path);
+        if let Some(directory) = self.path.parent().filter(|_| self.is_alone) {
+            let _ = fs::remove_dir(directory);
+        }
     }
 }
 
 impl SocketFile {
     /// Where.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+
+    /// Whether its path is in no list that another user can read.
+    pub fn is_unlisted(&self) -> bool {
+        self.is_alone
     }
 }
 
@@ -89,11 +104,18 @@ impl Folder {
         }
     }
 
-    /// Binds a datagram socket to a new file that only this user can send to.
+    /// Binds a datagram socket to a new file that only this user can send to. A program that starts as root may
+    /// change its user itself, and goes on to speak: see [`Folder::bind_unlisted`].
     ///
     /// # Errors
     /// When the directory is gone, or the file cannot be given to that user.
     pub fn bind(&self, socket: &OwnedFd, uid: u32) -> io::Result<SocketFile> {
+        if uid == 0
+            && geteuid().is_root()
+            && let Ok(file) = self.bind_unlisted(socket)
+        {
+            return Ok(file);
+        }
         let path = self
             .path
             .join(format!("{:016x}", random::unguessable() as u64));
@@ -102,11 +124,33 @@ impl Folder {
         let bound = bind(socket.as_raw_fd(), &address);
         umask(before);
         bound?;
-        let file = SocketFile(path);
+        let is_alone = false;
+        let file = SocketFile { path, is_alone };
         if uid != geteuid().as_raw() {
             // Its directory is this user's alone, so that no link can be in its place.
             std::os::unix::fs::lchown(file.path(), Some(uid), None)?;
         }
+        Ok(file)
+    }
+
+    /// Binds it to a file that every user can send to who knows its path. Only the service's environment tells the
+    /// path: its directory has a random name in one that no other user can list, and /proc/net/unix, which every user can
+    /// read, shows the path that was bound to, which goes by a descriptor of the daemon's.
+    fn bind_unlisted(&self, socket: &OwnedFd) -> io::Result<SocketFile> {
+        let directory = self.path.join(format!("{:032x}", random::unguessable()));
+        DirBuilder::new().mode(0o700).create(&directory)?;
+        let file = SocketFile {
+            path: directory.join(UNLISTED),
+            is_alone: true,
+        };
+        let opened = own_directory(&directory)?;
+        nix::sys::stat::fchmod(&opened, Mode::from_bits_truncate(0o711))?;
+        let by_descriptor = format!("/proc/self/fd/{}/{UNLISTED}", opened.as_raw_fd());
+        let address = UnixAddr::new(by_descriptor.as_str())?;
+        let before = umask(Mode::from_bits_truncate(0o111));
+        let bound = bind(socket.as_raw_fd(), &address);
+        umask(before);
+        bound?;
         Ok(file)
     }
 
@@ -140,7 +184,7 @@ fn is_safe(place: &Path) -> bool {
 
 /// Whether a socket's whole path fits into an address (unix(7)).
 fn fits(place: &Path) -> bool {
-    let name = PREFIX.len() + 2 * (1 + 16);
+    let name = PREFIX.len() + 16 + 1 + 32 + 1 + UNLISTED.len() + 1;
     place.as_os_str().len() + name < 108
 }
 
@@ -175,7 +219,12 @@ fn is_ours(name: &OsStr) -> bool {
 
 fn remove_with_sockets(path: &Path) {
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        let _ = fs::remove_file(entry.path());
+        let path = entry.path();
+        if fs::remove_file(&path).is_err() {
+            // The directory of one file.
+            let _ = fs::remove_file(path.join(UNLISTED));
+            let _ = fs::remove_dir(path);
+        }
     }
     let _ = fs::remove_dir(path);
 }

@@ -3,6 +3,7 @@
 //! that a later daemon at the same socket finds: a soft limit on file locks (RLIMIT_LOCKS), which Linux has not enforced
 //! since 2.4.25, and which everyone may read. Under PID 1 none of this is needed: the kernel ends all of its namespace.
 
+use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hasher};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -15,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::base::Signal;
 use crate::sys::pid1;
+use crate::sys::socket::Address;
 
 /// How long the start waits for processes that were sent SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -22,19 +24,26 @@ const GRACE: Duration = Duration::from_secs(2);
 /// A process may have forked between the look at it and its end: it is looked for again, so often at most.
 const ROUNDS: usize = 10;
 
+/// The network namespace, which abstract names belong to. It lives as long as a process in it, and so does its number.
+const NETWORK: &str = "/proc/self/ns/net";
+
 /// The soft limit that is the mark, and the hard one, which stays as it is.
 static MARK: OnceLock<(u64, u64)> = OnceLock::new();
 
-/// Begins to mark children, by the place of the control socket: the folder itself and not its path, which
-/// another container may have too. Not under PID 1.
-pub fn begin_marking(socket: &Path) {
-    let folder = socket.parent().and_then(|folder| folder.metadata().ok());
-    let (Some(folder), Some(name), false) = (folder, socket.file_name(), pid1::is_pid1()) else {
+/// Begins to mark children, by the place of the control socket: the folder itself and not its path, or the network
+/// namespace of an abstract name, since another container may have the same path or name. Not under PID 1.
+pub fn begin_marking(socket: &Address) {
+    let (within, name) = match socket {
+        Address::Path(path) => (path.parent(), path.file_name()),
+        Address::Abstract(name) => (Some(Path::new(NETWORK)), Some(OsStr::new(name))),
+    };
+    let within = within.and_then(|within| within.metadata().ok());
+    let (Some(within), Some(name), false) = (within, name, pid1::is_pid1()) else {
         return;
     };
     let mut hasher = DefaultHasher::new();
-    hasher.write_u64(folder.dev());
-    hasher.write_u64(folder.ino());
+    hasher.write_u64(within.dev());
+    hasher.write_u64(within.ino());
     hasher.write(name.as_bytes());
     // A number no one sets by hand, that a limit of the kernel holds on every machine, and that is not "unlimited".
     let bits = usize::BITS - 2;

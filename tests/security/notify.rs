@@ -237,12 +237,14 @@ os._exit(0)
     });
 }
 
-/// Sends to every notify socket that the kernel lists, as fast as it can, and says how many were taken.
-const FLOOD: &str = "import time
+/// Sends to every notify socket that the kernel or a folder lists, as fast as it can, and says how many were taken.
+const FLOOD: &str = "import glob, time
 names = set()
 for line in open('/proc/net/unix'):
     name = line.split()[-1]
-    if 'go-overlay' in name and 'notify' in name: names.add(name.replace('@', '\\0', 1))
+    if 'notify' in name or '/proc/self/fd/' in name: names.add(name.replace('@', '\\0', 1))
+for folder in glob.glob('/run/go-overlay-notify-*') + glob.glob('/tmp/go-overlay-notify-*'):
+    names.add(folder); names.add(folder + '/socket'); names.update(glob.glob(folder + '/**', recursive=True))
 taken, end = 0, time.time() + 2
 while time.time() < end:
     for name in names:
@@ -282,6 +284,26 @@ fn a_stranger_cannot_fill_a_notify_socket_whatever_user_it_is_of() {
             daemon.out.wait_for("refused 0", PATIENCE);
         });
     }
+}
+
+/// As nginx or php-fpm does.
+#[test]
+fn a_program_that_starts_as_root_and_changes_its_user_itself_can_speak() {
+    need_root!();
+    if python_of_all().is_none() {
+        return crate::support::skip("no python3 that every user can run");
+    }
+    let stage = Stage::new();
+    let program = "os.setgroups([]); os.setgid(20003); os.setuid(20003)
+worker = os.fork()
+if worker == 0: say('READY=1', f'STATUS=worker {os.getuid()}')
+time.sleep(1000)
+";
+    let config = attacker(&stage, "web", "ready = \"notify\"\n", program).replace("20001", "0");
+    both_ways(&stage, &config, |daemon| {
+        daemon.wait_state("web", "RUNNING");
+        wait_for_detail(daemon, "web", "worker 20003");
+    });
 }
 
 #[test]

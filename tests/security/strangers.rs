@@ -79,6 +79,12 @@ impl Open {
         support::cli(Path::new(&self.name), args)
     }
 
+    /// SIGKILL, which it can do nothing about; its end.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     pub fn resident(&self) -> u64 {
         status_field(self.child.id().cast_signed(), "VmRSS").unwrap()
     }

@@ -6,9 +6,10 @@ use std::process::Command;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::strangers::Open;
 use super::support::{
-    Daemon, Launch, PATIENCE, Row, Stage, connect, descendants, is_alive, say_skipped, send, shell,
-    sleeper, status_field, until,
+    Daemon, Launch, PATIENCE, PROGRAM, Row, Stage, connect, descendants, is_alive, say_skipped,
+    send, shell, sleeper, status_field, until,
 };
 
 /// Signals whose default action ends a process, and which mean nothing to the daemon.
@@ -136,6 +137,71 @@ fn the_next_daemon_ends_what_a_killed_one_left() {
     let mut third = Launch::on(&stage).config(sleeper("web", "")).start();
     third.shut_down();
     assert_eq!(third.err.text().matches("was killed").count(), 0);
+}
+
+/// A name that no file keeps: whoever can bind it comes after one that is dead.
+#[test]
+fn the_next_daemon_at_an_abstract_name_ends_what_a_killed_one_left() {
+    let stage = Stage::new();
+    let leaves = |file: &str| {
+        let inner = format!(
+            "trap \"\" HUP; echo $$ > {}; exec sleep 1000",
+            stage.at(file)
+        );
+        shell(
+            "one",
+            &format!("setsid sh -c '{inner}' & sleep 1000"),
+            "tty = false",
+        )
+    };
+    let pid_in = |file: &str| {
+        until("a process id", PATIENCE, || {
+            stage.read(file).trim().parse::<i32>().ok()
+        })
+    };
+    let first = Open::start(&stage, &leaves("first"));
+    let left = pid_in("first");
+    // At another name, and at the same one in another network namespace.
+    let elsewhere = Stage::new();
+    let _other = Open::start(&elsewhere, &leaves("other"));
+    let others = pid_in("other");
+    let config = stage.file("apart.toml", &leaves("apart"));
+    let mut apart = match super::support::is_root() {
+        true => {
+            let command = [
+                PROGRAM,
+                "--no-install",
+                "--config",
+                &config,
+                "--socket",
+                &first.name,
+            ];
+            let child = Command::new("unshare").arg("--net").args(command).spawn();
+            let child = child.unwrap();
+            others_live(&[left, others, pid_in("apart")]);
+            Some(child)
+        }
+        false => None,
+    };
+    first.kill();
+    others_live(&[left]);
+    let second = Open::start(&stage, &sleeper("web", ""));
+    until("the end of what was left", PATIENCE, || {
+        (!is_alive(left)).then_some(())
+    });
+    others_live(&[others]);
+    if let Some(apart) = &mut apart {
+        others_live(&[pid_in("apart")]);
+        send(apart.id().cast_signed(), 15);
+        apart.wait().unwrap();
+    }
+    drop(second);
+}
+
+fn others_live(pids: &[i32]) {
+    for pid in pids {
+        assert!(is_alive(*pid), "{pid}");
+    }
 }
 
 /// Bounds the address space of a daemon to what it has and some MiB more.
