@@ -51,7 +51,7 @@ const VALUABLE: &[(&str, &str, Moment)] = &[
     ("timerfd_settime", "EINVAL", Moment::ForGood),
     ("wait4", "ECHILD", Moment::SixTimes),
     ("kill", "EPERM", Moment::SixTimes),
-    ("rt_sigprocmask", "EINVAL", Moment::Once),
+    ("rt_sigprocmask", "EINVAL", Moment::SixTimes),
     ("accept4", "EMFILE", Moment::SixTimes),
     ("recvmsg", "ENOMEM", Moment::SixTimes),
     ("pidfd_send_signal", "ENOSYS", Moment::ForGood),

@@ -107,10 +107,11 @@ impl Place {
 }
 
 /// Calls that have no error to give, or none that a program could act upon: they are not in the table.
-pub const CANNOT_FAIL: [&str; 20] = [
+pub const CANNOT_FAIL: [&str; 21] = [
     "arch_prctl",
     "brk",
     "mmap",
+    "mremap",
     "rt_sigaction",
     "rt_sigpending",
     "execve",

@@ -15,7 +15,8 @@ use serde_json::Value;
 use crate::kernel::{self, Level};
 use crate::strace;
 use crate::support::{
-    Daemon, Launch, PROGRAM, Row, Stage, children, connect, is_root, service, shell, zombies,
+    Daemon, Launch, PROGRAM, Row, Stage, children, connect, descendants, is_root, service, shell,
+    zombies,
 };
 
 /// What is wrong with a run, in words.
@@ -42,6 +43,17 @@ const MOST_FAILURES: usize = 3000;
 
 /// A user that no file of the machine knows.
 const STRANGER: u32 = 20_001;
+
+/// A process, what it does, and who traces it: one that strace(1) holds does nothing.
+fn described(pid: i32) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let wanted = ["Name:", "State:", "PPid:", "TracerPid:"];
+    let lines = status
+        .lines()
+        .filter(|line| wanted.iter().any(|name| line.starts_with(name)));
+    let words = lines.map(|line| line.replace('\t', " "));
+    format!("{pid}: {}", words.collect::<Vec<_>>().join(", "))
+}
 
 /// The configuration; `word` is in the environment of one service.
 fn config(stage: &Stage, port: u16, word: &str) -> String {
@@ -195,7 +207,16 @@ impl Story {
     pub fn fault(&self, what: &str) -> Fault {
         let (out, err) = (self.daemon.out.text(), self.daemon.err.text());
         let list = self.list();
-        format!("{what}\n{}\n{}\nlist: {list:?}", end(&out), end(&err))
+        let processes: Vec<String> = descendants(self.daemon.pid())
+            .into_iter()
+            .map(described)
+            .collect();
+        let processes = processes.join("; ");
+        format!(
+            "{what}\n{}\n{}\nlist: {list:?}\nprocesses: {processes}",
+            end(&out),
+            end(&err)
+        )
     }
 
     pub fn is_up(&self) -> bool {
