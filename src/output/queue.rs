@@ -1,7 +1,9 @@
 //! The bytes that wait for a reader: one buffer, written to at the end and read from at the front.
 
 use memchr::memrchr;
+
 use crate::base::allocation::make_room;
+
 /// From here on services are not read any more, and so wait; or their lines are dropped.
 pub const HIGH_WATER: usize = 256 * 1024;
 
