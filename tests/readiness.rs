@@ -144,7 +144,7 @@ fn a_newline_on_a_descriptor_as_under_s6() {
         "closes",
         "closed its readiness descriptor without a newline",
     );
-    assert_eq!(daemon.row("closes").state(), "FAILED");
+    daemon.wait_state("closes", "FAILED");
     daemon.out.wait_for("[plain ] closed", PATIENCE);
     std::fs::write(&go, "\n").unwrap();
     daemon.wait_state("three", "RUNNING");

@@ -11,7 +11,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::base::{ExitStatus, JobId, Moment, Pid, Signal};
-use crate::supervisor::event::{Event, Scope};
+use crate::supervisor::event::Scope;
 use crate::sys::oom::OomKills;
 use crate::sys::pinned::Pinned;
 use crate::sys::process;
@@ -79,8 +79,8 @@ pub(super) struct Round {
     pub died: Vec<JobId>,
     /// Jobs that go on in another process.
     pub moved: Vec<(JobId, Pid)>,
-    /// `Exited` for each job whose group is empty.
-    pub ended: Vec<Event>,
+    /// Each job whose group is empty, and how it ended.
+    pub ended: Vec<(JobId, ExitStatus)>,
     /// No child is left, ours or adopted.
     pub none_left: bool,
     /// The kernel refused to answer.
@@ -161,7 +161,11 @@ impl Children {
         };
         match scope {
             Scope::Group if is_successor => reap::kill_group_of(pid, signal),
-            Scope::Group => reap::kill_group(pid, signal),
+            // A child that has just been started leads no group yet.
+            Scope::Group => match reap::kill_group(pid, signal) {
+                Ok(false) => reap::kill_process(pid, signal),
+                sent => sent,
+            },
             Scope::Process => reap::kill_process(pid, signal),
         }
     }
@@ -302,7 +306,7 @@ impl Children {
         self.running.remove(&job);
         round.died.push(job);
         match is_populated(groups) {
-            false => round.ended.push(Event::Exited { job, status }),
+            false => round.ended.push((job, status)),
             true => self.lingering.push(Lingering {
                 groups,
                 job,
@@ -330,10 +334,7 @@ impl Children {
         self.lingering.retain(|lingering| {
             let released = lingering.until <= now || !is_populated(lingering.groups);
             if released {
-                round.ended.push(Event::Exited {
-                    job: lingering.job,
-                    status: lingering.status,
-                });
+                round.ended.push((lingering.job, lingering.status));
             }
             !released
         });

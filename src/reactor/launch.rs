@@ -1,21 +1,25 @@
 //! Starting a child: its terminal or its pipes, and the place where its output is read.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use super::Reactor;
+use super::launches::{Way, Wish};
 use super::signs::Post;
 use super::stream::NewStream;
 use super::streams::Outside;
-use crate::base::{JobId, Moment, Pid, ServiceId};
+use crate::base::{Moment, Pid, ServiceId, Signal};
 use crate::config::model::{self, Ready, Stdin, TtySize};
 use crate::output::format::{Origin, StreamKind};
-use crate::supervisor::event::{Event, Role, SpawnFailure};
+use crate::supervisor::event::{Role, Scope, SpawnFailure};
+use crate::sys::commands::reason;
 use crate::sys::job_control::Terminal;
 use crate::sys::launch;
 use crate::sys::limits::{self, Holder};
+use crate::sys::notify::NotifySocket;
 use crate::sys::pipe;
 use crate::sys::pty::{self, Pty};
-use crate::sys::spawn::{self, Session, Stdio};
+use crate::sys::spawn::{self, Handed, Line, Program, Reporter, Session, Started, Stdio};
 
 /// The size of a terminal that nobody looks at.
 const DEFAULT_SIZE: TtySize = TtySize {
@@ -35,91 +39,125 @@ struct Channels {
 }
 
 impl Reactor {
-    /// Starts what the supervisor asked for; the answer is the event it waits for.
-    pub(super) fn spawn(
+    /// Starts a child for what the supervisor asked for. It makes its program by itself, and reports when that is
+    /// executed.
+    ///
+    /// # Errors
+    /// Why there is no child.
+    pub(super) fn try_launch(
         &mut self,
-        job: JobId,
-        service: ServiceId,
-        role: Role,
+        wish: Wish,
+        way: Way,
         now: Moment,
-    ) -> Event {
-        match self.try_spawn(job, service, role, now) {
-            Ok(pid) => {
-                self.children.add(job, pid);
-                self.job_services.insert(job, service);
-                Event::Spawned { job, pid }
-            }
-            Err(failure) => Event::SpawnFailed { job, failure },
-        }
-    }
-
-    fn try_spawn(
-        &mut self,
-        job: JobId,
-        service: ServiceId,
-        role: Role,
-        now: Moment,
-    ) -> Result<Pid, SpawnFailure> {
+    ) -> Result<(), SpawnFailure> {
+        let Wish { job, service, role } = wish;
         let Some(config) = self.supervisor.config(service) else {
             return Err(failure(
                 "the service is not in the configuration any more".into(),
             ));
         };
-        let mut plan = launch::plan(&self.inherited, &config, role)?;
-        let notes = plan.notes.drain(..);
-        let notes = notes.map(|note| format!("{}: {note}", config.name));
-        self.messages.extend(notes);
         if matches!(role, Role::Main | Role::PreScript) {
             self.open_late_log_file(service, &config);
         }
         let is_main_program = self.supervisor.is_main_program(service);
         let terminal = is_main_program.then(Terminal::of_a_program).flatten();
         let has_foreground = terminal.as_ref().map(Terminal::is_ours);
-        let channels = if is_main_program {
-            plan.program.session = Session::Group {
-                terminal: terminal
-                    .filter(|_| has_foreground == Some(true))
-                    .map(|terminal| terminal.as_raw_fd()),
-            };
-            // The main program writes to the same place: what the services said so far comes first.
-            self.pump(now);
-            self.stdout.flush(self.poll.registry(), now);
-            Channels {
-                stdio: Stdio::Inherit,
-                _theirs: Vec::new(),
-                ours: Vec::new(),
-            }
-        } else {
-            let channels = self.open_channels(&config)?;
-            leaves_some_free(&channels)?;
-            channels
+        let lent = terminal.filter(|_| has_foreground == Some(true));
+        let channels = match is_main_program {
+            true => self.own_channels(now),
+            false => self.open_channels(&config)?,
         };
-        plan.program.stdio = channels.stdio;
+        leaves_some_free(&channels)?;
         let sign = match role {
-            Role::Main => self.sign(&config, &mut plan)?,
+            Role::Main => self.sign(&config)?,
             Role::PreScript | Role::PostScript | Role::Check => Sign::default(),
         };
-        let pid = spawn::spawn(&plan.program).map_err(|error| SpawnFailure {
-            message: error.message(&plan.program),
-            exit_code: error.exit_code(),
-        })?;
+        let handed = Handed {
+            stdio: channels.stdio,
+            session: match is_main_program {
+                true => Session::Group {
+                    terminal: lent.map(|terminal| terminal.as_raw_fd()),
+                },
+                false => Session::New,
+            },
+            ready_fd: sign.ready_fd(),
+        };
+        let is_quick = way == Way::Quick && role == Role::Main && !is_main_program;
+        let started = self.start_child(&config, role, is_quick, &handed, &sign)?;
+        let pid = started.pid;
+        self.children.add(job, pid);
+        self.job_services.insert(job, service);
         if is_main_program {
             self.begin_foreground(job, pid, has_foreground);
         }
+        let uid = config.user.is_none().then(launch::own_uid);
         for post in sign.posts {
-            let uid = uid_of(&plan);
             let added = self.signs.add(job, (pid, uid), post, self.poll.registry());
             if let Err(error) = added {
-                let name = &config.name;
-                self.messages
-                    .push(format!("{name}: cannot watch for its readiness: {error}"));
+                self.complain(&config, "cannot watch for its readiness", &error);
             }
         }
+        self.watch_output(wish, &config, pid, channels.ours, now);
+        let watched = self
+            .launches
+            .add(job, Some(wish), started, self.poll.registry(), now);
+        watched.map_err(|error| {
+            let _ = self.children.kill(job, Signal::KILL, Scope::Group, now);
+            failure(format!("cannot watch its start: {}", reason(&error)))
+        })
+    }
+
+    fn start_child(
+        &self,
+        config: &model::Service,
+        role: Role,
+        is_quick: bool,
+        handed: &Handed,
+        sign: &Sign,
+    ) -> Result<Started, SpawnFailure> {
+        let inherited = &self.inherited;
+        let quick = is_quick.then(|| launch::quick(inherited, config)).flatten();
+        if let Some((mut program, paths)) = quick {
+            sign.equip(&mut program);
+            if let Ok(started) = spawn::quick::start(handed, program, paths) {
+                return Ok(started);
+            }
+        }
+        let started = spawn::start(handed, |reporter| {
+            let plan = launch::plan(inherited, config, role)?;
+            for note in plan.notes {
+                reporter.report(&Line::Note(note));
+            }
+            let mut program = plan.program;
+            sign.equip(&mut program);
+            sign.give_to_user(&program, reporter);
+            Ok(program)
+        });
+        started.map_err(|error| {
+            let (command, why) = (&config.command, reason(&error));
+            failure(format!("cannot start a process for {command}: {why}"))
+        })
+    }
+
+    fn complain(&mut self, config: &model::Service, what: &str, error: &std::io::Error) {
+        self.messages
+            .push(format!("{}: {what}: {}", config.name, reason(error)));
+    }
+
+    fn watch_output(
+        &mut self,
+        wish: Wish,
+        config: &model::Service,
+        pid: Pid,
+        ours: Vec<(StreamKind, OwnedFd)>,
+        now: Moment,
+    ) {
+        let Wish { job, service, role } = wish;
         let awaits = match (&config.ready, role) {
             (Ready::Log(text), Role::Main) => Some((job, text.clone())),
             _ => None,
         };
-        for (stream, fd) in channels.ours {
+        for (stream, fd) in ours {
             let new = NewStream {
                 service,
                 job,
@@ -135,43 +173,47 @@ impl Reactor {
             };
             let added = self.streams.add(new, self.poll.registry(), &mut outside);
             if let Err(error) = added {
-                self.messages
-                    .push(format!("{}: cannot watch its output: {error}", config.name));
+                self.complain(config, "cannot watch its output", &error);
             }
         }
-        Ok(pid)
     }
 
-    /// Opens where a program is to say that it is ready and alive, and tells it where.
-    fn sign(
-        &mut self,
-        config: &model::Service,
-        plan: &mut launch::Plan,
-    ) -> Result<Sign, SpawnFailure> {
-        let mut sign = Sign::default();
+    /// Opens where a program is to say that it is ready and alive.
+    fn sign(&mut self, config: &model::Service) -> Result<Sign, SpawnFailure> {
+        let mut sign = Sign {
+            watchdog: config.watchdog,
+            has_user: config.user.is_some(),
+            ..Sign::default()
+        };
         if let Ready::Fd(number) = config.ready {
             let made = pipe::pipe();
             let (ours, theirs) =
                 made.map_err(|error| failure(format!("cannot make a pipe: {error}")))?;
-            plan.program.ready_fd = Some((theirs.as_raw_fd(), number));
             sign.posts.push(Post::Pipe(ours.into()));
-            sign._theirs = Some(theirs);
+            sign.theirs = Some((theirs, number));
         }
         if config.ready != Ready::Notify && config.watchdog.is_none() {
             return Ok(sign);
         }
         let (socket, complaint) = self
             .signs
-            .open(uid_of(plan))
+            .open(config.user.is_none())
             .map_err(|error| failure(format!("cannot make a notify socket: {error}")))?;
         let named = complaint.map(|complaint| format!("{}: {complaint}", config.name));
         self.messages.extend(named);
-        plan.set_env("NOTIFY_SOCKET", &socket.address());
-        if let Some(period) = config.watchdog {
-            plan.set_env("WATCHDOG_USEC", &period.as_micros().to_string());
-        }
         sign.posts.push(Post::Notify(socket));
         Ok(sign)
+    }
+
+    /// The main program writes to the same place: what the services said so far comes first.
+    fn own_channels(&mut self, now: Moment) -> Channels {
+        self.pump(now);
+        self.stdout.flush(self.poll.registry(), now);
+        Channels {
+            stdio: Stdio::Inherit,
+            _theirs: Vec::new(),
+            ours: Vec::new(),
+        }
     }
 
     /// A PTY, or pipes where the service wants them or no PTY is to be had.
@@ -251,17 +293,57 @@ fn leaves_some_free(channels: &Channels) -> Result<(), SpawnFailure> {
     }
 }
 
-/// Where a program says that it is ready, and what has to stay open until it is executed.
+/// Where a program says that it is ready.
 #[derive(Default)]
 struct Sign {
     posts: Vec<Post>,
-    _theirs: Option<OwnedFd>,
+    /// The program's end of a pipe, and the number under which it has it.
+    theirs: Option<(OwnedFd, RawFd)>,
+    watchdog: Option<Duration>,
+    /// It runs as a user of its own.
+    has_user: bool,
 }
 
-/// The user that a program runs as.
-fn uid_of(plan: &launch::Plan) -> u32 {
-    let ids = plan.program.ids.as_ref();
-    ids.map_or_else(launch::own_uid, |ids| ids.uid)
+impl Sign {
+    fn ready_fd(&self) -> Option<(RawFd, RawFd)> {
+        let (end, number) = self.theirs.as_ref()?;
+        Some((end.as_raw_fd(), *number))
+    }
+
+    fn sockets(&self) -> impl Iterator<Item = &NotifySocket> {
+        self.posts.iter().filter_map(|post| match post {
+            Post::Notify(socket) => Some(socket),
+            Post::Pipe(_) => None,
+        })
+    }
+
+    /// Tells the program where.
+    fn equip(&self, program: &mut Program) {
+        for socket in self.sockets() {
+            program.set_env("NOTIFY_SOCKET", &socket.address());
+            if let Some(period) = self.watchdog {
+                program.set_env("WATCHDOG_USEC", &period.as_micros().to_string());
+            }
+        }
+    }
+
+    /// Lets the program's user send there. In the child, which alone knows the user.
+    fn give_to_user(&self, program: &Program, reporter: &mut Reporter) {
+        let uid = program.ids.as_ref().map(|ids| ids.uid);
+        let Some(uid) = uid.filter(|_| self.has_user) else {
+            return;
+        };
+        for socket in self.sockets() {
+            reporter.report(&Line::User(uid));
+            if let Err(error) = socket.give_to(uid) {
+                let why = reason(&error);
+                reporter.report(&Line::Note(format!(
+                    "cannot give the notify socket to its user: {why}; every user can send to it, and only processes of \
+                     the service are believed; with CAP_CHOWN it is the user's alone"
+                )));
+            }
+        }
+    }
 }
 
 fn failure(message: String) -> SpawnFailure {

@@ -11,6 +11,7 @@ mod console;
 mod events;
 mod foreground;
 mod launch;
+mod launches;
 mod log_helpers;
 mod logs;
 mod manager;
@@ -36,7 +37,7 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 
-use crate::base::{ClientId, JobId, Moment, Pid, ServiceId, Signal, human_duration};
+use crate::base::{ClientId, ExitStatus, JobId, Moment, Pid, ServiceId, Signal, human_duration};
 use crate::output::format::counted;
 use crate::output::prefix::Prefixer;
 use crate::supervisor::Supervisor;
@@ -52,6 +53,7 @@ use clients::Clients;
 use console::{Console, Kind};
 use events::Journal;
 use foreground::Foreground;
+use launches::Launches;
 use log_helpers::LogHelpers;
 use manager::Manager;
 use pace::Pace;
@@ -113,6 +115,7 @@ pub struct Reactor {
     housekeeping_at: Option<Moment>,
     listener: Option<UnixListener>,
     children: Children,
+    launches: Launches,
     clients: Clients,
     streams: Streams,
     log_helpers: LogHelpers,
@@ -184,6 +187,7 @@ impl Reactor {
             housekeeping_at: None,
             listener: setup.listener,
             children: Children::new(),
+            launches: Launches::default(),
             clients: Clients::new(),
             streams: Streams::new(pace.now()),
             log_helpers: LogHelpers::new(),
@@ -277,6 +281,7 @@ impl Reactor {
     fn turn(&mut self, events: &Events, now: Moment) {
         let (mut signals, mut supervisor_timer, mut listener) = (false, false, false);
         let mut reload = self.reloads.has_work();
+        let mut launches = Vec::new();
         for event in events {
             match Source::from_token(event.token()) {
                 Source::Signals => signals = true,
@@ -290,10 +295,14 @@ impl Reactor {
                 Source::Stream(slot) => self.streams.on_ready(slot),
                 Source::LogHelper(slot) => self.on_log_helper(slot, now),
                 Source::Sign(slot) => self.signs.on_ready(slot),
+                Source::Launch(slot) => launches.extend(self.launches.at(slot)),
             }
         }
         if self.trouble.take_again() {
             (signals, supervisor_timer) = (true, true);
+        }
+        for job in launches {
+            self.look_at_launch(job, now);
         }
         if signals {
             self.on_signals(now);
@@ -334,6 +343,7 @@ impl Reactor {
         }
         self.pump(now);
         self.tell_found(now);
+        self.launch_waiting(now);
         self.feed_followers();
     }
 
@@ -419,19 +429,29 @@ impl Reactor {
             let word = Word::MainPid(pid);
             self.tell(Event::Said { job, word }, now);
         }
-        for event in round.ended {
-            let verdict = match &event {
-                Event::Exited { job, status } => self.probes.on_exit(*job, *status),
-                _ => None,
-            };
-            match verdict {
-                Some(verdict) => self.tell_verdict(Some(verdict), now),
-                None => self.tell(event, now),
-            }
+        for (job, status) in round.ended {
+            self.on_end(job, status, now);
         }
         if round.none_left && self.sweeping {
             self.tell(Event::ChildrenGone, now);
         }
+    }
+
+    /// The end of a job: of a check, of a program, or of a child that could not execute it.
+    fn on_end(&mut self, job: JobId, status: ExitStatus, now: Moment) {
+        if let Some(wish) = self.launches.take_retry(job) {
+            return self.retry(wish, now);
+        }
+        let failure = self.launches.take_failure(job);
+        let end = failure.as_ref().map_or(Ok(status), |why| Err(&why.message));
+        if let Some(verdict) = self.probes.on_end(job, end) {
+            return self.tell_verdict(Some(verdict), now);
+        }
+        let event = match failure {
+            Some(failure) => Event::SpawnFailed { job, failure },
+            None => Event::Exited { job, status },
+        };
+        self.tell(event, now);
     }
 
     /// Reaps the children that have ended, as many as a turn has time for, and returns what they said of themselves
@@ -445,6 +465,7 @@ impl Reactor {
                 break;
             };
             if let Dead::Job(job) = dead {
+                self.look_at_launch(job, now);
                 for heard in self.signs.last_words(job, &self.children) {
                     words.extend(self.take_successor(heard));
                 }
@@ -541,6 +562,7 @@ impl Reactor {
             clients,
             children,
             self.probes.deadline(),
+            self.launches.deadline(),
             self.accept_at,
             self.usage.deadline(),
             self.tidy_at,
@@ -565,11 +587,11 @@ impl Reactor {
     }
 
     /// Nothing waits on time. A timer that would go off soon is left to it, since output comes and goes;
-    /// one that is far off would disturb an idle daemon.
+    /// one that is far off would disturb an idle daemon, and any would touch the memory that is about to be given back.
     fn rest(&mut self, now: Moment) {
         let far = self
             .housekeeping_at
-            .is_some_and(|at| at.since(now) > Duration::from_secs(1));
+            .is_some_and(|at| self.untidy || at.since(now) > Duration::from_secs(1));
         if far && self.housekeeping_timer.arm(None).is_ok() {
             self.housekeeping_at = None;
         }

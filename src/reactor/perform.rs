@@ -2,6 +2,7 @@
 
 use super::Reactor;
 use super::events::Happened;
+use super::launches::{self, Wish};
 use super::probes::{Begun, Verdict};
 use super::signs::Heard;
 use crate::base::{ClientId, ExitStatus, JobId, Moment, ServiceId, Signal};
@@ -15,14 +16,12 @@ use crate::supervisor::event::{Action, Event, Notice, Scope, Word};
 use crate::sys::stray;
 
 impl Reactor {
-    /// Takes the supervisor's actions until there is none. Each answer to a spawn goes back in before
-    /// the next action is taken.
+    /// Takes the supervisor's actions until there is none.
     pub(super) fn perform(&mut self, now: Moment) {
         while let Some(action) = self.supervisor.poll_action() {
             match action {
                 Action::Spawn { job, service, role } => {
-                    let answer = self.spawn(job, service, role, now);
-                    self.supervisor.handle(answer, now);
+                    self.launch(Wish { job, service, role }, now);
                 }
                 Action::Kill { job, signal, scope } => self.kill(job, signal, scope, now),
                 Action::Check { job, service } => self.begin_check(job, service, now),
@@ -48,10 +47,11 @@ impl Reactor {
         };
         let (inherited, registry) = (&self.inherited, self.poll.registry());
         match self.probes.begin(job, &config, inherited, registry, now) {
-            Begun::Going(pid) => {
-                if let Some(pid) = pid {
-                    self.children.add(job, pid);
-                }
+            Begun::Going(None) => {}
+            Begun::Going(Some(started)) => {
+                self.children.add(job, started.pid);
+                // Without its report its end tells that it failed, and not why.
+                let _ = self.launches.add(job, None, started, registry, now);
             }
             Begun::Over(result) => self.supervisor.handle(Event::Checked { job, result }, now),
         }
@@ -94,6 +94,9 @@ impl Reactor {
     /// Tells what services say of themselves.
     pub(super) fn hear_signs(&mut self, now: Moment) {
         if self.signs.has_work() {
+            for job in self.signs.ready_jobs() {
+                self.look_at_launch(job, now);
+            }
             let heard = self.signs.listen(&self.children);
             self.tell_heard(heard, now);
         }
@@ -124,12 +127,19 @@ impl Reactor {
     /// Tells of the services whose output held what they are ready with.
     pub(super) fn tell_found(&mut self, now: Moment) {
         for job in self.streams.take_found() {
+            self.look_at_launch(job, now);
             let word = Word::Ready;
             self.tell(Event::Said { job, word }, now);
         }
     }
 
     fn kill(&mut self, job: JobId, signal: Signal, scope: Scope, now: Moment) {
+        if self.launches.give_up(job) {
+            let failure = launches::stopped();
+            return self
+                .supervisor
+                .handle(Event::SpawnFailed { job, failure }, now);
+        }
         if let Err(error) = self.children.kill(job, signal, scope, now) {
             self.messages.push(format!("cannot send {signal}: {error}"));
         }

@@ -17,14 +17,14 @@ use slab::Slab;
 
 use super::token::{Slot, Source};
 use crate::base::terminal::without_steering;
-use crate::base::{ExitStatus, JobId, Moment, Pid, human_duration};
+use crate::base::{ExitStatus, JobId, Moment, human_duration};
 use crate::config::model::{Health, Probe, Service};
 use crate::probe::http::{self, Answer};
 use crate::supervisor::event::Role;
 use crate::sys::check_aside::{CheckAside, cannot_connect as cannot_connect_path};
 use crate::sys::environment::Environment;
 use crate::sys::released::ClosedPromptly;
-use crate::sys::spawn::{self, Stdio};
+use crate::sys::spawn::{self, Handed, Session, Started, Stdio};
 use crate::sys::{launch, pipe};
 use asides::{Asides, touches_paths};
 
@@ -46,8 +46,8 @@ pub(super) struct Probes {
 
 /// What came of beginning a check.
 pub(super) enum Begun {
-    /// It goes on; a command has this process.
-    Going(Option<Pid>),
+    /// It goes on; a command in this child.
+    Going(Option<Started>),
     /// It is over already.
     Over(Result<(), String>),
 }
@@ -113,9 +113,8 @@ impl Probes {
         };
         let token = Source::Probe(slot).token();
         let begun = match &health.probe {
-            Probe::Exec(_) => {
-                command(inherited, service, registry, token).map(|(kind, pid)| (kind, Some(pid)))
-            }
+            Probe::Exec(_) => command(inherited, service, registry, token)
+                .map(|(kind, child)| (kind, Some(child))),
             probe if touches_paths(probe) => {
                 self.asides.waiting.push_back(slot);
                 Ok((Kind::Aside(Box::new(service.clone()), None), None))
@@ -126,7 +125,7 @@ impl Probes {
             }
             Probe::Unix(path) => connect_abstract(path, registry, token).map(|kind| (kind, None)),
         };
-        let (mut kind, pid) = match begun {
+        let (mut kind, child) = match begun {
             Ok(begun) => begun,
             Err(why) => return Begun::Over(Err(in_words(&health, &why))),
         };
@@ -140,7 +139,7 @@ impl Probes {
             health,
             kind,
         });
-        Begun::Going(pid)
+        Begun::Going(child)
     }
 
     /// The kernel says that something moved.
@@ -160,20 +159,21 @@ impl Probes {
         }
     }
 
-    /// A child has ended; the verdict where it was a check's command.
-    pub fn on_exit(&mut self, job: JobId, status: ExitStatus) -> Option<Verdict> {
+    /// A child has ended, or could not execute its program; the verdict where it was a check's command.
+    pub fn on_end(&mut self, job: JobId, end: Result<ExitStatus, &String>) -> Option<Verdict> {
         let key = self.key_of(job)?;
         let mut attempt = self.slab.remove(key);
         attempt.listen();
         let Kind::Command { said, .. } = &attempt.kind else {
             return None;
         };
-        let result = match (status.success(), last_line(said)) {
-            (true, _) => Ok(()),
-            (false, None) => Err(in_words(&attempt.health, &status.to_string())),
-            (false, Some(line)) => Err(in_words(&attempt.health, &format!("{status}: {line}"))),
+        let why = match (end, last_line(said)) {
+            (Err(why), _) => why.clone(),
+            (Ok(status), _) if status.success() => return Some((job, Ok(()))),
+            (Ok(status), None) => status.to_string(),
+            (Ok(status), Some(line)) => format!("{status}: {line}"),
         };
-        Some((job, result))
+        Some((job, Err(in_words(&attempt.health, &why))))
     }
 
     /// When the first check has had its time.
@@ -279,21 +279,27 @@ fn command(
     service: &Service,
     registry: &Registry,
     token: Token,
-) -> Result<(Kind, Pid), String> {
-    let mut plan =
-        launch::plan(inherited, service, Role::Check).map_err(|failure| failure.message)?;
+) -> Result<(Kind, Started), String> {
     let (ours, theirs) = pipe::pipe().map_err(|error| format!("cannot make a pipe: {error}"))?;
     let fd = theirs.as_raw_fd();
-    plan.program.stdio = Stdio::Pipes { out: fd, err: fd };
+    let handed = Handed {
+        stdio: Stdio::Pipes { out: fd, err: fd },
+        session: Session::New,
+        ready_fd: None,
+    };
     registry
         .register(&mut SourceFd(&ours.as_raw_fd()), token, Interest::READABLE)
         .map_err(|error| format!("cannot watch its output: {error}"))?;
-    let pid = spawn::spawn(&plan.program).map_err(|error| error.message(&plan.program))?;
+    let started = spawn::start(&handed, |_| {
+        // What the plan notes was reported when the service itself was started.
+        launch::plan(inherited, service, Role::Check).map(|plan| plan.program)
+    });
+    let started = started.map_err(|error| format!("cannot start a process: {}", plain(&error)))?;
     let kind = Kind::Command {
         output: File::from(ours),
         said: Vec::new(),
     };
-    Ok((kind, pid))
+    Ok((kind, started))
 }
 
 fn cannot_connect(address: &str, error: &io::Error) -> String {

@@ -49,7 +49,8 @@ struct Sign {
     generation: u32,
     /// The main process. The sign goes before it is reaped, so that its number and its session are held.
     main: Pid,
-    uid: u32,
+    /// The user that it runs as; None until its child has looked that up.
+    uid: Option<u32>,
     /// A sender was complained about.
     complained: bool,
     post: Post,
@@ -83,8 +84,9 @@ impl Post {
 }
 
 impl Signs {
-    /// A notify socket for a program that runs as this user, and a complaint, once, where others can send to it too.
-    pub fn open(&mut self, uid: u32) -> io::Result<(NotifySocket, Option<String>)> {
+    /// A notify socket, for a program that runs as the daemon's own user or is given it, and a complaint, once, where
+    /// others can send to it too.
+    pub fn open(&mut self, is_own: bool) -> io::Result<(NotifySocket, Option<String>)> {
         let mut refused = None;
         // The second time, where the directory was removed meanwhile.
         for _ in 0..2 {
@@ -93,7 +95,7 @@ impl Signs {
                 None => Folder::make(),
             };
             let opened =
-                made.and_then(|folder| NotifySocket::in_folder(self.folder.insert(folder), uid));
+                made.and_then(|folder| NotifySocket::in_folder(self.folder.insert(folder), is_own));
             match opened {
                 Ok(socket) => return Ok((socket, None)),
                 Err(error) => refused = Some(error),
@@ -123,11 +125,11 @@ impl Signs {
         }
     }
 
-    /// Watches for what a program says that has just been executed as `uid`.
+    /// Watches for what a program says that is being executed as `uid`.
     pub fn add(
         &mut self,
         job: JobId,
-        (leader, uid): (Pid, u32),
+        (leader, uid): (Pid, Option<u32>),
         post: Post,
         registry: &Registry,
     ) -> io::Result<()> {
@@ -156,6 +158,19 @@ impl Signs {
         for (_, sign) in self.slab.iter_mut().filter(|(_, sign)| sign.job == job) {
             sign.main = pid;
         }
+    }
+
+    /// The user that a job's program runs as is known.
+    pub fn is_of_user(&mut self, job: JobId, uid: u32) {
+        for (_, sign) in self.slab.iter_mut().filter(|(_, sign)| sign.job == job) {
+            sign.uid = Some(uid);
+        }
+    }
+
+    /// The jobs that have said something.
+    pub fn ready_jobs(&self) -> Vec<JobId> {
+        let ready = self.again.iter().filter_map(|key| self.slab.get(*key));
+        ready.map(|sign| sign.job).collect()
     }
 
     /// Whether some service said more than one turn takes.
@@ -242,7 +257,8 @@ impl Sign {
     /// that is there may have become another user, where the service is root's.
     fn knows(&self, sender: Sender, children: &Children) -> Option<Kin> {
         let Sender { pid, uid } = sender;
-        let is_its_users = uid == self.uid || uid == 0;
+        let own = self.uid?;
+        let is_its_users = uid == own || uid == 0;
         if pid.0 <= 0 || !(is_its_users || self.may_have_changed_its_user()) {
             return None;
         }
@@ -251,7 +267,7 @@ impl Sign {
             Kin::Own => true,
             Kin::Gone => is_its_users,
             Kin::Adopted { by_way_of, session } => {
-                uid == self.uid && !children.is_job(by_way_of) && !children.is_job(session)
+                uid == own && !children.is_job(by_way_of) && !children.is_job(session)
             }
             Kin::Other => false,
         };
@@ -262,7 +278,7 @@ impl Sign {
     /// might be a process's of the service by now.
     fn may_have_changed_its_user(&self) -> bool {
         let is_unlisted = matches!(&self.post, Post::Notify(socket) if socket.is_unlisted());
-        self.uid == 0 && is_unlisted
+        self.uid == Some(0) && is_unlisted
     }
 
     /// The process that a sender names as the main one, held: it has to run, and to be of the service as far as its

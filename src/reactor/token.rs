@@ -16,6 +16,7 @@ pub(super) enum Source {
     Stream(Slot),
     Probe(Slot),
     Sign(Slot),
+    Launch(Slot),
     /// A process has opened the FIFO that is standard output.
     StdoutOpened,
     /// The same of standard error.
@@ -53,6 +54,7 @@ impl Source {
             Source::StderrOpened => (11, Slot::FIRST),
             Source::Reload => (12, Slot::FIRST),
             Source::LogHelper(slot) => (13, slot),
+            Source::Launch(slot) => (14, slot),
         };
         let low = (u64::from(slot.index) << KIND_BITS) | kind;
         Token(((u64::from(slot.generation) << (KIND_BITS + INDEX_BITS)) | low) as usize)
@@ -79,7 +81,8 @@ impl Source {
             10 => Source::StdoutOpened,
             11 => Source::StderrOpened,
             12 => Source::Reload,
-            _ => Source::LogHelper(slot),
+            13 => Source::LogHelper(slot),
+            _ => Source::Launch(slot),
         }
     }
 }
@@ -109,6 +112,7 @@ mod tests {
             Source::Stream(slot),
             Source::Probe(slot),
             Source::Sign(slot),
+            Source::Launch(slot),
             Source::StdoutOpened,
             Source::StderrOpened,
             Source::Reload,

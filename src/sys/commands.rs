@@ -36,13 +36,8 @@ pub enum NotFound {
 /// # Errors
 /// Where there is none that can be executed.
 pub fn look_up(command: &str, path: &OsStr, cwd: Option<&Path>) -> Result<PathBuf, NotFound> {
-    // Absolute, since it is executed after the change to a `cwd` that may be relative itself.
-    let seen_from_cwd = |file: &Path| {
-        let file = cwd.map_or_else(|| file.to_owned(), |cwd| cwd.join(file));
-        std::path::absolute(&file).unwrap_or(file)
-    };
     if command.contains('/') {
-        let file = seen_from_cwd(Path::new(command));
+        let file = seen_from(cwd, Path::new(command));
         return match usable(&file) {
             Usable::Yes => Ok(file),
             Usable::Missing => Err(NotFound::Nothing(file)),
@@ -50,8 +45,7 @@ pub fn look_up(command: &str, path: &OsStr, cwd: Option<&Path>) -> Result<PathBu
         };
     }
     let mut refused = NotFound::NotInPath;
-    for folder in std::env::split_paths(path) {
-        let file = seen_from_cwd(&folder.join(command));
+    for file in candidates(command, path, cwd) {
         match usable(&file) {
             Usable::Yes => return Ok(file),
             Usable::NotExecutable if refused == NotFound::NotInPath => {
@@ -88,6 +82,22 @@ pub fn find_command(command: &str, path: &OsStr, cwd: Option<&Path>) -> Result<P
             )
         }
     })
+}
+
+/// The files that a command may stand for, the first one that is there being meant. Looks at none of them.
+pub fn candidates(command: &str, path: &OsStr, cwd: Option<&Path>) -> Vec<PathBuf> {
+    match command.contains('/') {
+        true => vec![seen_from(cwd, Path::new(command))],
+        false => std::env::split_paths(path)
+            .map(|folder| seen_from(cwd, &folder.join(command)))
+            .collect(),
+    }
+}
+
+/// Absolute, since it is executed after the change to a `cwd` that may be relative itself.
+fn seen_from(cwd: Option<&Path>, file: &Path) -> PathBuf {
+    let file = cwd.map_or_else(|| file.to_owned(), |cwd| cwd.join(file));
+    std::path::absolute(&file).unwrap_or(file)
 }
 
 /// Why a file cannot be executed whatever its mode is; None where the execute bit is all that it lacks.

@@ -24,22 +24,23 @@ pub fn mark_inherited_close_on_exec() {
     }
 }
 
-/// Closes every descriptor from this number on (close_range(2); one by one on kernels before 5.9, and where a filter
-/// forbids the call). For a child that runs on a copy of the daemon's memory: objects that own these descriptors
-/// must not be used or dropped any more.
-pub fn close_from(first: RawFd) {
-    close_between(first, RawFd::MAX);
-}
-
-/// The same from one number to another, both included. Nothing where the first is the higher one.
-pub fn close_between(first: RawFd, last: RawFd) {
-    // SAFETY: the call takes numbers only.
-    if first > last || unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
-        return;
-    }
-    for fd in open_from(first).filter(|fd| *fd <= last) {
-        // SAFETY: as above.
-        unsafe { libc::close(fd) };
+/// Closes every descriptor but these (close_range(2); one by one on kernels before 5.9, and where a filter forbids the
+/// call). For a child that runs on a copy of the daemon's memory: objects that own the others must not be used or
+/// dropped any more.
+pub fn close_all_but(kept: &mut [RawFd]) {
+    kept.sort_unstable();
+    let firsts = std::iter::once(0).chain(kept.iter().map(|fd| fd + 1));
+    let lasts = kept.iter().map(|fd| fd - 1).chain([RawFd::MAX]);
+    let gaps = firsts.zip(lasts).filter(|(first, last)| first <= last);
+    for (first, last) in gaps {
+        // SAFETY: the call takes numbers only.
+        if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
+            continue;
+        }
+        for fd in open_from(first).filter(|fd| *fd <= last) {
+            // SAFETY: as above.
+            unsafe { libc::close(fd) };
+        }
     }
 }
 

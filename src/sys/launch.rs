@@ -2,44 +2,31 @@
 //! files and the environment hold then; nothing is kept in between.
 
 use std::ffi::{CString, OsStr};
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
-use std::rc::Rc;
 
 use crate::config::log::folder_of;
-use crate::config::model::{Health, Probe, Script, Service, User, UserSpec};
+use crate::config::model::{EnvValue, Health, Probe, Script, Service, User, UserSpec};
 use crate::config::user::resolve;
 use crate::supervisor::event::{Role, SpawnFailure};
-use crate::sys::commands::{DEFAULT_PATH, Refusal, find_command, reason};
+use crate::sys::commands::{DEFAULT_PATH, Refusal, candidates, find_command, reason};
 use crate::sys::environment::{self, Environment, Made};
 use crate::sys::facts::SystemFacts;
 use crate::sys::guarded::{self, Links, Rights};
 use crate::sys::script::{self, Invocation};
-use crate::sys::spawn::{Ids, Program, Session, Stdio};
+use crate::sys::spawn::{Ids, Program, quick};
 
-/// A program, and what has to stay open until it is executed.
+/// What came of looking everything up.
 #[derive(Debug)]
 pub struct Plan {
-    /// What to spawn. Its standard descriptors and its session are the caller's to set.
+    /// What to execute.
     pub program: Program,
     /// What the operator should know of the start.
     pub notes: Vec<String>,
-    /// An inline script's text: `script_fd` is its number.
-    _text: Option<OwnedFd>,
 }
 
-impl Plan {
-    /// Sets a variable of the program's environment.
-    pub fn set_env(&mut self, name: &str, value: &str) {
-        let envp = &mut self.program.envp;
-        let start = format!("{name}=");
-        envp.retain(|entry| !entry.to_bytes().starts_with(start.as_bytes()));
-        envp.extend(CString::new(start + value).map(Rc::from));
-    }
-}
-
-/// What to execute for one of a service's programs; `inherited` is the daemon's own environment.
+/// What to execute for one of a service's programs; `inherited` is the daemon's own environment. Reads whatever the
+/// service names, which may never answer: for the child that becomes the program.
 ///
 /// # Errors
 /// Why it cannot be executed, where that can be seen before the attempt, and the exit code it stands for.
@@ -95,8 +82,37 @@ pub fn plan(inherited: &Environment, service: &Service, role: Role) -> Result<Pl
             let ids = identity.as_ref().map(|(_, ids)| ids.clone());
             build(service, ids, invocation, environment)
         })
-        .map(|plan| Plan { notes, ..plan })
+        .map(|program| Plan { program, notes })
         .map_err(failure)
+}
+
+/// A service's main program and where it may be, if that takes no look at any file; it may prove wrong. None where only
+/// the whole plan will do.
+pub fn quick(inherited: &Environment, service: &Service) -> Option<(Program, Vec<CString>)> {
+    let is_text = |value: &EnvValue| matches!(value, EnvValue::Text(_));
+    let needs_a_look = service.user.is_some()
+        || service.log_file.is_some()
+        || !service.env_file.is_empty()
+        || !service.env.iter().all(|(_, value)| is_text(value));
+    if needs_a_look || !quick::IS_KNOWN {
+        return None;
+    }
+    let made = environment::of(inherited, service, None, false).ok()?;
+    let search = made.environment.get("PATH");
+    let search = search.unwrap_or(OsStr::new(DEFAULT_PATH));
+    let cwd = service.working_dir.as_deref();
+    let paths: Vec<CString> = candidates(&service.command, search, cwd)
+        .into_iter()
+        .map(|path| CString::new(path.into_os_string().into_vec()).ok())
+        .collect::<Option<_>>()?;
+    let words = std::iter::once(&service.command).chain(&service.args);
+    let invocation = Invocation {
+        path: Default::default(),
+        argv: words.map(|word| word.as_bytes().to_vec()).collect(),
+        text: None,
+    };
+    let program = build(service, None, invocation, made.environment).ok()?;
+    (!paths.is_empty()).then_some((program, paths))
 }
 
 fn foreign_script(path: &Path) -> String {
@@ -201,11 +217,11 @@ fn build(
     ids: Option<Ids>,
     invocation: Invocation,
     environment: Environment,
-) -> Result<Plan, Refusal> {
+) -> Result<Program, Refusal> {
     let c_string = |bytes: Vec<u8>| environment::c_string(bytes).map_err(|why| (1, why));
     let folder = |path: &Path| c_string(path.as_os_str().as_bytes().to_vec());
     let argv = invocation.argv.into_iter().map(c_string);
-    let program = Program {
+    Ok(Program {
         path: c_string(invocation.path.into_os_string().into_vec())?,
         argv: argv.collect::<Result<_, _>>()?,
         envp: environment.into_entries(),
@@ -216,15 +232,7 @@ fn build(
         oom_score_adj: service.oom_score_adj,
         limits: service.limits.clone(),
         no_new_privs: service.no_new_privs,
-        stdio: Stdio::Inherit,
-        session: Session::New,
-        script_fd: invocation.text.as_ref().map(AsRawFd::as_raw_fd),
-        ready_fd: None,
-    };
-    Ok(Plan {
-        program,
-        notes: Vec::new(),
-        _text: invocation.text,
+        text: invocation.text,
     })
 }
 
@@ -240,8 +248,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::config::model::{EnvValue, IdOrName};
-    use crate::sys::spawn::spawn;
+    use crate::config::model::IdOrName;
+    use crate::sys::spawn::{Handed, Session, Stdio, start_and_wait};
 
     /// A folder that every user can write, and what its programs say: they write to `$OUT`.
     struct Ground(TempDir);
@@ -278,12 +286,14 @@ mod tests {
 
         /// The exit code and what was written, or why there was no start.
         fn run(&self, service: &Service, role: Role) -> Result<(i32, String), SpawnFailure> {
-            let plan = plan(&Environment::inherited(), service, role)?;
-            let pid = spawn(&plan.program).map_err(|error| SpawnFailure {
-                message: error.message(&plan.program),
-                exit_code: error.exit_code(),
+            let handed = Handed {
+                stdio: Stdio::Inherit,
+                session: Session::New,
+                ready_fd: None,
+            };
+            let pid = start_and_wait(&handed, |_| {
+                plan(&Environment::inherited(), service, role).map(|plan| plan.program)
             })?;
-            drop(plan);
             let WaitStatus::Exited(_, code) = waitpid(Pid::from_raw(pid.0), None).unwrap() else {
                 panic!("it was killed");
             };

@@ -39,14 +39,13 @@ pub struct Sender {
 }
 
 impl NotifySocket {
-    /// A socket that processes of this user, and root, can send to.
+    /// A socket that processes of the daemon's user can send to, and of another one that it is given to.
     ///
     /// # Errors
-    /// When no descriptor is left, when the directory is gone (ENOENT), or when a file in it cannot be made or given
-    /// to that user.
-    pub fn in_folder(folder: &Folder, uid: u32) -> io::Result<NotifySocket> {
+    /// When no descriptor is left, when the directory is gone (ENOENT), or when a file in it cannot be made.
+    pub fn in_folder(folder: &Folder, is_own: bool) -> io::Result<NotifySocket> {
         let fd = ClosedPromptly::new(new_socket()?);
-        let place = Place::File(folder.bind(&fd, uid)?);
+        let place = Place::File(folder.bind(&fd, is_own)?);
         Ok(NotifySocket { fd, place })
     }
 
@@ -65,6 +64,17 @@ impl NotifySocket {
     /// Whether only the service's processes can know where it is.
     pub fn is_unlisted(&self) -> bool {
         matches!(&self.place, Place::File(file) if file.is_unlisted())
+    }
+
+    /// Lets this user send to it, where it is a file.
+    ///
+    /// # Errors
+    /// When the daemon may not give files away; then every user can send to it.
+    pub fn give_to(&self, uid: u32) -> io::Result<()> {
+        match &self.place {
+            Place::File(file) => file.give_to(uid),
+            Place::Abstract(_) => Ok(()),
+        }
     }
 
     /// The value of NOTIFY_SOCKET.
@@ -201,7 +211,7 @@ mod tests {
     fn a_file_is_its_users_alone_and_goes_with_the_socket() {
         let folder = Folder::make().unwrap();
         let own = nix::unistd::geteuid().as_raw();
-        let socket = NotifySocket::in_folder(&folder, own).unwrap();
+        let socket = NotifySocket::in_folder(&folder, true).unwrap();
         let file = std::path::PathBuf::from(socket.address());
         let metadata = std::fs::metadata(&file).unwrap();
         // One of root's may be sent to by whoever knows its path.
@@ -214,8 +224,9 @@ mod tests {
         let from = UnixDatagram::unbound().unwrap();
         from.send_to(b"READY=1", &file).unwrap();
         assert!(socket.receive(&mut [0; 64]).unwrap().is_some());
-        let of_another = (own == 0).then(|| NotifySocket::in_folder(&folder, 20_001).unwrap());
+        let of_another = (own == 0).then(|| NotifySocket::in_folder(&folder, false).unwrap());
         if let Some(socket) = of_another {
+            socket.give_to(20_001).unwrap();
             let metadata = std::fs::metadata(socket.address()).unwrap();
             assert_eq!((metadata.mode() & 0o777, metadata.uid()), (0o600, 20_001));
         }

@@ -4,11 +4,11 @@
 //! network namespace can fill.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -66,6 +66,20 @@ impl SocketFile {
     pub fn is_unlisted(&self) -> bool {
         self.is_alone
     }
+
+    /// Gives it to the user that sends to it. Its directory is the daemon's alone, so that no link can be in its place.
+    ///
+    /// # Errors
+    /// When the daemon may not give files away; then every user can send to it, and only the sender's credentials
+    /// tell whom to believe.
+    pub fn give_to(&self, uid: u32) -> io::Result<()> {
+        if uid == geteuid().as_raw() {
+            return Ok(());
+        }
+        std::os::unix::fs::lchown(&self.path, Some(uid), None).inspect_err(|_| {
+            let _ = fs::set_permissions(&self.path, Permissions::from_mode(0o666));
+        })
+    }
 }
 
 impl Folder {
@@ -104,13 +118,14 @@ impl Folder {
         }
     }
 
-    /// Binds a datagram socket to a new file that only this user can send to. A program that starts as root may
-    /// change its user itself, and goes on to speak: see [`Folder::bind_unlisted`].
+    /// Binds a datagram socket to a new file that only the daemon's user can send to. A program that starts as root
+    /// (`is_own`, where that is the daemon's user) may change its user itself, and goes on to speak: see
+    /// [`Folder::bind_unlisted`].
     ///
     /// # Errors
-    /// When the directory is gone, or the file cannot be given to that user.
-    pub fn bind(&self, socket: &OwnedFd, uid: u32) -> io::Result<SocketFile> {
-        if uid == 0
+    /// When the directory is gone.
+    pub fn bind(&self, socket: &OwnedFd, is_own: bool) -> io::Result<SocketFile> {
+        if is_own
             && geteuid().is_root()
             && let Ok(file) = self.bind_unlisted(socket)
         {
@@ -125,12 +140,7 @@ impl Folder {
         umask(before);
         bound?;
         let is_alone = false;
-        let file = SocketFile { path, is_alone };
-        if uid != geteuid().as_raw() {
-            // Its directory is this user's alone, so that no link can be in its place.
-            std::os::unix::fs::lchown(file.path(), Some(uid), None)?;
-        }
-        Ok(file)
+        Ok(SocketFile { path, is_alone })
     }
 
     /// Binds it to a file that every user can send to who knows its path. Only the service's environment tells the

@@ -1,30 +1,31 @@
-//! Starting a program (clone(2), execve(2)).
+//! Starting a program without waiting for it (fork(2), execve(2)).
 //!
-//! The child shares the daemon's memory until it executes its program (CLONE_VM and CLONE_VFORK, as
-//! posix_spawn(3) does it): nothing is copied, and the daemon, which waits that long, learns at once
-//! whether the program was really executed, and if not at which step and why. So everything is prepared
-//! beforehand; the child makes system calls and nothing else: no allocation, no lock, no library call
-//! that talks to other threads. Its steps are in `child`.
+//! What a service's files are read for, where its program is, its working directory, the program file itself: any of it
+//! may be in a place that does not answer, and its user may stop the process that looks. So the child does all of
+//! that, on a copy of the daemon's memory, and reports through a pipe which the execution closes. The daemon reads
+//! the pipe when there is something in it, and never waits.
+//!
+//! The steps of the child are in `child`, what it reports in `report`.
 
 mod child;
 mod identity;
-mod pad;
+pub mod quick;
+mod report;
 
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::rc::Rc;
 
-use nix::sys::prctl;
-
 use crate::base::Pid;
 use crate::config::model::{Limit, Resource};
-use crate::sys::{limits, pid1, signals, survivors};
-use pad::Pad;
+use crate::supervisor::event::SpawnFailure;
+use crate::sys::{limits, pipe, survivors};
+pub use report::{Line, Report, Reporter};
 
-/// All that a child needs.
+/// What a service's program is: found and read by the child.
 #[derive(Debug)]
 pub struct Program {
     /// The file to execute.
@@ -47,12 +48,27 @@ pub struct Program {
     pub limits: Vec<Limit>,
     /// PR_SET_NO_NEW_PRIVS.
     pub no_new_privs: bool,
+    /// A script's text, which stays open in the program under the same number.
+    pub text: Option<OwnedFd>,
+}
+
+impl Program {
+    /// Sets a variable of the environment.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        let start = format!("{name}=");
+        self.envp
+            .retain(|entry| !entry.to_bytes().starts_with(start.as_bytes()));
+        self.envp.extend(CString::new(start + value).map(Rc::from));
+    }
+}
+
+/// What the daemon hands to a child; it is known before there is one.
+#[derive(Clone, Copy, Debug)]
+pub struct Handed {
     /// What descriptors 0 to 2 are.
     pub stdio: Stdio,
     /// Whose session it is in.
     pub session: Session,
-    /// A descriptor that stays open in the program under the same number: a script's text.
-    pub script_fd: Option<RawFd>,
     /// A descriptor, and the number under which it is open in the program: where it says that it is ready.
     pub ready_fd: Option<(RawFd, RawFd)>,
 }
@@ -121,9 +137,7 @@ pub enum Session {
 
 /// The step at which a start failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
 enum Stage {
-    Fork,
     Session,
     Stdio,
     Limits,
@@ -135,18 +149,24 @@ enum Stage {
 
 /// Why a program does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SpawnError {
+struct SpawnError {
     stage: Stage,
     errno: i32,
 }
 
 impl SpawnError {
+    fn last(stage: Stage) -> SpawnError {
+        SpawnError {
+            stage,
+            errno: child::errno(),
+        }
+    }
+
     /// In words: what could not be done with the program, why, and where it helps what to do.
-    pub fn message(&self, program: &Program) -> String {
+    fn message(self, program: &Program) -> String {
         let path = program.path.to_string_lossy();
         let why = nix::errno::Errno::from_raw(self.errno).desc();
         match self.stage {
-            Stage::Fork => format!("cannot start a process for {path}: {why}"),
             Stage::Session => format!("cannot give {path} a session of its own: {why}"),
             Stage::Stdio => format!("cannot give {path} its output: {why}"),
             Stage::Limits => format!("cannot set the limits of {path}: {why}"),
@@ -163,7 +183,7 @@ impl SpawnError {
         }
     }
 
-    fn advice_on_user(&self, ids: &Ids) -> String {
+    fn advice_on_user(self, ids: &Ids) -> String {
         match self.errno {
             libc::EPERM => format!(
                 "; run the daemon as root, or give it CAP_SETUID and CAP_SETGID, or remove `{}`",
@@ -174,7 +194,7 @@ impl SpawnError {
         }
     }
 
-    fn advice(&self) -> &'static str {
+    fn advice(self) -> &'static str {
         match self.errno {
             libc::ENOEXEC => " (not a program for this machine; a script needs a #! line)",
             libc::ENOENT => " (the file, its #! interpreter or its dynamic loader is missing)",
@@ -184,7 +204,7 @@ impl SpawnError {
     }
 
     /// What a shell would exit with: 127 not found, 126 not executable, 1 otherwise.
-    pub fn exit_code(&self) -> u8 {
+    fn exit_code(self) -> u8 {
         match (self.stage, self.errno) {
             (Stage::Execute, libc::ENOENT) => 127,
             (Stage::Execute, _) => 126,
@@ -193,172 +213,42 @@ impl SpawnError {
     }
 }
 
-/// What the child reads and writes; it lives on the parent's stack, which waits.
-struct Errand<'a> {
-    program: &'a Program,
-    argv: Vec<*const libc::c_char>,
-    envp: Vec<*const libc::c_char>,
-    limits: Vec<(libc::c_int, libc::rlimit64)>,
-    oom_score_adj: Option<CString>,
-    signals: signals::Start,
-    /// The daemon, where its children are to die with it.
-    parent: Option<libc::pid_t>,
-    layout: Layout,
-    failure: Option<SpawnError>,
+/// A child on its way to its program.
+#[derive(Debug)]
+pub struct Started {
+    /// Its process.
+    pub pid: Pid,
+    /// What it reports until its program is executed.
+    pub report: Report,
 }
 
-/// Where the child finds its descriptors.
-#[derive(Clone, Copy)]
-struct Layout {
-    stdio: Stdio,
-    ready_fd: Option<(RawFd, RawFd)>,
-    /// The daemon's table is shared, and the child takes what is below this number; None: it has a copy.
-    own_below: Option<RawFd>,
-    /// /dev/null, where it is open.
-    null: Option<RawFd>,
-}
-
-impl Layout {
-    /// Where they are in the daemon.
-    fn as_it_is(program: &Program) -> Layout {
-        Layout {
-            stdio: program.stdio,
-            ready_fd: program.ready_fd,
-            own_below: None,
-            null: None,
-        }
-    }
-
-    /// On the launch pad.
-    fn on(pad: &mut Pad, program: &Program) -> Option<Layout> {
-        let stdio = match program.stdio {
-            Stdio::Inherit => Stdio::Inherit,
-            Stdio::Terminal { terminal, reads } => Stdio::Terminal {
-                terminal: pad.lay_out(terminal)?,
-                reads,
-            },
-            Stdio::Pipes { out, err } => Stdio::Pipes {
-                out: pad.lay_out(out)?,
-                err: pad.lay_out(err)?,
-            },
-        };
-        let ready_fd = match program.ready_fd {
-            Some((from, to)) => Some((pad.lay_out(from)?, to)),
-            None => None,
-        };
-        Some(Layout {
-            stdio,
-            ready_fd,
-            own_below: Some(pad.end()),
-            null: Some(pad.null()),
-        })
-    }
-}
-
-/// The child's stack. It calls a handful of functions that hold next to nothing.
-const STACK_BYTES: usize = 64 * 1024;
-
-/// Starts a program. When this returns Ok, it was really executed.
+/// Starts a child that makes its program and executes it. In the child, `make` may read and wait as it likes; what it
+/// returns in place of a program is reported, as is any other reason why the program is not executed.
 ///
 /// # Errors
-/// The step that failed, and why; there is no child then.
-pub fn spawn(program: &Program) -> Result<Pid, SpawnError> {
-    give_to_user(program);
-    // A script's text is found by its number, which has to stay.
-    let mut pad = match program.script_fd {
-        None => Pad::claim(),
-        Some(_) => None,
-    };
-    let layout = pad.as_mut().and_then(|pad| Layout::on(pad, program));
-    let mut errand = Errand {
-        program,
-        argv: pointers(&program.argv),
-        envp: pointers(&program.envp),
-        limits: kernel_limits(program),
-        oom_score_adj: program
-            .oom_score_adj
-            .and_then(|value| CString::new(value.to_string()).ok()),
-        signals: match program.session {
-            Session::New => signals::Start::by_default(),
-            Session::Group { .. } => signals::Start::as_inherited(),
-        },
-        parent: (!pid1::is_pid1()).then(|| std::process::id().cast_signed()),
-        layout: layout.unwrap_or_else(|| Layout::as_it_is(program)),
-        failure: None,
-    };
-    let was_dumpable = program.ids.is_some() && prctl::get_dumpable().unwrap_or(false);
-    let started = with_signals_blocked(|| clone_child(&mut errand));
-    if was_dumpable {
-        // A child that changes its user clears this for the memory it shares, which is ours. Without it
-        // our /proc/PID/fd would be closed to root without CAP_SYS_PTRACE: `echo hello > /proc/1/fd/1`.
-        let _ = prctl::set_dumpable(true);
-    }
-    let pid = started?;
-    // The child wrote it behind the compiler's back.
-    // SAFETY: the errand is alive and nobody else writes to it any more.
-    match unsafe { ptr::read_volatile(&raw const errand.failure) } {
-        None => Ok(Pid(pid)),
-        Some(error) => {
-            // It has exited; nobody is to find its remains.
-            // SAFETY: waiting for a child of ours by number.
-            unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
-            Err(error)
-        }
-    }
-}
-
-/// No handler may run in a child that shares our memory.
-fn with_signals_blocked(
-    work: impl FnOnce() -> Result<libc::pid_t, SpawnError>,
-) -> Result<libc::pid_t, SpawnError> {
-    let before = signals::block_all().map_err(|error| SpawnError {
-        stage: Stage::Fork,
-        errno: error.raw_os_error().unwrap_or(libc::EINVAL),
-    })?;
-    let result = work();
-    signals::set_mask(before);
-    result
-}
-
-fn clone_child(errand: &mut Errand<'_>) -> Result<libc::pid_t, SpawnError> {
-    let mut stack: Vec<u128> = Vec::new();
-    let reserved = stack.try_reserve_exact(STACK_BYTES / size_of::<u128>());
-    reserved.map_err(|_| SpawnError {
-        stage: Stage::Fork,
-        errno: libc::ENOMEM,
-    })?;
-    let mut flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-    if errand.layout.own_below.is_some() {
-        flags |= libc::CLONE_FILES;
-    }
-    // SAFETY: the child runs on a stack of its own, aligned to 16 bytes. Because of CLONE_VFORK it is done
-    // with our memory (it executed or exited) when clone returns; the errand and the stack outlive that.
-    let pid = unsafe {
-        let top = stack.as_mut_ptr().add(stack.capacity());
-        libc::clone(child::run, top.cast(), flags, ptr::from_mut(errand).cast())
-    };
-    match pid {
-        0.. => Ok(pid),
-        _ => Err(SpawnError {
-            stage: Stage::Fork,
-            errno: io::Error::last_os_error()
-                .raw_os_error()
-                .unwrap_or(libc::EAGAIN),
+/// When no process or descriptor is left.
+pub fn start(
+    handed: &Handed,
+    make: impl FnOnce(&mut Reporter) -> Result<Program, SpawnFailure>,
+) -> io::Result<Started> {
+    let (ours, theirs) = pipe::pipe()?;
+    let daemon = std::process::id();
+    // SAFETY: the child runs on a copy of this memory. One thread makes this call in the daemon, so that no lock is
+    // held by another one; the library's fork(3) puts those of its allocator in order where there are several.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => child::run(handed, theirs.as_raw_fd(), daemon, make),
+        pid => Ok(Started {
+            pid: Pid(pid),
+            report: Report::new(ours),
         }),
     }
 }
 
-/// Lets the service's user open its own output again (/dev/stdout); one that cannot is no worse off.
-fn give_to_user(program: &Program) {
-    let Some(ids) = &program.ids else { return };
-    let fds = match program.stdio {
-        Stdio::Terminal { terminal: fd, .. } => [fd, fd],
-        Stdio::Pipes { out, err } => [out, err],
-        Stdio::Inherit => return,
-    };
-    for fd in fds {
-        // SAFETY: changing the owner of an open file by number.
-        unsafe { libc::fchown(fd, ids.uid, ids.gid) };
+fn failure(program: &Program, error: SpawnError) -> SpawnFailure {
+    SpawnFailure {
+        message: error.message(program),
+        exit_code: error.exit_code(),
     }
 }
 
@@ -419,6 +309,43 @@ fn resource_number(resource: Resource) -> libc::c_int {
         Resource::Rttime => libc::RLIMIT_RTTIME,
     };
     number as libc::c_int
+}
+
+/// Starts a child and waits until its program is executed, as only a test may.
+#[cfg(test)]
+pub(super) fn start_and_wait(
+    handed: &Handed,
+    make: impl FnOnce(&mut Reporter) -> Result<Program, SpawnFailure>,
+) -> Result<Pid, SpawnFailure> {
+    use std::os::fd::AsFd;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    let mut started = start(handed, make).map_err(|error| SpawnFailure {
+        message: error.to_string(),
+        exit_code: 1,
+    })?;
+    let mut lines = Vec::new();
+    loop {
+        let progress = started.report.look();
+        lines.extend(progress.lines);
+        if progress.is_over {
+            break;
+        }
+        let end = PollFd::new(started.report.as_fd(), PollFlags::POLLIN);
+        let _ = poll(&mut [end], PollTimeout::NONE);
+    }
+    let failed = lines.into_iter().find_map(|line| match line {
+        Line::Failed { message, exit_code } => Some(SpawnFailure { message, exit_code }),
+        Line::Note(_) | Line::User(_) | Line::Retry => None,
+    });
+    match failed {
+        None => Ok(started.pid),
+        Some(failure) => {
+            let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(started.pid.0), None);
+            Err(failure)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! The change of user in the child: groups, ids, and the capabilities that go with them.
 //!
-//! The system calls themselves are made: the library's functions would tell other threads of this memory.
+//! The child has a copy of the daemon's memory, in which secrets may be. A change of user makes a process traceable for
+//! that user where fs.suid_dumpable is 1 (proc(5)), until it executes its program. So the child keeps its capabilities
+//! over the change, which a tracer without them may not trace, forbids tracing, and drops them then.
+//!
+//! The system calls themselves are made: the library's functions are for processes with several threads.
 
 use std::ptr;
 
@@ -25,6 +29,9 @@ const CAPABILITY_VERSION: u32 = 0x2008_0522;
 /// The calling thread's capabilities, in the kernel's layout.
 type Capabilities = [u32; 6];
 
+/// The places of the effective set in it.
+const EFFECTIVE: [usize; 2] = [0, 3];
+
 /// The places of the inheritable set in it.
 const INHERITABLE: [usize; 2] = [2, 5];
 
@@ -41,6 +48,10 @@ pub(super) unsafe fn become_user(ids: &Ids) -> i64 {
     // SAFETY: system calls on numbers and on a list of groups that the caller holds.
     unsafe {
         let keeps_ids = is_already(ids);
+        if !keeps_ids {
+            control(libc::PR_SET_DUMPABLE, ZERO);
+            control(libc::PR_SET_KEEPCAPS, ONE);
+        }
         // Who may not set groups may stay who it is, with the groups it has. Another user with the
         // daemon's groups would be no drop of privilege.
         let groups = libc::syscall(SETGROUPS, ids.groups.len(), ids.groups.as_ptr());
@@ -60,11 +71,21 @@ pub(super) unsafe fn become_user(ids: &Ids) -> i64 {
             return fail(libc::EPERM);
         }
         if keeps_ids {
-            0
-        } else {
-            drop_capabilities(ids.uid)
+            return 0;
         }
+        // The change has set it to fs.suid_dumpable; the execution sets it anew.
+        control(libc::PR_SET_DUMPABLE, ZERO);
+        drop_capabilities(ids.uid)
     }
+}
+
+const ZERO: libc::c_ulong = 0;
+const ONE: libc::c_ulong = 1;
+
+/// One of prctl(2)'s calls with one argument. What it is for does without where a filter forbids it.
+unsafe fn control(option: libc::c_int, argument: libc::c_ulong) {
+    // SAFETY: a system call on numbers.
+    unsafe { libc::syscall(libc::SYS_prctl, option, argument, ZERO, ZERO, ZERO) };
 }
 
 fn fail(number: i32) -> i64 {
@@ -100,7 +121,6 @@ unsafe fn is_already(ids: &Ids) -> bool {
 /// (capabilities(7)). What a daemon has that is not root, or that was started with SECBIT_NO_SETUID_FIXUP,
 /// would stay: as ambient or inheritable capabilities it would even survive the execution.
 unsafe fn drop_capabilities(uid: u32) -> i64 {
-    let zero: libc::c_ulong = 0;
     let header: [u32; 2] = [CAPABILITY_VERSION, 0];
     let mut kept: Capabilities = [0; 6];
     // SAFETY: the kernel reads a header and reads or writes two sets of three words.
@@ -111,9 +131,9 @@ unsafe fn drop_capabilities(uid: u32) -> i64 {
             libc::SYS_prctl,
             libc::PR_CAP_AMBIENT,
             clear,
-            zero,
-            zero,
-            zero,
+            ZERO,
+            ZERO,
+            ZERO,
         );
         if uid == 0 {
             // Root has all that its container allows; what it passes on is for its own programs to say.
@@ -137,6 +157,12 @@ unsafe fn drop_capabilities(uid: u32) -> i64 {
             ptr::from_ref(&header),
             ptr::from_mut(&mut left),
         );
-        if left == kept { 0 } else { fail(why) }
+        // The permitted set is kept until the execution, which gives none of it to a user that is not root.
+        let is_dropped = |place: usize| left[place] == kept[place];
+        let dropped = match uid {
+            0 => left == kept,
+            _ => EFFECTIVE.into_iter().chain(INHERITABLE).all(is_dropped),
+        };
+        if dropped { 0 } else { fail(why) }
     }
 }

@@ -7,7 +7,6 @@ use std::fs::{self, File, Permissions};
 use std::io::{PipeReader, Read, Write};
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid as RawPid;
@@ -33,11 +32,22 @@ fn shell(script: &str) -> Program {
         oom_score_adj: None,
         limits: Vec::new(),
         no_new_privs: false,
-        stdio: Stdio::Inherit,
-        session: Session::New,
-        script_fd: None,
-        ready_fd: None,
+        text: None,
     }
+}
+
+const BARE: Handed = Handed {
+    stdio: Stdio::Inherit,
+    session: Session::New,
+    ready_fd: None,
+};
+
+fn spawn_with(handed: Handed, program: Program) -> Result<Pid, SpawnFailure> {
+    start_and_wait(&handed, |_| Ok(program))
+}
+
+fn spawn(program: Program) -> Result<Pid, SpawnFailure> {
+    spawn_with(BARE, program)
 }
 
 fn wait(pid: Pid) -> i32 {
@@ -48,12 +58,19 @@ fn wait(pid: Pid) -> i32 {
 }
 
 /// Both outputs of a program, and its exit code.
-fn output_of(mut program: Program) -> (String, i32) {
-    descriptors::mark_inherited_close_on_exec();
+fn output_of(program: Program) -> (String, i32) {
+    output_in(Session::New, program)
+}
+
+fn output_in(session: Session, program: Program) -> (String, i32) {
     let (mut reader, writer): (PipeReader, _) = std::io::pipe().unwrap();
     let fd = writer.as_raw_fd();
-    program.stdio = Stdio::Pipes { out: fd, err: fd };
-    let pid = spawn(&program).unwrap();
+    let handed = Handed {
+        stdio: Stdio::Pipes { out: fd, err: fd },
+        session,
+        ..BARE
+    };
+    let pid = spawn_with(handed, program).unwrap();
     drop(writer);
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
@@ -66,17 +83,20 @@ fn says(program: Program) -> String {
     text
 }
 
-/// None for a tester who is not root and cannot become anybody else.
-fn as_root_alone() -> Option<MutexGuard<'static, ()>> {
-    nix::unistd::geteuid().is_root().then(|| {
-        CHANGING_USERS
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    })
+/// A tester who is not root cannot become anybody else.
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
 }
 
-/// Only one test at a time changes users: the flag for the memory that all share is cleared meanwhile.
-static CHANGING_USERS: Mutex<()> = Mutex::new(());
+/// Whether a start failed at this, for this reason.
+fn assert_refused(started: Result<Pid, SpawnFailure>, what: &str, errno: i32) {
+    let message = started.unwrap_err().message;
+    let why = nix::errno::Errno::from_raw(errno).desc();
+    assert!(
+        message.starts_with(what) && message.contains(why),
+        "{message}"
+    );
+}
 
 fn stranger() -> Ids {
     Ids {
@@ -136,9 +156,9 @@ fn sets_limits() {
 
 #[test]
 fn becomes_another_user_in_all_ids_and_groups() {
-    let Some(_alone) = as_root_alone() else {
+    if !is_root() {
         return;
-    };
+    }
     let program = Program {
         ids: Some(stranger()),
         no_new_privs: true,
@@ -158,13 +178,13 @@ fn becomes_another_user_in_all_ids_and_groups() {
     );
 }
 
-/// A child that changes its user clears the flag of the memory it shares; `/proc/1/fd/1` would then be
-/// closed to root without CAP_SYS_PTRACE.
+/// A child that changes its user clears the flag of its memory; `/proc/1/fd/1` would be closed to root without
+/// CAP_SYS_PTRACE if that were the daemon's.
 #[test]
 fn the_daemon_stays_dumpable() {
-    let Some(_alone) = as_root_alone() else {
+    if !is_root() {
         return;
-    };
+    }
     let ids = Some(stranger());
     says(Program {
         ids: ids.clone(),
@@ -176,15 +196,15 @@ fn the_daemon_stays_dumpable() {
         path: c("/nonexistent"),
         ..shell("true")
     };
-    assert!(spawn(&failing).is_err());
+    assert!(spawn(failing).is_err());
     assert!(nix::sys::prctl::get_dumpable().unwrap());
 }
 
 #[test]
 fn another_user_can_open_its_output_again() {
-    let Some(_alone) = as_root_alone() else {
+    if !is_root() {
         return;
-    };
+    }
     let program = Program {
         ids: Some(stranger()),
         ..shell("echo again > /proc/self/fd/1")
@@ -195,9 +215,9 @@ fn another_user_can_open_its_output_again() {
 /// Without the right to set groups, the daemon's own would stay: that must not pass for another user.
 #[test]
 fn does_not_become_another_user_with_the_old_groups() {
-    let Some(_alone) = as_root_alone() else {
+    if !is_root() {
         return;
-    };
+    }
     // A thread's capabilities are its own; the thread ends with the test.
     let refused = std::thread::spawn(|| {
         drop_capability(CAP_SETGID);
@@ -219,22 +239,25 @@ fn does_not_become_another_user_with_the_old_groups() {
             }),
             ..shell("true")
         };
-        let same = spawn(&same).map(wait);
-        (spawn(&program), same)
+        let same = spawn(same).map(wait);
+        (spawn(program), same)
     })
     .join()
     .unwrap();
-    let error = refused.0.unwrap_err();
-    assert_eq!((error.stage, error.errno), (Stage::User, libc::EPERM));
+    assert_refused(
+        refused.0,
+        "cannot run /bin/sh as user stranger",
+        libc::EPERM,
+    );
     assert_eq!(refused.1, Ok(0), "who stays the same needs no right");
 }
 
 /// To setresuid(2) it means "leave as it is": the program would run as root.
 #[test]
 fn the_id_that_changes_nothing_is_refused() {
-    let Some(_guard) = as_root_alone() else {
+    if !is_root() {
         return;
-    };
+    }
     let minus_one = [
         Ids {
             uid: u32::MAX,
@@ -254,8 +277,11 @@ fn the_id_that_changes_nothing_is_refused() {
             ids: Some(ids),
             ..shell("id")
         };
-        let error = spawn(&program).unwrap_err();
-        assert_eq!((error.stage, error.errno), (Stage::User, libc::EINVAL));
+        assert_refused(
+            spawn(program),
+            "cannot run /bin/sh as user stranger",
+            libc::EINVAL,
+        );
     }
 }
 
@@ -301,31 +327,36 @@ fn leaks_no_descriptor() {
 }
 
 #[test]
-fn a_script_descriptor_survives() {
-    let (reader, mut writer) = std::io::pipe().unwrap();
-    writer.write_all(b"the text").unwrap();
-    drop(writer);
-    let program = Program {
-        script_fd: Some(reader.as_raw_fd()),
-        ..shell(&format!("cat /proc/self/fd/{}", reader.as_raw_fd()))
-    };
-    assert_eq!(says(program), "the text");
+fn a_scripts_text_survives() {
+    let started = start_and_wait(&BARE, |_| {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"the text").unwrap();
+        let script = format!(
+            "test \"$(cat /proc/self/fd/{})\" = 'the text'",
+            reader.as_raw_fd()
+        );
+        Ok(Program {
+            text: Some(reader.into()),
+            ..shell(&script)
+        })
+    });
+    assert_eq!(started.map(wait), Ok(0));
 }
 
 #[test]
 fn leads_a_session_with_a_terminal() {
     descriptors::mark_inherited_close_on_exec();
     let pty = Pty::open(24, 80).unwrap();
-    let program = Program {
+    let handed = Handed {
         stdio: Stdio::Terminal {
             terminal: pty.slave.as_raw_fd(),
             reads: true,
         },
-        ..shell(
-            "cut -d' ' -f1,5,6,8 /proc/$$/stat; tty > /dev/tty; ls /proc/self/fd | wc -l; sleep 0.1",
-        )
+        ..BARE
     };
-    let pid = spawn(&program).unwrap();
+    let script =
+        "cut -d' ' -f1,5,6,8 /proc/$$/stat; tty > /dev/tty; ls /proc/self/fd | wc -l; sleep 0.1";
+    let pid = spawn_with(handed, shell(script)).unwrap();
     let slave = fs::read_link(format!("/proc/self/fd/{}", pty.slave.as_raw_fd())).unwrap();
     drop(pty.slave);
     assert_eq!(wait(pid), 0);
@@ -339,11 +370,9 @@ fn leads_a_session_with_a_terminal() {
 
 #[test]
 fn a_foreground_group_is_a_group_in_the_same_session() {
-    let program = Program {
-        session: Session::Group { terminal: None },
-        ..shell("cut -d' ' -f1,5,6 /proc/$$/stat")
-    };
-    let text = says(program);
+    let group = Session::Group { terminal: None };
+    let (text, code) = output_in(group, shell("cut -d' ' -f1,5,6 /proc/$$/stat"));
+    assert_eq!(code, 0, "{text}");
     let ids: Vec<i32> = text.split(' ').map(|id| id.parse().unwrap()).collect();
     assert_eq!(ids[0], ids[1]);
     assert_eq!(ids[2], nix::unistd::getsid(None).unwrap().as_raw());
@@ -357,10 +386,7 @@ fn standard_descriptors_may_come_from_among_themselves() {
         Stdio::Pipes { out: 2, err: 1 },
         Stdio::Pipes { out: 0, err: 1 },
     ] {
-        let pid = spawn(&Program {
-            stdio,
-            ..shell("true")
-        });
+        let pid = spawn_with(Handed { stdio, ..BARE }, shell("true"));
         assert_eq!(pid.map(wait), Ok(0), "{stdio:?}");
     }
 }
@@ -381,8 +407,8 @@ fn refusal(path: &CStr) -> (String, u8) {
         path: path.to_owned(),
         ..shell("true")
     };
-    let error = spawn(&program).unwrap_err();
-    (error.message(&program), error.exit_code())
+    let failure = spawn(program).unwrap_err();
+    (failure.message, failure.exit_code)
 }
 
 #[test]
@@ -408,12 +434,15 @@ fn tells_why_a_program_cannot_be_executed() {
 
 #[test]
 fn tells_which_step_failed() {
-    let failed = |program: Program| spawn(&program).map_err(|error| (error.stage, error.errno));
     let nowhere = Program {
         cwd: Some(c("/nonexistent")),
         ..shell("true")
     };
-    assert_eq!(failed(nowhere), Err((Stage::Directory, libc::ENOENT)));
+    assert_refused(
+        spawn(nowhere),
+        "cannot enter the working directory",
+        libc::ENOENT,
+    );
     let upside_down = Program {
         limits: vec![Limit {
             resource: Resource::Core,
@@ -422,25 +451,40 @@ fn tells_which_step_failed() {
         }],
         ..shell("true")
     };
-    let error = spawn(&upside_down).unwrap_err();
-    assert_eq!((error.stage, error.errno), (Stage::Limits, libc::EINVAL));
-    assert_eq!(error.exit_code(), 1);
-    let no_terminal = Program {
+    let failure = spawn(upside_down);
+    assert_eq!(
+        failure.as_ref().map_err(|failure| failure.exit_code),
+        Err(1)
+    );
+    assert_refused(failure, "cannot set the limits of /bin/sh", libc::EINVAL);
+    let no_terminal = Handed {
         stdio: Stdio::Terminal {
             terminal: File::open("/dev/null").unwrap().into_raw_fd(),
             reads: true,
         },
-        ..shell("true")
+        ..BARE
     };
-    assert_eq!(failed(no_terminal), Err((Stage::Stdio, libc::ENOTTY)));
+    let failure = spawn_with(no_terminal, shell("true"));
+    assert_refused(
+        failure,
+        "cannot give it its terminal or pipes",
+        libc::ENOTTY,
+    );
+    let no_program = start_and_wait(&BARE, |_| {
+        Err(SpawnFailure {
+            message: "there is none".into(),
+            exit_code: 99,
+        })
+    });
+    assert_eq!(no_program.map_err(|failure| failure.exit_code), Err(99));
 }
 
 /// What is entered is what the service's user may enter, not what the daemon may.
 #[test]
 fn enters_the_directory_as_the_other_user() {
-    let Some(_alone) = as_root_alone() else {
+    if !is_root() {
         return;
-    };
+    }
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
     let program = Program {
@@ -448,14 +492,17 @@ fn enters_the_directory_as_the_other_user() {
         cwd: Some(c(folder.path().to_str().unwrap())),
         ..shell("true")
     };
-    let error = spawn(&program).unwrap_err();
-    assert_eq!((error.stage, error.errno), (Stage::Directory, libc::EACCES));
+    assert_refused(
+        spawn(program),
+        "cannot enter the working directory",
+        libc::EACCES,
+    );
 }
 
 #[test]
 fn a_failure_leaves_no_child_and_no_descriptor() {
     let open = |fd: RawFd| nix::fcntl::fcntl(fd_of(fd), nix::fcntl::FcntlArg::F_GETFD).is_ok();
-    let error = spawn(&Program {
+    let error = spawn(Program {
         path: c("/nonexistent"),
         ..shell("true")
     });

@@ -1,0 +1,278 @@
+//! Children on their way to their programs: what they report, and who waits for a turn.
+//!
+//! A child looks for its program in places that may never answer, so that nothing here waits for one. A bounded number
+//! of them is on the way at a time, since each is a copy of the daemon until it executes its program; those that take
+//! long are not counted, or a mount that hangs would keep everything else from starting.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+use slab::Slab;
+
+use super::Reactor;
+use super::token::{Slot, Source};
+use crate::base::{JobId, Moment, Pid, ServiceId};
+use crate::supervisor::event::{Event, Role, SpawnFailure};
+use crate::sys::spawn::{Line, Report, Started};
+
+/// Children that are on the way at the same time.
+const AT_ONCE: usize = 32;
+
+/// A child that has been on the way for longer is not counted any more.
+const SLOW_AFTER: Duration = Duration::from_millis(100);
+
+#[derive(Default)]
+pub(super) struct Launches {
+    slab: Slab<Launch>,
+    next_generation: u32,
+    by_job: BTreeMap<JobId, usize>,
+    waiting: VecDeque<Wish>,
+    /// What is started again, the long way, once the child of the quick way has ended.
+    retries: BTreeMap<JobId, Wish>,
+    /// Starts since the daemon last gave memory back for them.
+    since_tidy: usize,
+    /// The first of all are over.
+    has_been_over: bool,
+    /// Why programs were not executed, until the end of their children was reported.
+    failures: BTreeMap<JobId, SpawnFailure>,
+}
+
+/// A child on its way.
+struct Launch {
+    job: JobId,
+    pid: Pid,
+    /// What it is for; None for a check's command.
+    wish: Option<Wish>,
+    generation: u32,
+    begun: Moment,
+    /// It was sent a signal, so that it is not started again.
+    given_up: bool,
+    report: Report,
+}
+
+/// What the supervisor asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wish {
+    pub job: JobId,
+    pub service: ServiceId,
+    pub role: Role,
+}
+
+/// How a child gets to its program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Where nothing has to be looked up ([`crate::sys::spawn::quick`]); otherwise the long one.
+    Quick,
+    /// The child looks everything up, and knows why something failed.
+    Long,
+}
+
+/// What a look at a child's report came to.
+struct Look {
+    wish: Option<Wish>,
+    given_up: bool,
+    lines: Vec<Line>,
+    /// The program was executed, as far as its report goes.
+    executed: Option<Pid>,
+}
+
+impl Launches {
+    /// Watches a child that has just been started.
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2): it is not known when its program is executed.
+    pub fn add(
+        &mut self,
+        job: JobId,
+        wish: Option<Wish>,
+        started: Started,
+        registry: &Registry,
+        now: Moment,
+    ) -> std::io::Result<()> {
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let generation = self.next_generation;
+        let entry = self.slab.vacant_entry();
+        let slot = Slot {
+            index: entry.key() as u32,
+            generation,
+        };
+        let Started { pid, report } = started;
+        let fd = report.as_raw_fd();
+        registry.register(
+            &mut SourceFd(&fd),
+            Source::Launch(slot).token(),
+            Interest::READABLE,
+        )?;
+        self.by_job.insert(job, entry.key());
+        entry.insert(Launch {
+            job,
+            pid,
+            wish,
+            generation,
+            begun: now,
+            given_up: false,
+            report,
+        });
+        Ok(())
+    }
+
+    /// The job of a report in which there is something to read.
+    pub fn at(&self, slot: Slot) -> Option<JobId> {
+        let launch = self.slab.get(slot.index as usize)?;
+        (launch.generation == slot.generation).then_some(launch.job)
+    }
+
+    /// When the next child is not counted any more, where others wait for that.
+    pub fn deadline(&self) -> Option<Moment> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        let begun = self.slab.iter().map(|(_, launch)| launch.begun);
+        begun.map(|begun| begun.after(SLOW_AFTER)).min()
+    }
+
+    fn has_room(&self, now: Moment) -> bool {
+        self.slab.len() < AT_ONCE || {
+            let quick = |launch: &Launch| now < launch.begun.after(SLOW_AFTER);
+            self.slab.iter().filter(|(_, one)| quick(one)).count() < AT_ONCE
+        }
+    }
+
+    /// Gives a start up; false where it does not wait for its turn. What is on its way is not started again.
+    pub fn give_up(&mut self, job: JobId) -> bool {
+        let launch = self
+            .by_job
+            .get(&job)
+            .and_then(|key| self.slab.get_mut(*key));
+        if let Some(launch) = launch {
+            launch.given_up = true;
+        } else if self.retries.remove(&job).is_some() {
+            self.failures.insert(job, stopped());
+        }
+        let before = self.waiting.len();
+        self.waiting.retain(|wish| wish.job != job);
+        self.waiting.len() < before
+    }
+
+    /// What is to be started the long way, now that the child of the quick way has ended.
+    pub fn take_retry(&mut self, job: JobId) -> Option<Wish> {
+        self.retries.remove(&job)
+    }
+
+    /// Whether none is on its way, for the first time or after many: what starting them took is not needed soon.
+    fn is_over(&mut self) -> bool {
+        let is_rare = !self.has_been_over || self.since_tidy >= AT_ONCE;
+        let over = is_rare && self.slab.is_empty() && self.waiting.is_empty();
+        if over {
+            (self.has_been_over, self.since_tidy) = (true, 0);
+        }
+        over
+    }
+
+    /// Why the program of a child that has ended was not executed; None where it was.
+    pub fn take_failure(&mut self, job: JobId) -> Option<SpawnFailure> {
+        self.failures.remove(&job)
+    }
+
+    fn look(&mut self, job: JobId, registry: &Registry) -> Option<Look> {
+        let key = *self.by_job.get(&job)?;
+        let launch = self.slab.get_mut(key)?;
+        let progress = launch.report.look();
+        let mut look = Look {
+            wish: launch.wish,
+            given_up: launch.given_up,
+            lines: progress.lines,
+            executed: None,
+        };
+        if progress.is_over {
+            // Closing it would not do: children that are on the way hold copies.
+            let _ = registry.deregister(&mut SourceFd(&launch.report.as_raw_fd()));
+            look.executed = Some(launch.pid);
+            self.by_job.remove(&job);
+            self.slab.remove(key);
+            self.since_tidy += 1;
+        }
+        Some(look)
+    }
+}
+
+/// Why a program is not executed that is not wanted any more.
+pub(super) fn stopped() -> SpawnFailure {
+    SpawnFailure {
+        message: "stopped before its program was executed".into(),
+        exit_code: 1,
+    }
+}
+
+impl Reactor {
+    /// Starts what the supervisor asked for, or lets it wait for its turn.
+    pub(super) fn launch(&mut self, wish: Wish, now: Moment) {
+        if !self.launches.waiting.is_empty() || !self.launches.has_room(now) {
+            return self.launches.waiting.push_back(wish);
+        }
+        if let Err(failure) = self.try_launch(wish, Way::Quick, now) {
+            let job = wish.job;
+            self.supervisor
+                .handle(Event::SpawnFailed { job, failure }, now);
+        }
+    }
+
+    /// Starts what has waited, as far as there is room.
+    pub(super) fn launch_waiting(&mut self, now: Moment) {
+        while self.launches.has_room(now)
+            && let Some(wish) = self.launches.waiting.pop_front()
+        {
+            if let Err(failure) = self.try_launch(wish, Way::Quick, now) {
+                let job = wish.job;
+                self.tell(Event::SpawnFailed { job, failure }, now);
+            }
+        }
+    }
+
+    /// Reads what the child of this job has reported, if it is on its way. To be called before anything else that is
+    /// known of the job is told: the execution of its program comes first.
+    pub(super) fn look_at_launch(&mut self, job: JobId, now: Moment) {
+        let Some(look) = self.launches.look(job, self.poll.registry()) else {
+            return;
+        };
+        let mut executed = look.executed;
+        for line in look.lines {
+            match line {
+                Line::Note(note) => {
+                    if let Some(wish) = look.wish {
+                        let name = self.name_of(wish.service);
+                        self.messages.push(format!("{name}: {note}"));
+                    }
+                }
+                Line::User(uid) => self.signs.is_of_user(job, uid),
+                Line::Retry => match look.wish.filter(|_| !look.given_up) {
+                    Some(wish) => drop(self.launches.retries.insert(job, wish)),
+                    None => drop(self.launches.failures.insert(job, stopped())),
+                },
+                Line::Failed { message, exit_code } => {
+                    let failure = SpawnFailure { message, exit_code };
+                    self.launches.failures.insert(job, failure);
+                }
+            }
+        }
+        let failed = self.launches.failures.contains_key(&job);
+        if failed || self.launches.retries.contains_key(&job) || look.wish.is_none() {
+            executed = None;
+        }
+        if let Some(pid) = executed {
+            self.tell(Event::Spawned { job, pid }, now);
+        }
+        self.untidy |= self.launches.is_over();
+    }
+
+    /// The child of the quick way did not get to the program, and has ended: the long way finds out why.
+    pub(super) fn retry(&mut self, wish: Wish, now: Moment) {
+        if let Err(failure) = self.try_launch(wish, Way::Long, now) {
+            let job = wish.job;
+            self.tell(Event::SpawnFailed { job, failure }, now);
+        }
+    }
+}
