@@ -65,7 +65,17 @@ pub struct Report {
     end: File,
     unread: Vec<u8>,
     /// What the child reads while it is on its way.
-    _ground: Option<Box<Ground>>,
+    ground: Option<Box<Ground>>,
+    is_over: bool,
+}
+
+/// A child that is on its way still reads its ground, which is never freed then.
+impl Drop for Report {
+    fn drop(&mut self) {
+        if !self.is_over {
+            std::mem::forget(self.ground.take());
+        }
+    }
 }
 
 /// What one look at a report found.
@@ -82,16 +92,16 @@ impl Report {
         Report {
             end: File::from(end),
             unread: Vec::new(),
-            _ground: None,
+            ground: None,
+            is_over: false,
         }
     }
 
     /// Of a child that reads this ground.
     pub(super) fn on(end: OwnedFd, ground: Box<Ground>) -> Report {
-        Report {
-            _ground: Some(ground),
-            ..Report::new(end)
-        }
+        let mut report = Report::new(end);
+        report.ground = Some(ground);
+        report
     }
 
     /// Reads what there is. Never waits.
@@ -103,8 +113,11 @@ impl Report {
                 Ok(count @ 1..) => self.take(&buffer[..count], &mut progress.lines),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => {
+                // No error is left that a pipe could have; the child may still be on its way.
+                end => {
                     progress.is_over = true;
+                    // The kernel closes the other end after the child has left this memory.
+                    self.is_over = end.is_ok();
                     break;
                 }
             }
