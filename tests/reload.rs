@@ -231,6 +231,9 @@ fn events_tell_what_happened_and_why() {
         daemon.ask(json!({"command": "restart", "services": ["db"]}));
         (!lines.all().is_empty()).then_some(())
     });
+    // It may have come in the middle of one.
+    daemon.wait_state("db", "RUNNING");
+    daemon.ask(json!({"command": "restart", "services": ["db"]}));
     lines.wait_for("db: RUNNING -> STOPPING", PATIENCE);
     lines.wait_for("db: restarts (asked for)", PATIENCE);
     stage.file("services.toml", &sleeper("db", ""));

@@ -9,7 +9,7 @@ use super::signs::Post;
 use super::stream::NewStream;
 use super::streams::Outside;
 use crate::base::{Moment, Pid, ServiceId, Signal};
-use crate::config::model::{self, Ready, Stdin, TtySize};
+use crate::config::model::{self, IdOrName, Ready, Stdin, TtySize};
 use crate::output::format::{Origin, StreamKind};
 use crate::supervisor::event::{Role, Scope, SpawnFailure};
 use crate::sys::commands::reason;
@@ -197,7 +197,7 @@ impl Reactor {
         }
         let (socket, complaint) = self
             .signs
-            .open(config.user.is_none())
+            .open(may_be_own(config))
             .map_err(|error| failure(format!("cannot make a notify socket: {error}")))?;
         let named = complaint.map(|complaint| format!("{}: {complaint}", config.name));
         self.messages.extend(named);
@@ -291,6 +291,14 @@ fn leaves_some_free(channels: &Channels) -> Result<(), SpawnFailure> {
         )),
         false => Ok(()),
     }
+}
+
+/// Whether a service runs as root, as far as its configuration shows it, or as the daemon's own user.
+fn may_be_own(config: &model::Service) -> bool {
+    config.user.as_ref().is_none_or(|spec| match &spec.user {
+        IdOrName::Id(id) => *id == 0,
+        IdOrName::Name(name) => name == "root",
+    })
 }
 
 /// Where a program says that it is ready.

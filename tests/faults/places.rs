@@ -209,6 +209,7 @@ const fn manual_of(call: &'static str) -> &'static str {
     match call.as_bytes() {
         b"openat" => "open",
         b"dup3" => "dup",
+        b"fchown" | b"lchown" => "chown",
         b"prlimit64" => "getrlimit",
         b"setgroups" => "getgroups",
         b"setresgid" => "setresuid",
@@ -234,7 +235,6 @@ pub const PLACES: &[Place] = &[
 
     // A child reads the configuration, at the start and for each reload.
     place("socketpair", Anything, BOTH, "socketpair", &["EAFNOSUPPORT", "EMFILE", "ENFILE", "EOPNOTSUPP", "EPROTONOSUPPORT"]),
-    place("openat", Path("/etc/passwd"), BOTH, "open", &["EACCES", "EMFILE", "ENOENT"]),
     place("close_range", Anything, START, "close_range", &["EINVAL", "EMFILE", "ENOMEM", "ENOSYS"]),
     place("fcntl", Anything, BOTH, "fcntl", &["EAGAIN", "EBADF", "EBUSY", "EINVAL", "EMFILE", "EPERM"]),
     place("prlimit64", Anything, START, "getrlimit", &["EINVAL", "EPERM", "ESRCH"]),
@@ -267,8 +267,6 @@ pub const PLACES: &[Place] = &[
     place("recvmsg", Anything, BOTH, "recv", &["EBADF", "ECONNREFUSED", "EINTR", "EINVAL", "ENOMEM", "ENOTCONN"]),
     place("setsockopt", Anything, BOTH, "getsockopt", &["EBADF", "EINVAL", "ENOPROTOOPT", "ENOTSOCK"]),
     place("fchmod", Anything, START, "chmod", &["EBADF", "EIO", "EPERM", "EROFS"]),
-    place("fchown", Anything, BOTH, "chown", &["EBADF", "EIO", "ENOENT", "EPERM", "EROFS"]),
-    place("lchown", Anything, BOTH, "chown", &["EACCES", "EIO", "ENOENT", "ENOMEM", "EPERM", "EROFS"]),
     place("rmdir", Anything, END, "rmdir", &["EACCES", "EBUSY", "ENOENT", "ENOMEM", "ENOTEMPTY", "EPERM", "EROFS"]),
     place("unlink", Anything, AFTER, "unlink", &["EACCES", "EBUSY", "EIO", "ENOENT", "ENOMEM", "EPERM", "EROFS"]),
 
@@ -280,9 +278,6 @@ pub const PLACES: &[Place] = &[
     // What children of the daemon's own report through.
     place("socketpair", Anything, BOTH, "socketpair", &["EAFNOSUPPORT", "EMFILE", "ENFILE", "EOPNOTSUPP", "EPROTONOSUPPORT"]),
     place("clone", Anything, BOTH, "clone", &["EAGAIN", "EINVAL", "ENOMEM", "ENOSPC", "EPERM", "EUSERS"]),
-    place("openat", Path("/dev/null"), START, "open", OPEN),
-    place("dup3", Anything, BOTH, "dup", &["EBADF", "EBUSY", "EINTR", "EINVAL", "EMFILE"]),
-    place("statx", Path("/bin/sh"), BOTH, "statx", STAT),
     place("waitid", Anything, AFTER, "wait", &["EAGAIN", "ECHILD", "EINTR", "EINVAL", "ESRCH"]),
     place("wait4", Anything, AFTER, "wait", &["EAGAIN", "ECHILD", "EINTR", "EINVAL", "ESRCH"]),
     // ESRCH, and EINVAL of the first, tell that the process is gone, and that it is a thread.
@@ -305,6 +300,12 @@ pub const PLACES: &[Place] = &[
     child("statx", Config, STAT),
     child("close_range", Anything, &["EINVAL", "EMFILE", "ENOMEM", "ENOSYS"]),
     child("setsid", Anything, &["EPERM"]),
+    child("statx", Path("/bin/sh"), STAT),
+    child("openat", Path("/etc/passwd"), &["EACCES", "EMFILE", "ENOENT"]),
+    child("openat", Path("/dev/null"), OPEN),
+    // The file of its notify socket and its standard output, which are given to its user.
+    child("lchown", Anything, &["EACCES", "EIO", "ENOENT", "ENOMEM", "EPERM", "EROFS"]),
+    child("fchown", Anything, &["EBADF", "EIO", "ENOENT", "EPERM", "EROFS"]),
     child("dup3", Anything, &["EBADF", "EBUSY", "EINTR", "EINVAL", "EMFILE"]),
     child("openat", Path("/proc/self/oom_score_adj"), &["EACCES", "EMFILE", "ENFILE", "ENOENT"]),
     // By a child of the daemon's own.

@@ -168,11 +168,12 @@ fn race_for_a_rotation(pid_one: bool) {
     assert!(swaps >= tries(), "{swaps} swaps");
     attack.nothing_of_roots_has_changed();
     attack.end(attacker);
-    // They were tried, and some succeeded: the last files hold but a part of all that was written.
+    // They were tried, and some succeeded: the last files hold but a part of all that was written. While one does not
+    // succeed, the lines go on into the file that is there.
     let names = ["0.log", "0.log.1", "0.log.2", "0.log.1.gz", "0.log.2.gz"];
     let sizes = names.map(|name| fs::metadata(attack.logs.join(name)).map_or(0, |file| file.len()));
     let (kept, written) = (sizes.iter().sum::<u64>(), 5000 * tries() as u64);
-    assert!(kept > 0 && kept < written / 2, "{sizes:?}");
+    assert!(kept > 0 && kept < written, "{sizes:?}");
 }
 
 #[test]

@@ -297,11 +297,9 @@ impl Daemon {
             .unwrap_or_else(|| panic!("{service} is not listed"))
     }
 
-    /// Its process id, seen by the daemon; panics when it has none.
+    /// Its process id, seen by the daemon, as soon as its program is executed.
     pub fn pid_of(&self, service: &str) -> i32 {
-        let row = self.row(service);
-        row.pid()
-            .unwrap_or_else(|| panic!("{service} has no process: {row:?}"))
+        until("its process", PATIENCE, || self.row(service).pid())
     }
 
     /// Waits until a service is in `state`.
