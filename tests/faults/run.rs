@@ -6,6 +6,7 @@ use crate::kernel::Level;
 use crate::places::{Moment, Place, Who};
 use crate::story::{Fault, RECOVERY, Story, end};
 use crate::strace::{self, Attached};
+use crate::support::Row;
 
 /// What came of a call that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +146,13 @@ impl Story {
                 .err
                 .text()
                 .contains("will not reach this daemon");
-            story.is_up() || said_unreachable || (all_fail && story.list().is_some())
+            // A start is not waited for: each program was executed, or could not be.
+            let on_its_way = |row: &Row| row.state() == "STARTING" && row.pid().is_none();
+            let all_tried = || {
+                let rows = story.list();
+                rows.is_some_and(|rows| !rows.values().any(on_its_way))
+            };
+            story.is_up() || said_unreachable || (all_fail && all_tried())
         });
         match up || self.has_ended() {
             true => Ok(up),

@@ -119,7 +119,12 @@ pub fn let_go(pid: i32) {
     let tracer = || status_field(pid, "TracerPid").filter(|tracer| *tracer != 0);
     if let Some(number) = tracer() {
         let strace = Pid::from_raw(i32::try_from(number).unwrap());
-        end(strace, || tracer().is_none());
+        // It writes what it saw as it ends.
+        let has_ended = || {
+            let status = std::fs::read_to_string(format!("/proc/{number}/status"));
+            status.map_or(true, |status| status.contains("State:\tZ"))
+        };
+        end(strace, || tracer().is_none() && has_ended());
     }
 }
 
