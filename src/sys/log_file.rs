@@ -99,8 +99,13 @@ impl LogFile {
     /// # Errors
     /// As [`LogFile::reopen`].
     pub fn reopen_after_line(&mut self) -> io::Result<()> {
-        self.reopens = self.file.is_some() && self.line == Line::Going;
+        self.reopens = self.file.is_some() && self.goes_on();
         if self.reopens { Ok(()) } else { self.reopen() }
+    }
+
+    /// Whether the rest of the present line is to come. That of a line which could not be written is lost.
+    fn goes_on(&self) -> bool {
+        self.line == Line::Going && !self.complained && !self.skipping
     }
 
     /// The present line goes on some other time, if at all: whoever waits for the old file to be closed does

@@ -206,7 +206,7 @@ impl LogFile {
     }
 
     fn go_on_with(&mut self, file: File) -> Option<String> {
-        if self.file.is_some() && !self.is_queueing() && self.line == Line::Going {
+        if self.file.is_some() && !self.is_queueing() && self.goes_on() {
             self.deferred.as_mut()?.next = Some(file);
             return None;
         }
