@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::{Config, model};
 use crate::output::prefix::Prefixer;
@@ -25,6 +26,9 @@ pub const DEFAULT_CONFIG: &str = "/services.toml";
 
 /// The exit code for a bad configuration or wrong usage.
 const EXIT_USAGE: i32 = 2;
+
+/// How long the end waits for the control socket to be removed.
+const REMOVAL: Duration = Duration::from_secs(1);
 
 /// What the command line asked for.
 #[derive(Clone, Debug)]
@@ -164,7 +168,9 @@ fn supervise(
     };
     let mut reactor = Reactor::new(setup).map_err(|error| cannot("start the loop", error))?;
     let code = reactor.run();
-    drop(bound);
+    if let Some(bound) = bound {
+        bound.remove_within(REMOVAL);
+    }
     // What the reactor holds goes with the process at once. To free the memory of thousands of services piece by
     // piece keeps whoever waits for this end.
     std::process::exit(i32::from(code));

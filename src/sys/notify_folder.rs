@@ -170,8 +170,9 @@ impl Folder {
     }
 }
 
-/// Directories in which one can be made: the usual one, and those that a read-only container has.
-fn places() -> Vec<PathBuf> {
+/// Directories in which one can be made: the usual one, and those that a read-only container has. The next one is
+/// looked at when it is asked for: a mount that hangs at the last one costs nothing where the first one will do.
+fn places() -> impl Iterator<Item = PathBuf> {
     let mut places = Vec::new();
     if geteuid().is_root() {
         places.push(PathBuf::from("/run"));
@@ -179,8 +180,9 @@ fn places() -> Vec<PathBuf> {
         places.push(runtime);
     }
     places.extend(["/dev/shm", "/tmp"].map(PathBuf::from));
-    places.retain(|place| place.is_absolute() && is_safe(place) && fits(place));
     places
+        .into_iter()
+        .filter(|place| place.is_absolute() && fits(place) && is_safe(place))
 }
 
 /// Whether no other user can rename or remove what this one makes in there.

@@ -27,7 +27,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr};
 use nix::unistd::geteuid;
 
-use super::released;
+use super::{aside, released};
 
 /// How often, and how long apart, something is tried that another process holds for a moment: half a
 /// second in all.
@@ -74,13 +74,33 @@ pub struct Bound {
     file: Option<(u64, u64)>,
 }
 
+impl Bound {
+    /// Removes its file as dropping does, but waits for that at most so long: a child removes it, which a file system
+    /// that hangs may keep. That child dies with the daemon.
+    pub fn remove_within(mut self, at_most: Duration) {
+        let (Address::Path(path), Some(file)) = (&self.address, self.file) else {
+            return;
+        };
+        // Where no child can be started, dropping removes it.
+        if let Ok(child) = aside::start(c"go-overlay:end", |_| remove(path, file)) {
+            self.file = None;
+            aside::wait(&[child.socket.as_raw_fd()], at_most);
+        }
+    }
+}
+
 impl Drop for Bound {
     fn drop(&mut self) {
-        if let Address::Path(path) = &self.address
-            && identity(path) == self.file
-        {
-            let _ = fs::remove_file(path);
+        if let (Address::Path(path), Some(file)) = (&self.address, self.file) {
+            remove(path, file);
         }
+    }
+}
+
+/// Removes a socket, if it is still this one.
+fn remove(path: &Path, file: (u64, u64)) {
+    if identity(path) == Some(file) {
+        let _ = fs::remove_file(path);
     }
 }
 

@@ -8,7 +8,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod kernel;
+mod paths;
 mod places;
+mod places_of_paths;
 mod run;
 mod story;
 mod strace;
