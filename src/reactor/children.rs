@@ -141,6 +141,11 @@ impl Children {
         self.jobs.contains_key(&pid)
     }
 
+    /// Whether a job's process has not been reaped.
+    pub fn is_running(&self, job: JobId) -> bool {
+        self.running.contains_key(&job)
+    }
+
     /// Sends a signal; somebody who is gone is an ordinary thing.
     pub fn kill(
         &mut self,

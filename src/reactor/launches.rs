@@ -14,7 +14,7 @@ use slab::Slab;
 
 use super::Reactor;
 use super::token::{Slot, Source};
-use crate::base::{JobId, Moment, Pid, ServiceId};
+use crate::base::{JobId, Moment, Pid, ServiceId, Signal};
 use crate::supervisor::event::{Event, Role, SpawnFailure};
 use crate::sys::spawn::{Line, Report, Started};
 
@@ -23,6 +23,9 @@ const AT_ONCE: usize = 32;
 
 /// A child that has been on the way for longer is not counted any more.
 const SLOW_AFTER: Duration = Duration::from_millis(100);
+
+/// A child that SIGKILL has not ended by then is stuck in the kernel: it executes nothing any more.
+const STUCK_AFTER: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 pub(super) struct Launches {
@@ -50,6 +53,10 @@ struct Launch {
     begun: Moment,
     /// It was sent a signal, so that it is not started again.
     given_up: bool,
+    /// When it was sent SIGKILL.
+    killed_at: Option<Moment>,
+    /// That did not end it in time.
+    is_stuck: bool,
     report: Report,
 }
 
@@ -114,6 +121,8 @@ impl Launches {
             generation,
             begun: now,
             given_up: false,
+            killed_at: None,
+            is_stuck: false,
             report,
         });
         Ok(())
@@ -125,13 +134,17 @@ impl Launches {
         (launch.generation == slot.generation).then_some(launch.job)
     }
 
-    /// When the next child is not counted any more, where others wait for that.
-    pub fn deadline(&self) -> Option<Moment> {
+    /// When the next child is stuck, or is not counted any more where others wait for that.
+    pub fn deadline(&self, now: Moment) -> Option<Moment> {
+        let all = || self.slab.iter().map(|(_, launch)| launch);
+        let killed = all().filter(|launch| !launch.is_stuck);
+        let stuck = killed.filter_map(|launch| Some(launch.killed_at?.after(STUCK_AFTER)));
         if self.waiting.is_empty() {
-            return None;
+            return stuck.min();
         }
-        let begun = self.slab.iter().map(|(_, launch)| launch.begun);
-        begun.map(|begun| begun.after(SLOW_AFTER)).min()
+        let slow = all().map(|launch| launch.begun.after(SLOW_AFTER));
+        // What is slow already makes no more room.
+        stuck.chain(slow.filter(|at| *at > now)).min()
     }
 
     fn has_room(&self, now: Moment) -> bool {
@@ -155,6 +168,34 @@ impl Launches {
         let before = self.waiting.len();
         self.waiting.retain(|wish| wish.job != job);
         self.waiting.len() < before
+    }
+
+    /// The signal that a job is sent in place of this one: SIGKILL on its way to its program, which alone knows what
+    /// another one means. Nor would one that dumps core do, which before Linux 5.16 ends every process that shares the
+    /// child's memory: the daemon too.
+    pub fn signal_on_the_way(&mut self, job: JobId, signal: Signal, now: Moment) -> Signal {
+        let key = self.by_job.get(&job);
+        let launch = key.and_then(|key| self.slab.get_mut(*key));
+        match launch.filter(|launch| signal != Signal::CONT && !launch.report.has_news()) {
+            None => signal,
+            Some(launch) => {
+                launch.killed_at.get_or_insert(now);
+                Signal::KILL
+            }
+        }
+    }
+
+    /// The jobs whose child was killed, and is stuck in the kernel all the same; each is named once.
+    fn take_stuck(&mut self, now: Moment) -> Vec<JobId> {
+        let mut stuck = Vec::new();
+        for (_, launch) in &mut self.slab {
+            let is_due = |at: Moment| at.after(STUCK_AFTER) <= now;
+            if !launch.is_stuck && launch.killed_at.is_some_and(is_due) {
+                launch.is_stuck = true;
+                stuck.push(launch.job);
+            }
+        }
+        stuck
     }
 
     /// What is to be started the long way, now that the child of the quick way has ended.
@@ -227,6 +268,18 @@ impl Reactor {
         {
             if let Err(failure) = self.try_launch(wish, Way::Quick, now) {
                 let job = wish.job;
+                self.tell(Event::SpawnFailed { job, failure }, now);
+            }
+        }
+    }
+
+    /// Does not wait for killed children that are stuck in the kernel: nothing of their services is in them.
+    pub(super) fn leave_stuck_launches(&mut self, now: Moment) {
+        for job in self.launches.take_stuck(now) {
+            // It may have come to its end, or to its program, a moment ago.
+            self.look_at_launch(job, now);
+            if self.launches.by_job.contains_key(&job) {
+                let failure = stopped();
                 self.tell(Event::SpawnFailed { job, failure }, now);
             }
         }

@@ -116,6 +116,8 @@ pub struct Reactor {
     listener: Option<UnixListener>,
     children: Children,
     launches: Launches,
+    /// The last check of each service that ran a command; the next one waits for its end.
+    check_commands: BTreeMap<ServiceId, JobId>,
     clients: Clients,
     streams: Streams,
     log_helpers: LogHelpers,
@@ -188,6 +190,7 @@ impl Reactor {
             listener: setup.listener,
             children: Children::new(),
             launches: Launches::default(),
+            check_commands: BTreeMap::new(),
             clients: Clients::new(),
             streams: Streams::new(pace.now()),
             log_helpers: LogHelpers::new(),
@@ -343,6 +346,7 @@ impl Reactor {
         }
         self.pump(now);
         self.tell_found(now);
+        self.leave_stuck_launches(now);
         self.launch_waiting(now);
         self.feed_followers();
     }
@@ -562,7 +566,7 @@ impl Reactor {
             clients,
             children,
             self.probes.deadline(),
-            self.launches.deadline(),
+            self.launches.deadline(now),
             self.accept_at,
             self.usage.deadline(),
             self.tidy_at,

@@ -45,11 +45,18 @@ impl Reactor {
         let Some(config) = self.supervisor.config(service) else {
             return;
         };
+        let last = self.check_commands.get(&service);
+        if last.is_some_and(|last| self.children.is_running(*last)) {
+            let result =
+                Err("the command of the check before has not ended, though it was killed".into());
+            return self.supervisor.handle(Event::Checked { job, result }, now);
+        }
         let (inherited, registry) = (&self.inherited, self.poll.registry());
         match self.probes.begin(job, &config, inherited, registry, now) {
             Begun::Going(None) => {}
             Begun::Going(Some(started)) => {
                 self.children.add(job, started.pid);
+                self.check_commands.insert(service, job);
                 // Without its report its end tells that it failed, and not why.
                 let _ = self.launches.add(job, None, started, registry, now);
             }
@@ -140,6 +147,7 @@ impl Reactor {
                 .supervisor
                 .handle(Event::SpawnFailed { job, failure }, now);
         }
+        let signal = self.launches.signal_on_the_way(job, signal, now);
         if let Err(error) = self.children.kill(job, signal, scope, now) {
             self.messages.push(format!("cannot send {signal}: {error}"));
         }

@@ -315,6 +315,7 @@ pub const PLACES: &[Place] = &[
     child("prctl", Anything, &["EINVAL", "EPERM"]),
     // The mark of a daemon's children, among the limits.
     child("prlimit64", Anything, &["EINVAL", "EPERM", "ESRCH"]),
+    child("keyctl", Anything, &["EDQUOT", "ENOMEM", "EPERM"]),
     child("setgroups", Anything, &["EINVAL", "ENOMEM", "EPERM"]),
     child("setresgid", Anything, &["EAGAIN", "EINVAL", "EPERM"]),
     child("setresuid", Anything, &["EAGAIN", "EINVAL", "EPERM"]),

@@ -15,5 +15,6 @@ mod log_files; // log files there
 mod notify; // the notify socket
 mod numbers; // MAINPID and numbers that come round
 mod peers; // the control socket and its clients
+mod starts; // what becomes a service's program
 mod strangers; // other users, for the tests of both
 mod survivors; // a daemon that ends abruptly

@@ -317,8 +317,15 @@ fn set_limits(program: &Program) -> Result<(), SpawnError> {
 fn set_user(program: &Program, stdio: Stdio) -> Result<(), SpawnError> {
     if let Some(ids) = &program.ids {
         give_output_to(ids.uid, ids.gid, stdio);
+        join_own_keyring();
+        // Until tracing is forbidden a signal of that user could dump this memory into a file of its own (core(5)).
+        let before = signals::block_all();
         // SAFETY: in the child, as it wants it.
-        check(unsafe { identity::become_user(ids) }, Stage::User)?;
+        let became = check(unsafe { identity::become_user(ids) }, Stage::User);
+        if let Ok(before) = before {
+            signals::set_mask(before);
+        }
+        became?;
     }
     if program.no_new_privs {
         let option = libc::PR_SET_NO_NEW_PRIVS;
@@ -327,6 +334,14 @@ fn set_user(program: &Program, stdio: Stdio) -> Result<(), SpawnError> {
         check(result, Stage::User)?;
     }
     Ok(())
+}
+
+/// Leaves the daemon's session keyring (session-keyring(7)), whose keys, and the right to add some, would otherwise come
+/// with it. Where a filter or the kernel has no keyrings there is none to leave.
+fn join_own_keyring() {
+    let join = libc::c_ulong::from(libc::KEYCTL_JOIN_SESSION_KEYRING);
+    // SAFETY: a system call on numbers; no name means a new keyring.
+    unsafe { libc::syscall(libc::SYS_keyctl, join, ZERO, ZERO, ZERO, ZERO) };
 }
 
 /// Lets the service's user open its own output again (/dev/stdout); one that cannot is no worse off.

@@ -181,12 +181,19 @@ unsafe fn execute(ground: &Ground) {
         let (argv, envp) = (ground.argv.as_ptr().addr(), ground.envp.as_ptr().addr());
         for path in &ground.path_pointers {
             let error = call(libc::SYS_execve, [path.addr(), argv, envp, 0, 0]);
-            // A shell goes on to the next folder as well.
-            if error != -(libc::ENOENT as isize) && error != -(libc::ENOTDIR as isize) {
+            // A shell goes on to the next folder as well, unless it is the file's interpreter that is missing.
+            let is_missing = error == -(libc::ENOENT as isize) && !is_there(path.addr());
+            if !is_missing && error != -(libc::ENOTDIR as isize) {
                 return;
             }
         }
     }
+}
+
+unsafe fn is_there(path: usize) -> bool {
+    let (folder, exists) = (libc::AT_FDCWD as usize, libc::F_OK as usize);
+    // SAFETY: see `execute`.
+    unsafe { call(libc::SYS_faccessat, [folder, path, exists, 0, 0]) == 0 }
 }
 
 /// A step of the child: below 0 it failed.

@@ -3,8 +3,9 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
 use super::quick::Ground;
@@ -102,6 +103,12 @@ impl Report {
         let mut report = Report::new(end);
         report.ground = Some(ground);
         report
+    }
+
+    /// Whether there is something to read, if only the end.
+    pub fn has_news(&self) -> bool {
+        let mut end = [PollFd::new(self.end.as_fd(), PollFlags::POLLIN)];
+        poll(&mut end, PollTimeout::ZERO).is_ok_and(|count| count > 0)
     }
 
     /// Reads what there is. Never waits.
