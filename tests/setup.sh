@@ -44,6 +44,7 @@ NEEDED=(
     "zsh|zsh"
     "fish|fish"
     "bash-completion|bash-completion"
+    "qemu-x86_64-static|qemu-user-static"
 )
 
 # PHP's daemon carries its version in its name, PostgreSQL in its folder, and bash-completion is a file.
