@@ -191,7 +191,7 @@ impl Layout {
     }
 
     /// Adds a block of whole lines, where each is only to be copied; otherwise, when one of them is too long
-    /// for that, or without memory for all, adds nothing and gives back false.
+    /// for that, or without memory for all, adds nothing and returns false.
     pub fn write_block(&self, block: &[u8], out: &mut Vec<u8>) -> bool {
         if self.escapes || self.format != LogFormat::Plain {
             return false;

@@ -1,8 +1,8 @@
 //! The shell around the supervisor: owns every descriptor of the daemon and is the only user of mio's
 //! `Poll` in it. It decides nothing; it tells the supervisor what happened and does what comes out.
 //!
-//! Within a turn: signals, then what services say of themselves, then timers, then checks, then the control socket,
-//! then the services' output. A flood of output can so delay nothing for longer than one turn's budget.
+//! Within a turn: starts that were executed or failed, then signals, then what services say of themselves, then timers,
+//! then checks, then the control socket, then the services' output. A flood of output can so delay nothing for longer than one turn's budget.
 
 mod admission;
 mod children;

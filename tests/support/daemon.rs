@@ -297,6 +297,17 @@ impl Daemon {
             .unwrap_or_else(|| panic!("{service} is not listed"))
     }
 
+    /// Whether commands are answered within this time: the best of some, since other work on the machine has its turns.
+    pub fn assert_answers_within(&self, bound: Duration) {
+        let times = (0..5).map(|_| {
+            let began = Instant::now();
+            self.list();
+            began.elapsed()
+        });
+        let best = times.min().unwrap();
+        assert!(best < bound, "{best:?}");
+    }
+
     /// Its process id, seen by the daemon, as soon as its program is executed.
     pub fn pid_of(&self, service: &str) -> i32 {
         until("its process", PATIENCE, || self.row(service).pid())
