@@ -8,6 +8,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{Pid, getpgid, tcgetpgrp};
 
 use super::{PATIENCE, terminal, until};
 
@@ -67,6 +68,15 @@ impl Seat {
     fn has_news(&self, patience: Duration) -> bool {
         let mut ends = [PollFd::new(self.screen.as_fd(), PollFlags::POLLIN)];
         poll(&mut ends, PollTimeout::try_from(patience).unwrap()).unwrap() == 1
+    }
+
+    /// Waits until the process group of `pid` has the terminal's foreground: a key typed before then is for the shell.
+    pub fn has_in_front(&self, pid: i32) {
+        let group = getpgid(Some(Pid::from_raw(pid))).unwrap();
+        until("the terminal to be a job's", PATIENCE, || {
+            // Of the end that shows, the kernel tells the foreground of the other end.
+            (tcgetpgrp(&self.screen) == Ok(group)).then_some(())
+        });
     }
 
     /// Types keys.
