@@ -326,9 +326,9 @@ impl Children {
     /// here leads its group. One that took its place may be in one that it does not lead; never in another job's,
     /// nor in that of this process.
     fn groups_of(&self, child: Child) -> Groups {
-        let other = process::group(child.pid).filter(|group| {
-            child.is_successor
-                && *group != child.pid
+        let group = child.is_successor.then(|| process::group(child.pid));
+        let other = group.flatten().filter(|group| {
+            *group != child.pid
                 && !self.is_job(*group)
                 && process::group(process::own()) != Some(*group)
         });

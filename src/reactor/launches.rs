@@ -16,6 +16,7 @@ use super::Reactor;
 use super::token::{Slot, Source};
 use crate::base::{JobId, Moment, Pid, ServiceId, Signal};
 use crate::supervisor::event::{Event, Role, SpawnFailure};
+use crate::sys::spawn::quick::Stacks;
 use crate::sys::spawn::{Line, Report, Started};
 
 /// Children that are on the way at the same time.
@@ -35,6 +36,8 @@ pub(super) struct Launches {
     waiting: VecDeque<Wish>,
     /// What is started again, the long way, once the child of the quick way has ended.
     retries: BTreeMap<JobId, Wish>,
+    /// Those of the quick way.
+    pub stacks: Stacks,
     /// Starts since the daemon last gave memory back for them.
     since_tidy: usize,
     /// The first of all are over.
@@ -218,7 +221,7 @@ impl Launches {
         self.failures.remove(&job)
     }
 
-    fn look(&mut self, job: JobId, registry: &Registry) -> Option<Look> {
+    fn look(&mut self, job: JobId) -> Option<Look> {
         let key = *self.by_job.get(&job)?;
         let launch = self.slab.get_mut(key)?;
         let progress = launch.report.look();
@@ -229,12 +232,15 @@ impl Launches {
             executed: None,
         };
         if progress.is_over {
-            // Closing it would not do: children that are on the way hold copies.
-            let _ = registry.deregister(&mut SourceFd(&launch.report.as_raw_fd()));
+            // Closing it is enough. Where another child still holds a copy, the kernel's entry stays until that is
+            // closed, without a further event: the writing end is gone.
             look.executed = Some(launch.pid);
             self.by_job.remove(&job);
             self.slab.remove(key);
             self.since_tidy += 1;
+            if self.slab.is_empty() && self.waiting.is_empty() {
+                self.stacks.give_back();
+            }
         }
         Some(look)
     }
@@ -288,7 +294,7 @@ impl Reactor {
     /// Reads what the child of this job has reported, if it is on its way. To be called before anything else that is
     /// known of the job is told: the execution of its program comes first.
     pub(super) fn look_at_launch(&mut self, job: JobId, now: Moment) {
-        let Some(look) = self.launches.look(job, self.poll.registry()) else {
+        let Some(look) = self.launches.look(job) else {
             return;
         };
         let mut executed = look.executed;

@@ -45,6 +45,7 @@ pub mod socket;
 pub mod spawn;
 pub mod stray;
 pub mod survivors;
+pub mod syscall;
 pub mod timer;
 pub mod usage;
 pub mod users;

@@ -8,46 +8,87 @@
 //!
 //! It says no more than that it failed. Then the long way is taken, which finds out why.
 
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::rc::Rc;
 
 use super::{Handed, Program, Report, Session, Started, Stdio, kernel_limits};
 use crate::base::Pid;
 use crate::sys::pipe;
 use crate::sys::signals::{self, KernelAction, SET_BYTES};
+use crate::sys::syscall::{self, call};
 
 /// The child's stack, in bytes. It calls a handful of functions that hold next to nothing.
 const STACK_BYTES: usize = 32 * 1024;
 
-/// A stack of its own pages (mmap(2)), which go when it does: in the heap it would leave holes.
+/// The pages of a stack (mmap(2)): in the heap they would leave holes.
 #[derive(Debug)]
-struct Stack(ptr::NonNull<libc::c_void>);
+struct Pages(ptr::NonNull<libc::c_void>);
 
-impl Stack {
-    fn new() -> io::Result<Stack> {
+impl Pages {
+    fn new() -> io::Result<Pages> {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
         // SAFETY: new pages at a place of the kernel's choice.
         let place = unsafe { libc::mmap(ptr::null_mut(), STACK_BYTES, access, kind, -1, 0) };
         match ptr::NonNull::new(place) {
-            Some(place) if place.as_ptr() != libc::MAP_FAILED => Ok(Stack(place)),
+            Some(place) if place.as_ptr() != libc::MAP_FAILED => Ok(Pages(place)),
             _ => Err(io::Error::last_os_error()),
         }
     }
+}
 
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: the pages are this object's own, and no child is on them.
+        unsafe { libc::munmap(self.0.as_ptr(), STACK_BYTES) };
+    }
+}
+
+/// Stacks that children have left, for the next ones: while many are started, one by one is mapped, touched and unmapped
+/// otherwise, which costs a tenth of all that the daemon does for a start. As many as were in use at a time.
+#[derive(Clone, Debug, Default)]
+pub struct Stacks(Rc<RefCell<Vec<Pages>>>);
+
+impl Stacks {
+    fn take(&self) -> io::Result<Stack> {
+        let left = self.0.borrow_mut().pop();
+        Ok(Stack {
+            pages: Some(left.map_or_else(Pages::new, Ok)?),
+            stacks: self.clone(),
+        })
+    }
+
+    /// Unmaps those that are not in use.
+    pub fn give_back(&self) {
+        *self.0.borrow_mut() = Vec::new();
+    }
+}
+
+/// One that a child is on. Dropped, when the child has left it, it goes back to the others.
+#[derive(Debug)]
+struct Stack {
+    pages: Option<Pages>,
+    stacks: Stacks,
+}
+
+impl Stack {
     /// Where it begins: it grows downwards.
     fn top(&self) -> *mut libc::c_void {
+        let start = self.pages.as_ref().map(|pages| pages.0.as_ptr());
         // SAFETY: one past the end of the pages.
-        unsafe { self.0.as_ptr().byte_add(STACK_BYTES) }
+        start.map_or(ptr::null_mut(), |start| unsafe {
+            start.byte_add(STACK_BYTES)
+        })
     }
 }
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        // SAFETY: the pages are this object's own, and its child has left them.
-        unsafe { libc::munmap(self.0.as_ptr(), STACK_BYTES) };
+        self.stacks.0.borrow_mut().extend(self.pages.take());
     }
 }
 
@@ -56,9 +97,8 @@ const RETRY: &[u8] = b"\"retry\"\n";
 
 const DEFAULT_ACTION: KernelAction = [libc::SIG_DFL; 4];
 
-/// Whether this machine's way to make system calls without the library is known. valgrind knows no such clone(2).
-pub const IS_KNOWN: bool =
-    cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) && !cfg!(valgrind);
+/// Whether this way is known here. valgrind knows no such clone(2).
+pub const IS_KNOWN: bool = syscall::IS_KNOWN && !cfg!(valgrind);
 
 /// What a child reads. It stays where it is, and as it is, until the child's report is over.
 #[derive(Debug)]
@@ -83,7 +123,12 @@ pub struct Ground {
 ///
 /// # Errors
 /// When no process, memory or descriptor is left, or the kernel has no such clone(2): the long way may still do.
-pub fn start(handed: &Handed, program: Program, paths: Vec<CString>) -> io::Result<Started> {
+pub fn start(
+    handed: &Handed,
+    program: Program,
+    paths: Vec<CString>,
+    stacks: &Stacks,
+) -> io::Result<Started> {
     let needs_more = program.ids.is_some() || program.oom_score_adj.is_some();
     if !IS_KNOWN || needs_more || program.text.is_some() {
         return Err(io::ErrorKind::Unsupported.into());
@@ -94,7 +139,13 @@ pub fn start(handed: &Handed, program: Program, paths: Vec<CString>) -> io::Resu
         Some((_, to)) if theirs.as_raw_fd() == to => theirs.try_clone()?,
         _ => theirs,
     };
-    let ground = Box::new(Ground::new(handed, program, paths, &theirs)?);
+    let ground = Box::new(Ground::new(
+        handed,
+        program,
+        paths,
+        &theirs,
+        stacks.take()?,
+    )?);
     let flags = libc::CLONE_VM | libc::SIGCHLD;
     // SAFETY: the child runs on a stack of its own, aligned to 16 bytes, and reads the ground, which is boxed and kept
     // in the report until that is over: by then the child has left this memory.
@@ -117,6 +168,7 @@ impl Ground {
         program: Program,
         paths: Vec<CString>,
         report: &OwnedFd,
+        stack: Stack,
     ) -> io::Result<Ground> {
         Ok(Ground {
             path_pointers: paths.iter().map(|path| path.as_ptr()).collect(),
@@ -131,7 +183,7 @@ impl Ground {
             handed: *handed,
             report: report.as_raw_fd(),
             daemon: std::process::id().cast_signed(),
-            stack: Stack::new()?,
+            stack,
             program,
         })
     }
@@ -353,55 +405,4 @@ unsafe fn set_signals(start: &signals::Start) {
 /// As the kernel takes a number that may be below 0.
 fn word(number: i32) -> usize {
     number as isize as usize
-}
-
-/// A system call that touches nothing but its own registers; the kernel's answer, an error as a number below 0.
-///
-/// # Safety
-/// As the call has it; addresses lead to what outlives it.
-#[cfg(target_arch = "x86_64")]
-unsafe fn call(number: libc::c_long, arguments: [usize; 5]) -> isize {
-    let [a, b, c, d, e] = arguments;
-    let result;
-    // SAFETY: the kernel's convention for system calls (syscall(2)).
-    unsafe {
-        std::arch::asm!(
-            "syscall",
-            inlateout("rax") number as isize => result,
-            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e,
-            lateout("rcx") _, lateout("r11") _,
-            options(nostack)
-        );
-    }
-    result
-}
-
-/// As above.
-///
-/// # Safety
-/// As above.
-#[cfg(target_arch = "aarch64")]
-unsafe fn call(number: libc::c_long, arguments: [usize; 5]) -> isize {
-    let [a, b, c, d, e] = arguments;
-    let result;
-    // SAFETY: the kernel's convention for system calls (syscall(2)).
-    unsafe {
-        std::arch::asm!(
-            "svc 0",
-            in("x8") number,
-            inlateout("x0") a => result,
-            in("x1") b, in("x2") c, in("x3") d, in("x4") e,
-            options(nostack)
-        );
-    }
-    result
-}
-
-/// Elsewhere the long way is taken.
-///
-/// # Safety
-/// None needed.
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-unsafe fn call(_: libc::c_long, _: [usize; 5]) -> isize {
-    -(libc::ENOSYS as isize)
 }
