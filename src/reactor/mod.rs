@@ -30,7 +30,7 @@ mod trouble;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
@@ -257,7 +257,7 @@ impl Reactor {
                 .then_some(Duration::ZERO)
                 .or(self.trouble.patience());
             if timeout.is_none() && std::mem::take(&mut self.untidy) {
-                memory::give_back();
+                memory::give_back_and_wait(self.poll.registry().as_fd());
             }
             let waited = self.poll.poll(&mut events, timeout);
             self.after_wait(waited, !events.is_empty(), clock::now());

@@ -73,7 +73,7 @@ impl Reactor {
         self.shortage.forget_at = now.after(AGAIN);
         self.shortage.forgot = true;
         self.streams.forget_half();
-        memory::give_back();
+        memory::give_back_heap();
         true
     }
 
