@@ -28,7 +28,7 @@ const LOCAL: [u32; 19] = [
 ];
 
 /// Whether its file system is one that asks no server. The question itself may go to a server and never be answered,
-/// so it is for children only ([`super::aside`]).
+/// so it is for children ([`super::aside`]), or for what the daemon's start waits for anyway.
 pub fn is_local(file: impl AsFd) -> bool {
     let kind = fstatfs(file).map(|system| system.filesystem_type().0);
     // The kernel's number has 32 bits; the type's width differs.

@@ -6,6 +6,7 @@
 //! ends look at the other's credentials (SO_PEERCRED).
 
 mod connect;
+mod file;
 mod lock;
 mod peer;
 mod places;
@@ -28,6 +29,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr};
 use nix::unistd::geteuid;
 
 use super::{aside, released};
+use file::SocketFile;
 
 /// How often, and how long apart, something is tried that another process holds for a moment: half a
 /// second in all.
@@ -71,36 +73,22 @@ pub struct Bound {
     pub address: Address,
     /// A dead daemon's socket was in its place: that daemon ended without cleaning up.
     pub replaces_dead: bool,
-    file: Option<(u64, u64)>,
+    file: Option<SocketFile>,
 }
 
 impl Bound {
-    /// Removes its file as dropping does, but waits for that at most so long: a child removes it, which a file system
-    /// that hangs may keep. That child dies with the daemon.
+    /// Removes its file as dropping does, but waits for that at most so long: where its file system may ask a server, a
+    /// child removes it, which dies with the daemon.
     pub fn remove_within(mut self, at_most: Duration) {
-        let (Address::Path(path), Some(file)) = (&self.address, self.file) else {
+        let Some(file) = self.file.take_if(|file| !file.is_local()) else {
             return;
         };
+        let remove = file.by_path();
         // Where no child can be started, dropping removes it.
-        if let Ok(child) = aside::start(c"go-overlay:end", |_| remove(path, file)) {
-            self.file = None;
+        if let Ok(child) = aside::start(c"go-overlay:end", |_| remove()) {
+            file.leave();
             aside::wait(&[child.socket.as_raw_fd()], at_most);
         }
-    }
-}
-
-impl Drop for Bound {
-    fn drop(&mut self) {
-        if let (Address::Path(path), Some(file)) = (&self.address, self.file) {
-            remove(path, file);
-        }
-    }
-}
-
-/// Removes a socket, if it is still this one.
-fn remove(path: &Path, file: (u64, u64)) {
-    if identity(path) == Some(file) {
-        let _ = fs::remove_file(path);
     }
 }
 
@@ -363,7 +351,7 @@ fn finish(listener: UnixListener, address: Address) -> Result<Bound, BindError> 
     // No request brings any.
     released::refuse_descriptors(listener.as_fd());
     let file = match &address {
-        Address::Path(path) => identity(path),
+        Address::Path(path) => SocketFile::at(path),
         Address::Abstract(_) => None,
     };
     Ok(Bound {
@@ -400,12 +388,6 @@ fn prepare_directory(directory: &Path) -> Result<u32, String> {
         ));
     }
     Ok(mode)
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    fs::symlink_metadata(path)
-        .ok()
-        .map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 #[cfg(test)]

@@ -243,6 +243,8 @@ pub const PLACES: &[Place] = &[
     place("setitimer", Anything, BOTH, "getitimer", &["EINVAL"]),
     place("sigaltstack", Anything, START, "sigaltstack", &["EINVAL", "ENOMEM", "EPERM"]),
     place("getrandom", Anything, START, "getrandom", &["EAGAIN", "EINTR", "EINVAL", "ENOSYS"]),
+    // The wait after memory was given back.
+    place("ppoll", Anything, AFTER, "poll", &["EFAULT", "EINTR", "EINVAL", "ENOMEM", "ENOSYS"]),
     place("poll", Anything, START, "poll", &["EAGAIN", "EINTR", "EINVAL", "ENOMEM"]),
     place("readlink", Anything, START, "readlink", &["EACCES", "EINVAL", "EIO", "ENOENT"]),
     // How many processes were killed for want of memory: asked at the start, and after a SIGKILL.
@@ -254,6 +256,9 @@ pub const PLACES: &[Place] = &[
     place("mkdir", Anything, START, "mkdir", &["EACCES", "EDQUOT", "EEXIST", "EMLINK", "ENOENT", "ENOMEM", "ENOSPC", "EPERM", "EROFS"]),
     place("openat", ControlFolder, START, "open", OPEN),
     place("statx", ControlFolder, START, "statx", STAT),
+    place("fstatfs", ControlFolder, START, "statfs", &["EBADF", "EINTR", "EIO", "ENOMEM", "ENOSYS", "EOVERFLOW"]),
+    place("newfstatat", ControlFolder, END, "stat", STAT),
+    place("unlinkat", Anything, END, "unlink", &["EACCES", "EBUSY", "EIO", "ENOENT", "ENOMEM", "EPERM", "EROFS"]),
     place("flock", Anything, START, "flock", &["EBADF", "EINTR", "EINVAL", "ENOLCK", "EAGAIN"]),
     place("socket", Anything, BOTH, "socket", &["EACCES", "EAFNOSUPPORT", "EINVAL", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EPROTONOSUPPORT"]),
     place("bind", Anything, BOTH, "bind", &["EACCES", "EADDRINUSE", "EADDRNOTAVAIL", "EINVAL", "ENOENT", "ENOMEM", "EROFS"]),

@@ -45,6 +45,21 @@ pub const LIST: &[Entry] = &[
     Entry {
         when: BeforeTheLoop,
         seen: Everywhere,
+        paths: &["{stage}/control"],
+        calls: &["fstatfs"],
+        reason: "whether the folder of the control socket is on a local file system; the start waits for it anyway",
+    },
+    Entry {
+        when: InTheLoop,
+        seen: Everywhere,
+        paths: &["{stage}/control/go-overlay.sock"],
+        calls: &["newfstatat", "unlinkat"],
+        reason: "the control socket goes at the end: seen from its folder, which is held and on a local file system, so \
+                 that nothing mounted later is passed. Elsewhere a child removes it",
+    },
+    Entry {
+        when: BeforeTheLoop,
+        seen: Everywhere,
         paths: &["{stage}/manager"],
         calls: &["connect"],
         reason: "the service manager above started the daemon and waits for its word there",
