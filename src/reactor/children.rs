@@ -37,6 +37,8 @@ pub(super) struct Children {
     lingering: Vec<Lingering>,
     /// Children that work for the daemon itself ([`crate::sys::aside`]).
     asides: BTreeSet<Pid>,
+    /// Those of them that were jobs' processes.
+    left_behind: BTreeMap<Pid, JobId>,
     /// Jobs that were sent SIGKILL and live, and when they get it again.
     killed: BTreeMap<JobId, (Scope, Moment)>,
     oom_kills: OomKills,
@@ -97,6 +99,7 @@ impl Children {
             announced: BTreeMap::new(),
             lingering: Vec::new(),
             asides: BTreeSet::new(),
+            left_behind: BTreeMap::new(),
             killed: BTreeMap::new(),
             oom_kills: OomKills::new(),
             adopted_reaped: 0,
@@ -136,14 +139,26 @@ impl Children {
         &self.asides
     }
 
+    /// Waits no more for the end of a job's process, which SIGKILL has not ended on the way to its program: it executes
+    /// nothing any more, and keeps neither its service nor the daemon.
+    pub fn leave_behind(&mut self, job: JobId) {
+        if let Some(child) = self.running.remove(&job) {
+            self.jobs.remove(&child.pid);
+            self.announced.remove(&job);
+            self.killed.remove(&job);
+            self.asides.insert(child.pid);
+            self.left_behind.insert(child.pid, job);
+        }
+    }
+
     /// Whether a process is a job's, and has not been reaped.
     pub fn is_job(&self, pid: Pid) -> bool {
         self.jobs.contains_key(&pid)
     }
 
     /// Whether a job's process has not been reaped.
-    pub fn is_running(&self, job: JobId) -> bool {
-        self.running.contains_key(&job)
+    pub fn is_there(&self, job: JobId) -> bool {
+        self.running.contains_key(&job) || self.left_behind.values().any(|left| *left == job)
     }
 
     /// Sends a signal; somebody who is gone is an ordinary thing.
@@ -229,6 +244,7 @@ impl Children {
             Dead::Adopted(pid) => reap::reap(pid).map(|_| self.adopted_reaped += 1),
             Dead::Aside(pid) => reap::reap(pid).map(|_| {
                 self.asides.remove(&pid);
+                self.left_behind.remove(&pid);
             }),
             Dead::Job(job) => self.bury_job(job, now, round),
         };
@@ -264,7 +280,9 @@ impl Children {
 
     /// The processes that were not seen to end.
     pub fn left(&self) -> impl Iterator<Item = (JobId, Pid)> {
-        self.running.iter().map(|(job, child)| (*job, child.pid))
+        let running = self.running.iter().map(|(job, child)| (*job, child.pid));
+        let left_behind = self.left_behind.iter().map(|(pid, job)| (*job, *pid));
+        running.chain(left_behind)
     }
 
     fn kill_again(&mut self, now: Moment) {

@@ -285,6 +285,7 @@ impl Reactor {
             // It may have come to its end, or to its program, a moment ago.
             self.look_at_launch(job, now);
             if self.launches.by_job.contains_key(&job) {
+                self.children.leave_behind(job);
                 let failure = stopped();
                 self.tell(Event::SpawnFailed { job, failure }, now);
             }

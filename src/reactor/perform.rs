@@ -46,7 +46,7 @@ impl Reactor {
             return;
         };
         let last = self.check_commands.get(&service);
-        if last.is_some_and(|last| self.children.is_running(*last)) {
+        if last.is_some_and(|last| self.children.is_there(*last)) {
             let result =
                 Err("the command of the check before has not ended, though it was killed".into());
             return self.supervisor.handle(Event::Checked { job, result }, now);
