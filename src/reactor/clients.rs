@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use mio::net::UnixStream;
 use mio::{Interest, Registry};
-use slab::Slab;
 
 use super::admission::{Admission, Holder as Place, MAX_CLIENTS, admit};
 use super::events;
+use super::table::Table;
 use super::token::{Slot, Source};
 use crate::base::allocation::make_room;
 use crate::base::{ClientId, Moment};
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const READ_BYTES: usize = 16 * 1024;
 
 pub(super) struct Clients {
-    slab: Slab<Client>,
+    table: Table<Client>,
     by_id: BTreeMap<ClientId, usize>,
     next_id: u64,
     /// Somebody left since this was asked.
@@ -86,7 +86,7 @@ pub(super) enum Outcome {
 impl Clients {
     pub fn new() -> Clients {
         Clients {
-            slab: Slab::new(),
+            table: Table::default(),
             by_id: BTreeMap::new(),
             next_id: 1,
             some_left: false,
@@ -120,8 +120,7 @@ impl Clients {
             stream = with_low_number(stream);
         }
         let id = ClientId(self.next_id);
-        let entry = self.slab.vacant_entry();
-        let slot = slot(entry.key(), id);
+        let slot = self.table.next_slot();
         let interest = Interest::READABLE | Interest::WRITABLE;
         if registry
             .register(&mut stream, Source::Client(slot).token(), interest)
@@ -131,8 +130,7 @@ impl Clients {
         }
         self.next_id += 1;
         let refuses_descriptors = released::refuse_descriptors(stream.as_fd());
-        self.by_id.insert(id, entry.key());
-        entry.insert(Client {
+        let place = self.table.insert(Client {
             id,
             stream: ClosedPromptly::new(stream),
             refuses_descriptors,
@@ -146,6 +144,7 @@ impl Clients {
             closing: false,
             idle_since: now,
         });
+        self.by_id.insert(id, place);
         evicted
     }
 
@@ -156,8 +155,8 @@ impl Clients {
 
     /// The client of a slot, if it is still the one the event was for.
     pub fn at(&self, slot: Slot) -> Option<ClientId> {
-        let client = self.slab.get(slot.index as usize)?;
-        (client.id.0 as u32 == slot.generation).then_some(client.id)
+        let place = self.table.place_of(slot)?;
+        Some(self.table[place].id)
     }
 
     /// Moves one client on: writes what is owed, reads what is there, gives back at most one request.
@@ -172,7 +171,7 @@ impl Clients {
         let Some(&key) = self.by_id.get(&id) else {
             return Outcome::Nothing;
         };
-        let client = &mut self.slab[key];
+        let client = &mut self.table[key];
         let step = client.step(hung_up, now);
         match step {
             Step::Rest => Outcome::Nothing,
@@ -194,7 +193,7 @@ impl Clients {
         let Some(&key) = self.by_id.get(&id) else {
             return;
         };
-        let client = &mut self.slab[key];
+        let client = &mut self.table[key];
         client.waiting = false;
         client.output = frame::encode(response);
         client.written = 0;
@@ -205,7 +204,7 @@ impl Clients {
     pub fn begin_feed(&mut self, id: ClientId, opening: &Response, feed: Reading, now: Moment) {
         self.reply(id, opening, now);
         if let Some(&key) = self.by_id.get(&id) {
-            let client = &mut self.slab[key];
+            let client = &mut self.table[key];
             client.waiting = true;
             client.feed = Some(feed);
         }
@@ -216,7 +215,7 @@ impl Clients {
         let Some(&key) = self.by_id.get(&id) else {
             return true;
         };
-        make_room(&mut self.slab[key].output, bytes)
+        make_room(&mut self.table[key].output, bytes)
     }
 
     /// Lets `read` add to what a client is sent. When it gives back false the answer is over.
@@ -224,7 +223,7 @@ impl Clients {
         let Some(&key) = self.by_id.get(&id) else {
             return;
         };
-        let client = &mut self.slab[key];
+        let client = &mut self.table[key];
         if let Some(feed) = &mut client.feed
             && !read(feed, &mut client.output)
         {
@@ -237,12 +236,12 @@ impl Clients {
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.slab.len()
+        self.table.len()
     }
 
     /// Nothing comes any more: who follows has his answer's end when he has read what there is.
     pub fn end_feeds(&mut self) {
-        for (_, client) in &mut self.slab {
+        for (_, client) in self.table.iter_mut() {
             match &mut client.feed {
                 Some(Reading::Logs(feed)) => feed.follow = false,
                 Some(Reading::Events(reader)) => reader.follow = false,
@@ -254,12 +253,12 @@ impl Clients {
     /// Whether anyone reads the services' output.
     pub fn reads_logs(&self) -> bool {
         let reads = |client: &Client| matches!(client.feed, Some(Reading::Logs(_)));
-        self.slab.iter().any(|(_, client)| reads(client))
+        self.table.values().any(reads)
     }
 
     /// Everyone who has read all there was and takes more.
     pub fn hungry(&self) -> Vec<ClientId> {
-        let clients = self.slab.iter().map(|(_, client)| client);
+        let clients = self.table.values();
         let hungry = clients.filter(|client| client.feed.is_some() && client.output.is_empty());
         hungry.map(|client| client.id).collect()
     }
@@ -267,18 +266,16 @@ impl Clients {
     /// When the first client's patience is over; None while no client is there but those that wait for
     /// the supervisor's answer.
     pub fn deadline(&self) -> Option<Moment> {
-        let idle = self.slab.iter().filter(|(_, client)| !client.waiting);
-        idle.map(|(_, client)| client.idle_since.after(PATIENCE))
-            .min()
+        let idle = self.table.values().filter(|client| !client.waiting);
+        idle.map(|client| client.idle_since.after(PATIENCE)).min()
     }
 
     /// The clients that are idle for too long.
     pub fn overdue(&self, now: Moment) -> Vec<ClientId> {
         let overdue =
             |client: &&Client| !client.waiting && client.idle_since.after(PATIENCE) <= now;
-        self.slab
-            .iter()
-            .map(|(_, client)| client)
+        self.table
+            .values()
             .filter(overdue)
             .map(|client| client.id)
             .collect()
@@ -292,7 +289,7 @@ impl Clients {
     pub fn close(&mut self, id: ClientId, registry: &Registry) {
         if let Some(key) = self.by_id.remove(&id) {
             self.some_left = true;
-            let mut client = self.slab.remove(key);
+            let mut client = self.table.remove(key);
             // Closing the descriptor takes it out of epoll anyhow.
             let _ = registry.deregister(&mut *client.stream);
         }
@@ -301,7 +298,7 @@ impl Clients {
     /// Those that are behind with an answer of many lines.
     pub fn slow_readers(&self) -> Vec<ClientId> {
         let is_slow = |client: &&Client| client.feed.is_some() && !client.output.is_empty();
-        let clients = self.slab.iter().map(|(_, client)| client);
+        let clients = self.table.values();
         clients.filter(is_slow).map(|client| client.id).collect()
     }
 
@@ -313,13 +310,13 @@ impl Clients {
             waiting: client.waiting,
             idle_since: client.idle_since,
         };
-        self.slab.iter().map(|(_, client)| place(client)).collect()
+        self.table.values().map(place).collect()
     }
 
     /// Takes a client's place, with a word unless it is in the middle of its answer.
     fn evict(&mut self, id: ClientId, registry: &Registry) {
         if let Some(&key) = self.by_id.get(&id) {
-            let client = &mut self.slab[key];
+            let client = &mut self.table[key];
             if client.output.is_empty() {
                 let _ = client.stream.write(&frame::encode(&too_many()));
             }
@@ -426,14 +423,6 @@ fn with_low_number(stream: UnixStream) -> UnixStream {
     let stream = std::os::unix::net::UnixStream::from(stream);
     let low = stream.try_clone();
     UnixStream::from_std(low.unwrap_or(stream))
-}
-
-fn slot(key: usize, id: ClientId) -> Slot {
-    // The bound on clients keeps the index small; the generation is the id's low half.
-    Slot {
-        index: key as u32,
-        generation: id.0 as u32,
-    }
 }
 
 fn too_many() -> Response {

@@ -8,16 +8,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry};
-use slab::Slab;
-
 use super::Reactor;
+use super::table::Table;
 use super::token::{Slot, Source};
 use crate::base::{JobId, Moment, Pid, ServiceId, Signal};
 use crate::supervisor::event::{Event, Role, SpawnFailure};
 use crate::sys::spawn::quick::Stacks;
 use crate::sys::spawn::{Line, Report, Started};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
 
 /// Children that are on the way at the same time.
 const AT_ONCE: usize = 32;
@@ -30,8 +29,7 @@ const STUCK_AFTER: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 pub(super) struct Launches {
-    slab: Slab<Launch>,
-    next_generation: u32,
+    table: Table<Launch>,
     by_job: BTreeMap<JobId, usize>,
     waiting: VecDeque<Wish>,
     /// What is started again, the long way, once the child of the quick way has ended.
@@ -52,7 +50,6 @@ struct Launch {
     pid: Pid,
     /// What it is for; None for a check's command.
     wish: Option<Wish>,
-    generation: u32,
     begun: Moment,
     /// It was sent a signal, so that it is not started again.
     given_up: bool,
@@ -102,13 +99,7 @@ impl Launches {
         registry: &Registry,
         now: Moment,
     ) -> std::io::Result<()> {
-        self.next_generation = self.next_generation.wrapping_add(1);
-        let generation = self.next_generation;
-        let entry = self.slab.vacant_entry();
-        let slot = Slot {
-            index: entry.key() as u32,
-            generation,
-        };
+        let slot = self.table.next_slot();
         let Started { pid, report } = started;
         let fd = report.as_raw_fd();
         registry.register(
@@ -116,30 +107,29 @@ impl Launches {
             Source::Launch(slot).token(),
             Interest::READABLE,
         )?;
-        self.by_job.insert(job, entry.key());
-        entry.insert(Launch {
+        let place = self.table.insert(Launch {
             job,
             pid,
             wish,
-            generation,
             begun: now,
             given_up: false,
             killed_at: None,
             is_stuck: false,
             report,
         });
+        self.by_job.insert(job, place);
         Ok(())
     }
 
     /// The job of a report in which there is something to read.
     pub fn at(&self, slot: Slot) -> Option<JobId> {
-        let launch = self.slab.get(slot.index as usize)?;
-        (launch.generation == slot.generation).then_some(launch.job)
+        let place = self.table.place_of(slot)?;
+        Some(self.table[place].job)
     }
 
     /// When the next child is stuck, or is not counted any more where others wait for that.
     pub fn deadline(&self, now: Moment) -> Option<Moment> {
-        let all = || self.slab.iter().map(|(_, launch)| launch);
+        let all = || self.table.values();
         let killed = all().filter(|launch| !launch.is_stuck);
         let stuck = killed.filter_map(|launch| Some(launch.killed_at?.after(STUCK_AFTER)));
         if self.waiting.is_empty() {
@@ -151,9 +141,9 @@ impl Launches {
     }
 
     fn has_room(&self, now: Moment) -> bool {
-        self.slab.len() < AT_ONCE || {
+        self.table.len() < AT_ONCE || {
             let quick = |launch: &Launch| now < launch.begun.after(SLOW_AFTER);
-            self.slab.iter().filter(|(_, one)| quick(one)).count() < AT_ONCE
+            self.table.values().filter(|one| quick(one)).count() < AT_ONCE
         }
     }
 
@@ -162,7 +152,7 @@ impl Launches {
         let launch = self
             .by_job
             .get(&job)
-            .and_then(|key| self.slab.get_mut(*key));
+            .and_then(|key| self.table.get_mut(*key));
         if let Some(launch) = launch {
             launch.given_up = true;
         } else if self.retries.remove(&job).is_some() {
@@ -178,7 +168,7 @@ impl Launches {
     /// child's memory: the daemon too.
     pub fn signal_on_the_way(&mut self, job: JobId, signal: Signal, now: Moment) -> Signal {
         let key = self.by_job.get(&job);
-        let launch = key.and_then(|key| self.slab.get_mut(*key));
+        let launch = key.and_then(|key| self.table.get_mut(*key));
         match launch.filter(|launch| signal != Signal::CONT && !launch.report.has_news()) {
             None => signal,
             Some(launch) => {
@@ -191,7 +181,7 @@ impl Launches {
     /// The jobs whose child was killed, and is stuck in the kernel all the same; each is named once.
     fn take_stuck(&mut self, now: Moment) -> Vec<JobId> {
         let mut stuck = Vec::new();
-        for (_, launch) in &mut self.slab {
+        for (_, launch) in self.table.iter_mut() {
             let is_due = |at: Moment| at.after(STUCK_AFTER) <= now;
             if !launch.is_stuck && launch.killed_at.is_some_and(is_due) {
                 launch.is_stuck = true;
@@ -209,7 +199,7 @@ impl Launches {
     /// Whether none is on its way, for the first time or after many: what starting them took is not needed soon.
     fn is_over(&mut self) -> bool {
         let is_rare = !self.has_been_over || self.since_tidy >= AT_ONCE;
-        let over = is_rare && self.slab.is_empty() && self.waiting.is_empty();
+        let over = is_rare && self.table.is_empty() && self.waiting.is_empty();
         if over {
             (self.has_been_over, self.since_tidy) = (true, 0);
         }
@@ -223,7 +213,7 @@ impl Launches {
 
     fn look(&mut self, job: JobId) -> Option<Look> {
         let key = *self.by_job.get(&job)?;
-        let launch = self.slab.get_mut(key)?;
+        let launch = self.table.get_mut(key)?;
         let progress = launch.report.look();
         let mut look = Look {
             wish: launch.wish,
@@ -236,9 +226,9 @@ impl Launches {
             // closed, without a further event: the writing end is gone.
             look.executed = Some(launch.pid);
             self.by_job.remove(&job);
-            self.slab.remove(key);
+            self.table.remove(key);
             self.since_tidy += 1;
-            if self.slab.is_empty() && self.waiting.is_empty() {
+            if self.table.is_empty() && self.waiting.is_empty() {
                 self.stacks.give_back();
             }
         }

@@ -15,18 +15,17 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use memchr::{memchr, memchr_iter};
-use mio::unix::SourceFd;
-use mio::{Interest, Registry};
-use slab::Slab;
-
 use super::Reactor;
 use super::console::{self, Kind};
-use super::token::{Slot, Source};
+use super::table::Table;
+use super::token::Source;
 use crate::base::{Moment, Pid, ServiceId};
 use crate::sys::aside::{self, Aside};
 use crate::sys::log_file::{self, Answer, Errand, Settings, Work};
 use crate::sys::{clock, output_end};
+use memchr::{memchr, memchr_iter};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
 
 /// A child that has not answered for this long holds up nothing else.
 const LATE: Duration = Duration::from_millis(100);
@@ -44,8 +43,7 @@ const AT_THE_END: Duration = Duration::from_secs(10);
 const MAX_OPENERS: usize = 32;
 
 pub(super) struct LogHelpers {
-    slab: Slab<Helper>,
-    next_generation: u32,
+    table: Table<Helper>,
     /// Files that wait until fewer children hang.
     backlog: VecDeque<Task>,
 }
@@ -53,7 +51,6 @@ pub(super) struct LogHelpers {
 struct Helper {
     pid: Pid,
     socket: UnixStream,
-    generation: u32,
     role: Role,
     /// Its last answer, or when it was given something to do.
     since: Moment,
@@ -150,22 +147,21 @@ impl Helper {
 impl LogHelpers {
     pub fn new() -> LogHelpers {
         LogHelpers {
-            slab: Slab::new(),
-            next_generation: 0,
+            table: Table::default(),
             backlog: VecDeque::new(),
         }
     }
 
     /// When the first one is late, or is to be reported.
     pub fn deadline(&self) -> Option<Moment> {
-        let busy = self.slab.iter().filter_map(|(_, helper)| helper.deadline());
+        let busy = self.table.values().filter_map(Helper::deadline);
         busy.min()
     }
 
     /// The services whose log file does not answer, and the file.
     pub fn hanging(&self) -> impl Iterator<Item = (ServiceId, &Path)> {
-        let reported = self.slab.iter().filter(|(_, helper)| helper.is_reported);
-        let of = reported.filter_map(|(_, helper)| helper.of());
+        let reported = self.table.values().filter(|helper| helper.is_reported);
+        let of = reported.filter_map(Helper::of);
         of.map(|of| (of.service, of.settings.path.as_path()))
     }
 
@@ -176,30 +172,22 @@ impl LogHelpers {
         registry: &Registry,
         now: Moment,
     ) -> io::Result<usize> {
-        self.next_generation = self.next_generation.wrapping_add(1);
-        let generation = self.next_generation;
-        let entry = self.slab.vacant_entry();
-        let (key, index) = (entry.key(), entry.key() as u32);
-        let token = Source::LogHelper(Slot { index, generation }).token();
+        let token = Source::LogHelper(self.table.next_slot()).token();
         let fd = aside.socket.as_raw_fd();
         registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
-        entry.insert(Helper {
+        Ok(self.table.insert(Helper {
             pid: aside.pid,
             socket: aside.socket,
-            generation,
             role,
             since: now,
             is_late: false,
             is_reported: false,
-        });
-        Ok(key)
+        }))
     }
 
     fn openers(&self) -> usize {
-        let openers = self.slab.iter();
-        openers
-            .filter(|(_, helper)| matches!(helper.role, Role::Opener(_)))
-            .count()
+        let is_opener = |helper: &&Helper| matches!(helper.role, Role::Opener(_));
+        self.table.values().filter(is_opener).count()
     }
 
     fn rotator(&self, wanted: &Of) -> Option<usize> {
@@ -215,8 +203,7 @@ impl LogHelpers {
     }
 
     fn find(&self, is_it: impl Fn(&Role) -> bool) -> Option<usize> {
-        let found = self.slab.iter().find(|(_, helper)| is_it(&helper.role));
-        found.map(|(key, _)| key)
+        self.table.find(|helper| is_it(&helper.role))
     }
 }
 
@@ -314,7 +301,7 @@ impl Reactor {
 
     fn rotate(&mut self, of: Of, identity: log_file::Identity, now: Moment) {
         if let Some(key) = self.log_helpers.rotator(&of) {
-            let helper = &mut self.log_helpers.slab[key];
+            let helper = &mut self.log_helpers.table[key];
             let mut request = [0; 16];
             request[..8].copy_from_slice(&identity.0.to_ne_bytes());
             request[8..].copy_from_slice(&identity.1.to_ne_bytes());
@@ -363,7 +350,7 @@ impl Reactor {
             }
             return self.start_writer(of, now);
         };
-        let helper = &mut self.log_helpers.slab[key];
+        let helper = &mut self.log_helpers.table[key];
         helper.begin(now);
         let Role::Writer { out, ends, .. } = &mut helper.role else {
             return;
@@ -422,7 +409,7 @@ impl Reactor {
         let out = Out::default();
         let work = |socket| console::write_what_comes(socket, kind);
         let started = self.start(c"log-write", Role::Console { kind, out }, now, work);
-        let socket = started.and_then(|key| self.log_helpers.slab[key].socket.try_clone());
+        let socket = started.and_then(|key| self.log_helpers.table[key].socket.try_clone());
         match socket {
             Ok(socket) => self.console_mut(kind).hand_over(socket),
             // It is written here then: better late than never.

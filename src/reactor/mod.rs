@@ -25,6 +25,7 @@ mod shortage;
 mod signs;
 mod stream;
 mod streams;
+mod table;
 mod token;
 mod trouble;
 

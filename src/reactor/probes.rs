@@ -13,8 +13,8 @@ use std::path::Path;
 use mio::net::{TcpStream, UnixStream};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use slab::Slab;
 
+use super::table::Table;
 use super::token::{Slot, Source};
 use crate::base::terminal::without_steering;
 use crate::base::{ExitStatus, JobId, Moment, human_duration};
@@ -39,8 +39,7 @@ pub(super) type Verdict = (JobId, Result<(), String>);
 
 #[derive(Default)]
 pub(super) struct Probes {
-    slab: Slab<Attempt>,
-    next_generation: u32,
+    table: Table<Attempt>,
     asides: Asides,
 }
 
@@ -54,7 +53,6 @@ pub(super) enum Begun {
 
 struct Attempt {
     job: JobId,
-    generation: u32,
     until: Moment,
     health: Box<Health>,
     kind: Kind,
@@ -105,12 +103,7 @@ impl Probes {
         let Some(health) = service.health.clone() else {
             return Begun::Over(Ok(()));
         };
-        let entry = self.slab.vacant_entry();
-        self.next_generation = self.next_generation.wrapping_add(1);
-        let slot = Slot {
-            index: entry.key() as u32,
-            generation: self.next_generation,
-        };
+        let slot = self.table.next_slot();
         let token = Source::Probe(slot).token();
         let begun = match &health.probe {
             Probe::Exec(_) => command(inherited, service, registry, token)
@@ -132,9 +125,8 @@ impl Probes {
         if let Kind::Connection { exchange, .. } = &mut kind {
             *exchange = Exchange::of(&health.probe);
         }
-        entry.insert(Attempt {
+        self.table.insert(Attempt {
             job,
-            generation: slot.generation,
             until: now.after(health.timeout),
             health,
             kind,
@@ -144,16 +136,12 @@ impl Probes {
 
     /// The kernel says that something moved.
     pub fn on_ready(&mut self, slot: Slot, registry: &Registry) -> Option<Verdict> {
-        let key = slot.index as usize;
-        let attempt = self.slab.get_mut(key)?;
-        if attempt.generation != slot.generation {
-            return None;
-        }
-        match attempt.advance(registry, Source::Probe(slot).token()) {
+        let place = self.table.place_of(slot)?;
+        match self.table[place].advance(registry, Source::Probe(slot).token()) {
             Ok(false) => None,
-            Ok(true) => Some((self.slab.remove(key).job, Ok(()))),
+            Ok(true) => Some((self.table.remove(place).job, Ok(()))),
             Err(why) => {
-                let attempt = self.slab.remove(key);
+                let attempt = self.table.remove(place);
                 Some((attempt.job, Err(in_words(&attempt.health, &why))))
             }
         }
@@ -162,7 +150,7 @@ impl Probes {
     /// A child has ended, or could not execute its program; the verdict where it was a check's command.
     pub fn on_end(&mut self, job: JobId, end: Result<ExitStatus, &String>) -> Option<Verdict> {
         let key = self.key_of(job)?;
-        let mut attempt = self.slab.remove(key);
+        let mut attempt = self.table.remove(key);
         attempt.listen();
         let Kind::Command { said, .. } = &attempt.kind else {
             return None;
@@ -178,18 +166,18 @@ impl Probes {
 
     /// When the first check has had its time.
     pub fn deadline(&self) -> Option<Moment> {
-        self.slab.iter().map(|(_, attempt)| attempt.until).min()
+        self.table.values().map(|attempt| attempt.until).min()
     }
 
     /// Ends the checks that have had their time. Who runs a command kills it: its job is the verdict's.
     pub fn expire(&mut self, now: Moment) -> Vec<Verdict> {
         let due: Vec<usize> = self
-            .slab
+            .table
             .iter()
             .filter(|(_, attempt)| attempt.until <= now)
             .map(|(key, _)| key)
             .collect();
-        let attempts = due.into_iter().map(|key| self.slab.remove(key));
+        let attempts = due.into_iter().map(|key| self.table.remove(key));
         let asides = &mut self.asides;
         attempts
             .inspect(|attempt| asides.give_up(attempt))
@@ -204,13 +192,12 @@ impl Probes {
     /// Nobody waits for this check any more.
     pub fn end(&mut self, job: JobId) {
         if let Some(key) = self.key_of(job) {
-            self.asides.give_up(&self.slab.remove(key));
+            self.asides.give_up(&self.table.remove(key));
         }
     }
 
     fn key_of(&self, job: JobId) -> Option<usize> {
-        let found = self.slab.iter().find(|(_, attempt)| attempt.job == job);
-        found.map(|(key, _)| key)
+        self.table.find(|attempt| attempt.job == job)
     }
 }
 

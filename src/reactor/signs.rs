@@ -7,9 +7,9 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
-use slab::Slab;
 
 use super::children::Children;
+use super::table::Table;
 use super::token::{Slot, Source};
 use crate::base::{JobId, Pid};
 use crate::probe::notify::{self, MAX_DATAGRAM};
@@ -34,8 +34,7 @@ const LAST_PORTIONS: usize = 16;
 
 #[derive(Default)]
 pub(super) struct Signs {
-    slab: Slab<Sign>,
-    next_generation: u32,
+    table: Table<Sign>,
     /// Those with more to read than one turn takes.
     again: VecDeque<usize>,
     /// Where the notify sockets are; made with the first of them.
@@ -46,7 +45,6 @@ pub(super) struct Signs {
 
 struct Sign {
     job: JobId,
-    generation: u32,
     /// The main process. The sign goes before it is reaped, so that its number and its session are held.
     main: Pid,
     /// The user that it runs as; None until its child has looked that up.
@@ -133,18 +131,10 @@ impl Signs {
         post: Post,
         registry: &Registry,
     ) -> io::Result<()> {
-        self.next_generation = self.next_generation.wrapping_add(1);
-        let generation = self.next_generation;
-        let entry = self.slab.vacant_entry();
-        let slot = Slot {
-            index: entry.key() as u32,
-            generation,
-        };
-        let token = Source::Sign(slot).token();
+        let token = Source::Sign(self.table.next_slot()).token();
         registry.register(&mut SourceFd(&post.fd()), token, Interest::READABLE)?;
-        entry.insert(Sign {
+        self.table.insert(Sign {
             job,
-            generation,
             main: leader,
             uid,
             complained: false,
@@ -155,21 +145,21 @@ impl Signs {
 
     /// A job goes on in another process.
     pub fn moved(&mut self, job: JobId, pid: Pid) {
-        for (_, sign) in self.slab.iter_mut().filter(|(_, sign)| sign.job == job) {
+        for (_, sign) in self.table.iter_mut().filter(|(_, sign)| sign.job == job) {
             sign.main = pid;
         }
     }
 
     /// The user that a job's program runs as is known.
     pub fn is_of_user(&mut self, job: JobId, uid: u32) {
-        for (_, sign) in self.slab.iter_mut().filter(|(_, sign)| sign.job == job) {
+        for (_, sign) in self.table.iter_mut().filter(|(_, sign)| sign.job == job) {
             sign.uid = Some(uid);
         }
     }
 
     /// The jobs that have said something.
     pub fn ready_jobs(&self) -> Vec<JobId> {
-        let ready = self.again.iter().filter_map(|key| self.slab.get(*key));
+        let ready = self.again.iter().filter_map(|key| self.table.get(*key));
         ready.map(|sign| sign.job).collect()
     }
 
@@ -180,12 +170,10 @@ impl Signs {
 
     /// The kernel says that there is something to read.
     pub fn on_ready(&mut self, slot: Slot) {
-        let key = slot.index as usize;
-        let known = self.slab.get(key);
-        if known.is_some_and(|sign| sign.generation == slot.generation)
-            && !self.again.contains(&key)
+        if let Some(place) = self.table.place_of(slot)
+            && !self.again.contains(&place)
         {
-            self.again.push_back(key);
+            self.again.push_back(place);
         }
     }
 
@@ -217,12 +205,12 @@ impl Signs {
     pub fn forget(&mut self, job: JobId) {
         for key in self.of_job(job) {
             self.again.retain(|other| *other != key);
-            self.slab.remove(key);
+            self.table.remove(key);
         }
     }
 
     fn of_job(&self, job: JobId) -> Vec<usize> {
-        let all = self.slab.iter();
+        let all = self.table.iter();
         all.filter(|(_, sign)| sign.job == job)
             .map(|(key, _)| key)
             .collect()
@@ -230,7 +218,7 @@ impl Signs {
 
     fn hear(&mut self, key: usize, children: &Children) -> Heard {
         let mut heard = Heard::default();
-        let Some(sign) = self.slab.get_mut(key) else {
+        let Some(sign) = self.table.get_mut(key) else {
             return heard;
         };
         match &mut sign.post {
@@ -242,7 +230,7 @@ impl Signs {
             Post::Pipe(file) => {
                 if let Some(word) = newline(file) {
                     heard.words.push((sign.job, word));
-                    self.slab.remove(key);
+                    self.table.remove(key);
                 }
             }
         }

@@ -41,7 +41,6 @@ pub(super) struct Stream {
     pub service: ServiceId,
     /// The job that writes to it; None once that job is over.
     pub job: Option<JobId>,
-    pub generation: u32,
     pub file: File,
     pub text: StreamText,
     is_pty: bool,
@@ -66,11 +65,10 @@ pub(super) enum Portion {
 }
 
 impl Stream {
-    pub fn new(new: NewStream, generation: u32, now: Moment) -> Stream {
+    pub fn new(new: NewStream, now: Moment) -> Stream {
         Stream {
             service: new.service,
             job: Some(new.job),
-            generation,
             file: File::from(new.fd),
             text: StreamText::new(new.origin),
             is_pty: new.origin.stream == StreamKind::Tty,

@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
-use slab::Slab;
 
 use super::outlet::Outlet;
 use super::stream::{NewStream, Portion, READ_BYTES, Stream};
+use super::table::Table;
 use super::token::{Slot, Source};
 use crate::base::{JobId, Moment, ServiceId};
 use crate::config::model::{Service, TtySize};
@@ -41,8 +41,7 @@ const TURN_BUDGET: usize = 256 * 1024;
 const MAX_STREAMS_OF_A_SERVICE: usize = 8;
 
 pub(super) struct Streams {
-    slab: Slab<Stream>,
-    next_generation: u32,
+    table: Table<Stream>,
     /// Streams with bytes to read.
     ready: VecDeque<usize>,
     /// Those that wait for room before standard output.
@@ -78,8 +77,7 @@ pub(super) struct Outside<'a> {
 impl Streams {
     pub fn new(began: Moment) -> Streams {
         Streams {
-            slab: Slab::new(),
-            next_generation: 0,
+            table: Table::default(),
             ready: VecDeque::new(),
             held: VecDeque::new(),
             partial: BTreeSet::new(),
@@ -203,7 +201,7 @@ impl Streams {
 
     /// Gives this size to every terminal that has the daemon's.
     pub fn resize(&self, size: TtySize) {
-        for (_, stream) in self.slab.iter().filter(|(_, stream)| stream.follows_size) {
+        for stream in self.table.values().filter(|stream| stream.follows_size) {
             // A terminal whose programs are gone has nobody to tell.
             let _ = pty::set_size(&stream.file, size.rows, size.columns);
         }
@@ -221,17 +219,11 @@ impl Streams {
         if of_service.len() >= MAX_STREAMS_OF_A_SERVICE
             && let Some(oldest) = of_service
                 .into_iter()
-                .min_by_key(|key| (self.slab[*key].job.is_some(), self.slab[*key].generation))
+                .min_by_key(|key| (self.table[*key].job.is_some(), self.table.generation(*key)))
         {
             self.cut_off(oldest, outside);
         }
-        self.next_generation = self.next_generation.wrapping_add(1);
-        let generation = self.next_generation;
-        let entry = self.slab.vacant_entry();
-        let slot = Slot {
-            index: entry.key() as u32,
-            generation,
-        };
+        let slot = self.table.next_slot();
         registry.register(
             &mut SourceFd(&new.fd.as_raw_fd()),
             Source::Stream(slot).token(),
@@ -239,7 +231,7 @@ impl Streams {
         )?;
         let keys = self.of_service.entry(new.service).or_default();
         keys.push(slot.index);
-        entry.insert(Stream::new(new, generation, outside.now));
+        self.table.insert(Stream::new(new, outside.now));
         Ok(())
     }
 
@@ -255,15 +247,13 @@ impl Streams {
 
     /// The kernel says that a stream has something, or has ended.
     pub fn on_ready(&mut self, slot: Slot) {
-        let key = slot.index as usize;
-        let stream = self.slab.get(key);
-        if stream.is_some_and(|stream| stream.generation == slot.generation) {
-            self.set_ready(key);
+        if let Some(place) = self.table.place_of(slot) {
+            self.set_ready(place);
         }
     }
 
     fn set_ready(&mut self, key: usize) {
-        if let Some(stream) = self.slab.get_mut(key)
+        if let Some(stream) = self.table.get_mut(key)
             && !stream.is_ready
         {
             stream.is_ready = true;
@@ -273,7 +263,7 @@ impl Streams {
 
     /// The kernel may have had something to tell: every stream is looked at.
     pub fn look_at_all(&mut self) {
-        for (key, stream) in &mut self.slab {
+        for (key, stream) in self.table.iter_mut() {
             if !stream.is_ready {
                 stream.is_ready = true;
                 self.ready.push_back(key);
@@ -297,7 +287,7 @@ impl Streams {
         while budget > 0
             && let Some(key) = self.ready.pop_front()
         {
-            let Some(stream) = self.slab.get(key).filter(|stream| stream.is_ready) else {
+            let Some(stream) = self.table.get(key).filter(|stream| stream.is_ready) else {
                 continue;
             };
             let service = stream.service;
@@ -311,7 +301,7 @@ impl Streams {
             }
             let spent = self.drain(key, STREAM_BUDGET.min(budget), false, outside);
             budget = budget.saturating_sub(spent);
-            if self.slab.get(key).is_some_and(|stream| stream.is_ready) {
+            if self.table.get(key).is_some_and(|stream| stream.is_ready) {
                 self.ready.push_back(key);
             }
         }
@@ -349,7 +339,7 @@ impl Streams {
 
     /// When the first partial line has been quiet for long enough.
     pub fn deadline(&self) -> Option<Moment> {
-        let partial = self.partial.iter().filter_map(|key| self.slab.get(*key));
+        let partial = self.partial.iter().filter_map(|key| self.table.get(*key));
         partial.map(|stream| stream.last_read.after(QUIET)).min()
     }
 
@@ -360,7 +350,7 @@ impl Streams {
         }
         for key in self.partial.iter().copied().collect::<Vec<_>>() {
             let quiet = self
-                .slab
+                .table
                 .get(key)
                 .is_none_or(|stream| stream.last_read.after(QUIET) <= outside.now);
             if quiet {
@@ -379,7 +369,7 @@ impl Streams {
         outside: &mut Outside<'_>,
     ) -> usize {
         let stamp = self.stamp(outside.now);
-        let service = self.slab[key].service;
+        let service = self.table[key].service;
         let waits = !last_words && self.waits(service);
         let mut spent = 0;
         while spent < budget && (!waits || outside.queue.accepts()) {
@@ -390,7 +380,7 @@ impl Streams {
                 // Not filled with zeros here: fresh memory is, and most services need little of it.
                 self.buffer = vec![0; READ_BYTES];
             }
-            let (count, portion) = self.slab[key].gather(&mut self.buffer, last_words);
+            let (count, portion) = self.table[key].gather(&mut self.buffer, last_words);
             spent += count;
             if count > 0 {
                 self.take(key, count, stamp, outside);
@@ -398,11 +388,11 @@ impl Streams {
             match portion {
                 Portion::More => {}
                 Portion::Empty => {
-                    self.slab[key].is_ready = false;
+                    self.table[key].is_ready = false;
                     break;
                 }
-                Portion::End if self.slab[key].outlasts_its_end() => {
-                    self.slab[key].is_ready = false;
+                Portion::End if self.table[key].outlasts_its_end() => {
+                    self.table[key].is_ready = false;
                     break;
                 }
                 Portion::End => {
@@ -423,7 +413,7 @@ impl Streams {
     }
 
     fn name_of(&self, key: usize) -> &str {
-        let outlet = self.outlets.get(&self.slab[key].service);
+        let outlet = self.outlets.get(&self.table[key].service);
         outlet.map_or("", |outlet| &outlet.name)
     }
 
@@ -437,7 +427,7 @@ impl Streams {
     }
 
     fn take(&mut self, key: usize, count: usize, stamp: Stamp, outside: &mut Outside<'_>) {
-        let stream = &mut self.slab[key];
+        let stream = &mut self.table[key];
         stream.last_read = outside.now;
         stream.is_silent = false;
         let Some(outlet) = self.outlets.get_mut(&stream.service) else {
@@ -467,7 +457,7 @@ impl Streams {
     fn flush(&mut self, key: usize, mark: Mark, outside: &mut Outside<'_>) {
         self.partial.remove(&key);
         let stamp = self.stamp(outside.now);
-        let Some(stream) = self.slab.get_mut(key) else {
+        let Some(stream) = self.table.get_mut(key) else {
             return;
         };
         if let Some(outlet) = self.outlets.get_mut(&stream.service) {

@@ -27,7 +27,7 @@ pub(super) enum Source {
     LogHelper(Slot),
 }
 
-/// A slab slot and the number of its tenant.
+/// A place in a [`super::table::Table`] and the number of its tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot {
     pub index: u32,

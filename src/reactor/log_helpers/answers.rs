@@ -22,15 +22,13 @@ const LAST_CHANCE: Duration = Duration::from_millis(100);
 impl Reactor {
     /// A child has something to report, or has ended.
     pub(in crate::reactor) fn on_log_helper(&mut self, slot: Slot, now: Moment) {
-        let key = slot.index as usize;
-        let helper = self.log_helpers.slab.get(key);
-        if helper.is_some_and(|helper| helper.generation == slot.generation) {
-            self.read_reports(key, now);
+        if let Some(place) = self.log_helpers.table.place_of(slot) {
+            self.read_reports(place, now);
         }
     }
 
     fn read_reports(&mut self, key: usize, now: Moment) {
-        while let Some(helper) = self.log_helpers.slab.get_mut(key) {
+        while let Some(helper) = self.log_helpers.table.get_mut(key) {
             match Report::receive(&helper.socket) {
                 Ok(Some(report)) => self.on_report(key, report, now),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
@@ -41,7 +39,7 @@ impl Reactor {
     }
 
     fn on_report(&mut self, key: usize, report: Report, now: Moment) {
-        let Some(helper) = self.log_helpers.slab.get_mut(key) else {
+        let Some(helper) = self.log_helpers.table.get_mut(key) else {
             return;
         };
         helper.is_late = false;
@@ -97,7 +95,7 @@ impl Reactor {
 
     /// A child has ended, or is of no use any more.
     pub(super) fn end_helper(&mut self, key: usize, now: Moment) {
-        let Some(helper) = self.log_helpers.slab.try_remove(key) else {
+        let Some(helper) = self.log_helpers.table.take(key) else {
             return;
         };
         // It may only have closed its socket.
@@ -140,7 +138,7 @@ impl Reactor {
             .streams
             .outlet(service)
             .and_then(|outlet| outlet.settings());
-        for (_, helper) in &self.log_helpers.slab {
+        for helper in self.log_helpers.table.values() {
             if let Role::Rotator { of, .. } | Role::Writer { of, .. } = &helper.role
                 && of.service == service
                 && present
@@ -156,7 +154,7 @@ impl Reactor {
     pub(in crate::reactor) fn note_console(&mut self, which: Kind, now: Moment) {
         if let Some(key) = self.log_helpers.console(which) {
             let sent = self.console(which).sent;
-            let helper = &mut self.log_helpers.slab[key];
+            let helper = &mut self.log_helpers.table[key];
             helper.begin(now);
             if let Role::Console { out, .. } = &mut helper.role {
                 *out = sent;
@@ -166,10 +164,10 @@ impl Reactor {
 
     /// Looks for children that do not answer.
     pub(in crate::reactor) fn check_log_helpers(&mut self, now: Moment) {
-        let helpers = self.log_helpers.slab.iter();
+        let helpers = self.log_helpers.table.iter();
         let due = helpers.filter(|(_, helper)| helper.deadline().is_some_and(|at| at <= now));
         for key in due.map(|(key, _)| key).collect::<Vec<_>>() {
-            let Some(helper) = self.log_helpers.slab.get_mut(key) else {
+            let Some(helper) = self.log_helpers.table.get_mut(key) else {
                 continue;
             };
             if std::mem::replace(&mut helper.is_late, true) {
@@ -220,7 +218,7 @@ impl Reactor {
             let passed = clock::now();
             let present = now.after(passed.since(began));
             let wanted = |(_, helper): &(usize, &Helper)| helper.is_busy() && is_wanted(helper);
-            let helpers = self.log_helpers.slab.iter().filter(wanted);
+            let helpers = self.log_helpers.table.iter().filter(wanted);
             let (keys, fds): (Vec<_>, Vec<_>) = helpers
                 .map(|(key, helper)| (key, helper.socket.as_raw_fd()))
                 .unzip();
@@ -243,7 +241,7 @@ impl Reactor {
         while clock::now().since(began) < AT_THE_END {
             let present = now.after(clock::now().since(began));
             self.help_log_files(present);
-            let busy = self.log_helpers.slab.iter().map(|(_, helper)| helper);
+            let busy = self.log_helpers.table.iter().map(|(_, helper)| helper);
             let busy = busy.filter(|helper| helper.is_busy() && !is_console(helper));
             let until = busy.map(|helper| helper.given_up_at(now)).max();
             let Some(until) = until.filter(|until| *until > present) else {
@@ -254,7 +252,7 @@ impl Reactor {
             self.await_helpers(step, present, |helper| !is_console(helper));
         }
         for service in self.streams.with_log_file() {
-            let helpers = self.log_helpers.slab.iter();
+            let helpers = self.log_helpers.table.iter();
             let writers = helpers.filter_map(|(_, helper)| match &helper.role {
                 Role::Writer { of, out, .. } if of.service == service => Some(out.lines),
                 _ => None,
@@ -272,7 +270,7 @@ impl Reactor {
     /// Those that do not hang end, and remove what they have not finished.
     fn dismiss_log_helpers(&mut self, is_wanted: impl Fn(&Role) -> bool) {
         let until = clock::now().after(HANGS);
-        let helpers = self.log_helpers.slab.iter().map(|(_, helper)| helper);
+        let helpers = self.log_helpers.table.iter().map(|(_, helper)| helper);
         let mut left: Vec<&Helper> = helpers
             .filter(|helper| is_wanted(&helper.role) && !helper.is_reported)
             .collect();
@@ -318,7 +316,7 @@ impl Reactor {
         let began = clock::now();
         while let Some(key) = self.log_helpers.console(kind) {
             let present = now.after(clock::now().since(began));
-            let helper = &self.log_helpers.slab[key];
+            let helper = &self.log_helpers.table[key];
             let until = helper.given_up_at(now);
             if !helper.is_busy() || until <= present || clock::now().since(began) >= AT_THE_END {
                 break;

@@ -60,15 +60,13 @@ impl Probes {
             let Some(slot) = self.asides.waiting.pop_front() else {
                 break;
             };
-            let key = slot.index as usize;
-            let attempt = self.slab.get_mut(key);
-            let Some(attempt) = attempt.filter(|attempt| attempt.generation == slot.generation)
-            else {
+            let Some(place) = self.table.place_of(slot) else {
                 continue;
             };
+            let attempt = &mut self.table[place];
             let started = start(attempt, &self.asides.stuck, slot, children, registry);
             if let Err(why) = started {
-                let attempt = self.slab.remove(key);
+                let attempt = self.table.remove(place);
                 verdicts.push((attempt.job, Err(in_words(&attempt.health, &why))));
             }
         }

@@ -15,7 +15,7 @@ impl Streams {
     pub fn last_words(&mut self, service: ServiceId, died: &[JobId], outside: &mut Outside<'_>) {
         let mut is_stalled = false;
         for key in self.keys_of(service) {
-            self.slab[key].job.take_if(|job| died.contains(job));
+            self.table[key].job.take_if(|job| died.contains(job));
             is_stalled = outside.queue.len() >= queue::HARD_LIMIT;
             match is_stalled {
                 // The kernel may have reported its end already.
@@ -35,7 +35,7 @@ impl Streams {
             self.last_words(service, &[], outside);
         }
         let unfinished = self
-            .slab
+            .table
             .iter()
             .filter(|(_, stream)| stream.text.has_partial());
         for key in unfinished.map(|(key, _)| key).collect::<Vec<_>>() {
@@ -47,10 +47,10 @@ impl Streams {
     /// Closes a stream that processes still hold open, and reports it: what they write from then on is lost.
     pub(super) fn cut_off(&mut self, key: usize, outside: &mut Outside<'_>) {
         self.drain(key, LAST_WORDS_BYTES, true, outside);
-        if !self.slab.contains(key) {
+        if self.table.get(key).is_none() {
             return;
         }
-        let (name, pid) = (self.name_of(key).to_owned(), self.slab[key].text.pid());
+        let (name, pid) = (self.name_of(key).to_owned(), self.table[key].text.pid());
         outside.messages.push(format!(
             "{name}: its output of process {pid} is closed, which a child of that process still holds open: \
              {MAX_STREAMS_OF_A_SERVICE} outputs of a service are read, and what is written to this one is lost"
@@ -59,7 +59,7 @@ impl Streams {
     }
 
     pub(super) fn end(&mut self, key: usize, outside: &mut Outside<'_>) {
-        if !self.slab[key].is_silent {
+        if !self.table[key].is_silent {
             self.flush(key, Mark::End, outside);
         }
         self.remove(key);
@@ -68,7 +68,7 @@ impl Streams {
     /// Closing the descriptor takes it out of epoll: nobody else has a copy of it.
     pub(super) fn remove(&mut self, key: usize) {
         self.partial.remove(&key);
-        let Some(stream) = self.slab.try_remove(key) else {
+        let Some(stream) = self.table.take(key) else {
             return;
         };
         if let Some(keys) = self.of_service.get_mut(&stream.service) {
