@@ -3,10 +3,10 @@
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::attack::{RACE, USER, report, tries, users_folder};
-use super::support::{Daemon, Launch, PATIENCE, Stage, find_program, service, until};
+use super::support::{Daemon, Launch, OwnTime, PATIENCE, Stage, find_program, service, until};
 
 /// The daemon's longest turn, without what the machine gave to others, where all tries are played.
 const LONGEST: Duration = Duration::from_millis(50);
@@ -97,13 +97,6 @@ impl Drop for SuidDumpable {
     }
 }
 
-/// How long a process or thread has waited for a processor (/proc/PID/schedstat).
-fn waited(whose: &str) -> Duration {
-    let text = fs::read_to_string(format!("/proc/{whose}/schedstat")).unwrap_or_default();
-    let waited = text.split(' ').nth(1).and_then(|text| text.parse().ok());
-    Duration::from_nanos(waited.unwrap_or(0))
-}
-
 /// The longest answer so far, and the longest without the waits for a processor.
 #[derive(Default)]
 struct Longest {
@@ -113,13 +106,11 @@ struct Longest {
 
 impl Longest {
     fn look(&mut self, daemon: &Daemon) {
-        let own = format!("{}", daemon.pid());
-        let waits = || waited(&own) + waited("thread-self");
-        let (before, began) = (waits(), Instant::now());
+        let time = OwnTime::with(daemon.pid());
         daemon.list();
-        let answer = began.elapsed();
+        let (answer, turn) = time.elapsed();
         self.answer = self.answer.max(answer);
-        self.turn = self.turn.max(answer.saturating_sub(waits() - before));
+        self.turn = self.turn.max(turn);
     }
 }
 

@@ -14,6 +14,7 @@ mod follower;
 mod hanging;
 mod lines;
 mod net;
+mod own_time;
 mod processes;
 mod seat;
 mod servers;
@@ -29,6 +30,7 @@ pub use follower::Follower;
 pub use hanging::{Hanging, Op};
 pub use lines::{Lines, payload, pieces};
 pub use net::{free_port, http, wait_for_http, wait_for_port};
+pub use own_time::{OwnTime, Scheduled};
 pub use processes::{
     Snapshot, children, descendants, is_alive, send, state_of, status_field, zombies,
 };
