@@ -1,19 +1,21 @@
 //! One service floods the log; its quiet neighbours, clients and signals hardly notice.
 //!
-//! The bounds are by the clock, so what else the machine does counts too. It can only add: the best of a
-//! few rounds is what the daemon itself takes.
+//! What else the machine does must not count: times that the daemon, its services and this test spend waiting for a
+//! processor are left out ([`Scheduled`]). The rest of the noise can only add: the best of a few rounds is what the
+//! daemon itself takes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use support::{Daemon, Launch, PATIENCE, Stage, service, until};
+use support::{Daemon, Launch, PATIENCE, Scheduled, Stage, service, until};
 
 const BOUND: Duration = Duration::from_millis(50);
 const QUIET: usize = 20;
@@ -30,11 +32,21 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// As much as fits, for ever.
 const FLOOD: &str = "my $block = ('x' x 99 . \"\\n\") x 600; while (1) { syswrite STDOUT, $block }";
 
-/// Now and then a line with the time; told to end, the time into a file.
+/// Now and then a line: how long the daemon ran and waited for a processor so far, and the time. Told to end, the same
+/// into a file, where the time is without what this process waited for a processor since its last line.
 const CLOCK: &str = "use Time::HiRes 'time'; $| = 1;
-$SIG{TERM} = sub { open my $f, '>', \"$ARGV[0].tmp\"; printf $f '%.6f', time; close $f; rename \"$ARGV[0].tmp\", $ARGV[0]; exit };
+sub scheduled { open my $f, '<', \"/proc/$_[0]/schedstat\" or return (0, 0); map { $_ / 1e9 } (split / /, <$f>)[0, 1] }
+my $daemon = getppid; my $waited = 0;
+$SIG{TERM} = sub {
+    my $heard = time - ((scheduled($$))[1] - $waited);
+    open my $f, '>', \"$ARGV[0].tmp\"; printf $f '%.6f %.6f %.6f', scheduled($daemon), $heard; close $f;
+    rename \"$ARGV[0].tmp\", $ARGV[0]; exit
+};
 open my $up, '>', \"$ARGV[0].up\";
-while (1) { printf \"%.6f\\n\", time; select undef, undef, undef, 0.02 + rand 0.02 }
+while (1) {
+    $waited = (scheduled($$))[1]; printf \"%.6f %.6f %.6f\\n\", scheduled($daemon), time;
+    select undef, undef, undef, 0.02 + rand 0.02;
+}
 ";
 
 fn start(stage: &Stage) -> Daemon {
@@ -54,18 +66,66 @@ fn wall() -> f64 {
     since.as_secs_f64()
 }
 
-/// Reads all, and gives for each quiet line how old it was, in seconds.
-fn ages(output: File) -> Receiver<f64> {
+/// A moment as the services print it: how long the daemon ran and waited for a processor, and the time.
+#[derive(Clone, Copy)]
+struct Written {
+    ran: f64,
+    waited: f64,
+    time: f64,
+}
+
+impl Written {
+    fn parse(text: &str) -> Written {
+        let mut numbers = text.split_whitespace().map(|word| word.parse().unwrap());
+        let mut next = || numbers.next().unwrap();
+        let (ran, waited, time) = (next(), next(), next());
+        Written { ran, waited, time }
+    }
+
+    /// Now, as a service would print it.
+    fn now(daemon: i32) -> Written {
+        let daemon = Scheduled::of(&daemon.to_string());
+        Written {
+            ran: daemon.ran.as_secs_f64(),
+            waited: daemon.waited.as_secs_f64(),
+            time: wall(),
+        }
+    }
+}
+
+/// How busy the thread that reads was at moments before, so that what it was late with is not the daemon's.
+#[derive(Default)]
+struct Reader(VecDeque<(f64, f64)>);
+
+impl Reader {
+    /// How long a line that was read just now is due to the daemon: as long as it ran since the line was written, and as
+    /// long as it rested although this thread had nothing to read.
+    fn due_to_daemon(&mut self, written: Written, daemon: i32) -> f64 {
+        let (now, own) = (Written::now(daemon), Scheduled::of("thread-self"));
+        let busy = (own.ran + own.waited).as_secs_f64();
+        let ran = now.ran - written.ran;
+        let rested = now.time - written.time - ran - (now.waited - written.waited);
+        while self.0.len() > 1 && self.0[1].0 <= written.time {
+            self.0.pop_front();
+        }
+        let was_busy = self.0.front().map_or(busy, |before| before.1);
+        self.0.push_back((now.time, busy));
+        ran + (rested - (busy - was_busy)).max(0.0)
+    }
+}
+
+/// Reads all, and gives for each quiet line how long of its way is due to the daemon, in seconds.
+fn delays(output: File, daemon: i32) -> Receiver<f64> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
         let mut reader = BufReader::with_capacity(1 << 16, output);
         let mut line = Vec::new();
+        let mut busy = Reader::default();
         while reader.read_until(b'\n', &mut line).unwrap_or(0) > 0 {
             if line.starts_with(b"[quiet") {
-                let now = wall();
                 let text = std::str::from_utf8(&line).unwrap();
-                let written: f64 = text.split_once("] ").unwrap().1.trim().parse().unwrap();
-                let _ = sender.send(now - written);
+                let written = Written::parse(text.split_once("] ").unwrap().1);
+                let _ = sender.send(busy.due_to_daemon(written, daemon));
             }
             line.clear();
         }
@@ -84,14 +144,14 @@ fn quiet_lines_and_clients_do_not_wait_for_a_flood() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let stage = Stage::new();
     let mut daemon = start(&stage);
-    let ages = ages(daemon.take_output());
+    let delays = delays(daemon.take_output(), daemon.pid());
     daemon.wait_all("RUNNING");
     // What was written while nobody read is old, and not by the daemon's doing.
     for _ in 0..QUIET * 10 {
-        ages.recv_timeout(PATIENCE).unwrap();
+        delays.recv_timeout(PATIENCE).unwrap();
     }
     for round in 1..=ROUNDS {
-        let (line, list) = one_round(&daemon, &ages);
+        let (line, list) = one_round(&daemon, &delays);
         eprintln!(
             "round {round}: 99 % of the quiet lines within {line:?}, of the lists within {list:?}"
         );
@@ -102,18 +162,16 @@ fn quiet_lines_and_clients_do_not_wait_for_a_flood() {
     panic!("in none of {ROUNDS} rounds 99 % came within {BOUND:?}");
 }
 
-/// The 99th of a hundred ages of a quiet line, and times of a `list`.
-fn one_round(daemon: &Daemon, ages: &Receiver<f64>) -> (Duration, Duration) {
-    // Those that came while nobody took them from the channel are as old as they were then.
-    while ages.try_recv().is_ok() {}
+/// The 99th of a hundred delays of a quiet line, and times of a `list`.
+fn one_round(daemon: &Daemon, delays: &Receiver<f64>) -> (Duration, Duration) {
+    // Those of the round before.
+    while delays.try_recv().is_ok() {}
     let mut lists = Vec::new();
     let lines = (0..LINES).map(|number| {
         if number % 10 == 0 {
-            let began = Instant::now();
-            assert_eq!(daemon.list().len(), QUIET + 1);
-            lists.push(began.elapsed().as_secs_f64());
+            lists.push(daemon.time_of_answer().as_secs_f64());
         }
-        ages.recv_timeout(PATIENCE).unwrap()
+        delays.recv_timeout(PATIENCE).unwrap()
     });
     let lines = percentile_99(lines.collect());
     (lines, percentile_99(lists))
@@ -126,7 +184,7 @@ fn sigterm_does_not_wait_for_a_flood() {
         .map(|_| {
             let stage = Stage::new();
             let mut daemon = start(&stage);
-            let ages = ages(daemon.take_output());
+            let delays = delays(daemon.take_output(), daemon.pid());
             daemon.wait_all("RUNNING");
             until(
                 "every quiet service to listen for its signal",
@@ -138,21 +196,21 @@ fn sigterm_does_not_wait_for_a_flood() {
             );
             // And the flood is on.
             for _ in 0..QUIET {
-                ages.recv_timeout(PATIENCE).unwrap();
+                delays.recv_timeout(PATIENCE).unwrap();
             }
-            let sent = wall();
+            let sent = Written::now(daemon.pid());
             daemon.sigterm();
-            let heard = until("the first service to be told", PATIENCE, || {
-                let heard: Vec<f64> = (0..QUIET)
-                    .filter_map(|number| {
-                        std::fs::read_to_string(stage.path(&format!("quiet{number}"))).ok()
-                    })
-                    .map(|text| text.parse().unwrap())
-                    .collect();
-                (heard.len() == QUIET).then(|| heard.into_iter().fold(0.0, f64::max))
+            let last = until("every service to be told", PATIENCE, || {
+                let heard = (0..QUIET).map(|number| stage.read(&format!("quiet{number}")));
+                let heard: Vec<String> = heard.filter(|text| !text.is_empty()).collect();
+                let took = heard.iter().map(|text| {
+                    let heard = Written::parse(text);
+                    heard.time - sent.time - (heard.waited - sent.waited)
+                });
+                (heard.len() == QUIET).then(|| took.fold(0.0, f64::max))
             });
             assert_eq!(daemon.wait_exit(PATIENCE), 0);
-            heard - sent
+            last
         })
         .collect();
     times.sort_by(f64::total_cmp);
