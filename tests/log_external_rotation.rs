@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use support::{Daemon, Launch, PATIENCE, Stage, service, until};
+use support::{Daemon, Launch, PATIENCE, Stage, payload, service, until};
 
 /// Rotations in a test.
 const ROUNDS: usize = 5;
@@ -81,8 +81,9 @@ fn numbers(stage: &Stage) -> (Vec<u64>, usize) {
 }
 
 fn on_stdout(daemon: &Daemon) -> Vec<u64> {
-    let lines = daemon.out.all();
-    let number = |line: &String| line.strip_prefix("[web] line ")?.get(..9)?.parse().ok();
+    // A line that pauses, since its writer waits for a processor, is shown in pieces.
+    let lines = payload(&daemon.out.all(), "web");
+    let number = |line: &String| line.strip_prefix("line ")?.get(..9)?.parse().ok();
     lines.iter().filter_map(number).collect()
 }
 
