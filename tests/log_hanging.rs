@@ -259,9 +259,11 @@ fn pid_1_lets_what_it_has_be_written_before_it_ends() {
     let stage = Stage::new();
     let mount = need_hanging!(&stage);
     mount.hang(&[Op::Write]);
-    let deaf = "trap '' TERM; while :; do sleep 1; done";
+    let ready = stage.at("ready");
+    let deaf = format!("trap '' TERM; echo >{ready}; while :; do sleep 1; done");
     let script = format!(
-        "setsid sh -c \"{deaf}\" >/dev/null 2>&1 & echo one; echo two; exec sleep infinity"
+        "setsid sh -c \"{deaf}\" >/dev/null 2>&1 & until [ -e {ready} ]; do sleep 0.01; done; \
+         echo one; echo two; exec sleep infinity"
     );
     let config = shell(
         "web",
@@ -271,6 +273,7 @@ fn pid_1_lets_what_it_has_be_written_before_it_ends() {
     let mut daemon = Launch::on(&stage).config(config).pid_one().start();
     let _release = Release(&mount);
     mount.wait_until_one_hangs();
+    daemon.out.wait_for("[web] two", PATIENCE);
     daemon.sigterm();
     daemon.err.wait_for("SIGKILL to", PATIENCE);
     mount.release();
