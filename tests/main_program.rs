@@ -270,8 +270,12 @@ fn a_background_job_leaves_the_shell_its_terminal_and_reads_from_it_after_fg() {
         seat.types("jobs\n");
         seat.shows("Stopped").then_some(())
     });
+    let daemon = until("a daemon", PATIENCE, || {
+        find_below(seat.pid(), "go-overlay")
+    });
+    let program = until("its program", PATIENCE, || find_below(daemon, "sh"));
     seat.types("fg\n");
-    seat.sees("read line");
+    seat.has_in_front(program);
     seat.types("a line\n");
     seat.sees("got a line");
     seat.sees("ready> ");
@@ -312,7 +316,10 @@ fn in_a_pipeline_the_others_may_read_from_the_terminal() {
     let mut seat = at_a_shell();
     let asks = "sh -c 'read line </dev/tty; cat; echo \"got $line\"'";
     seat.types(&format!("{PROGRAM} --no-install -- echo piped | {asks}\n"));
-    seat.sees("got $line");
+    let other = until("the other program", PATIENCE, || {
+        find_below(seat.pid(), "sh")
+    });
+    seat.has_in_front(other);
     seat.types("a key\n");
     seat.sees("piped");
     seat.sees("got a key");
