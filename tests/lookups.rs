@@ -113,10 +113,10 @@ fn what_the_machine_lacks_fails_its_own_service_alone() {
         let mut daemon = Launch::on(&stage).config(text).start();
         daemon.wait_state("it", "FAILED");
         daemon.wait_state("other", "RUNNING");
-        let said = daemon.err.text();
-        assert!(said.contains(&warning), "{warning}\n{said}");
-        assert!(!said.contains("error: "), "{said}");
+        daemon.err.wait_for(&warning, PATIENCE);
         daemon.shut_down();
+        let said = daemon.err.text();
+        assert!(!said.contains("error: "), "{said}");
 
         let required = config.replacen("command", "required = true\ncommand", 1);
         let ended = Launch::on(&stage).config(required).run_to_end();

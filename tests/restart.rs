@@ -37,11 +37,9 @@ fn a_killed_process_is_followed_by_another() {
         (restarts(&daemon, "db"), daemon.pid_of("other")),
         (1, other)
     );
-    let said = daemon.err.text();
-    assert!(
-        said.contains("killed by SIGKILL; restarts in 50ms (1)"),
-        "{said}"
-    );
+    daemon
+        .err
+        .wait_for("killed by SIGKILL; restarts in 50ms (1)", PATIENCE);
     let status = daemon.cli_ok(&["status", "db"]);
     assert!(
         status.contains("Policy      on-failure, 1 attempt used"),

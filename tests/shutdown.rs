@@ -257,12 +257,13 @@ fn children_start_with_a_clean_slate() {
         + &service("files", "/bin/ls", &["-1", "/proc/self/fd"], "")
         + &service("pipes", "/bin/ls", &["-1", "/proc/self/fd"], "tty = false")
         + &shell("limit", "echo limit $(ulimit -Sn)", "");
-    let daemon = Launch::on(&stage)
+    let mut daemon = Launch::on(&stage)
         .config(config)
         .shell_first("ulimit -Sn 123; trap '' HUP USR1 USR2 PIPE; exec 7</dev/null")
         .start();
     daemon.wait_all("STOPPED");
     daemon.out.wait_for("limit 123", PATIENCE);
+    daemon.shut_down();
     let lines = daemon.out.all();
     for line in payload(&lines, "signals") {
         let (name, mask) = line.split_once(':').unwrap_or((&line, ""));

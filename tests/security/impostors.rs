@@ -219,8 +219,8 @@ time.sleep(1000)"
         assert_eq!(found, None, "{args:?}: {text:?}");
     }
     // Its own messages repeat the check's.
+    daemon.err.wait_for("MARKED", PATIENCE);
     let own = daemon.err.text();
-    assert!(own.contains("MARKED"), "{own:?}");
     assert!(!own.chars().any(|c| c != '\n' && steers(c)), "{own:?}");
 }
 
