@@ -23,7 +23,7 @@ fn world(stage: &Stage, script: &str) -> Option<Output> {
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let script = format!(
         "set -eu\nmount -t tmpfs -o mode=755 none /run\nG={program} C={config}\n\
-         up() {{ i=0; until \"$@\" >/dev/null 2>&1; do i=$((i+1)); [ $i -lt 300 ]; sleep 0.05; done; }}\n\
+         up() {{ i=0; until \"$@\" >/dev/null 2>&1; do i=$((i+1)); [ $i -lt 600 ]; sleep 0.05; done; }}\n\
          as() {{ user=$1; shift; setpriv --reuid=$user --regid=$user --clear-groups \"$@\"; }}\n\
          unset XDG_RUNTIME_DIR GO_OVERLAY_SOCKET GO_OVERLAY_CONFIG\n{script}\n"
     );
@@ -228,7 +228,7 @@ fn a_name_whose_holder_takes_no_connection_costs_a_second() {
         &format!(
             "n=$(stat -L -c %i /proc/self/ns/pid)
              as 20001 /usr/bin/python3 {squat} go-overlay/$n/1234 {folder}/full & up test -e {folder}/full
-             code=0; as 1234 timeout 4 $G list 2>{folder}/said || code=$?
+             code=0; as 1234 timeout 10 $G list 2>{folder}/said || code=$?
              [ $code = 3 ]; grep -q 'takes no connections' {folder}/said
              # Nor does it cost a daemon its control socket.
              setpriv --reuid=1234 --regid=1234 --clear-groups $G --config $C >{folder}/log 2>&1 & daemon=$!
@@ -244,13 +244,18 @@ fn survivors(stage: &Stage, before: &str, users: &str) -> Option<String> {
         stage,
         &format!(
             "{before}
+             living() {{
+                 for p in /proc/[0-9]*; do
+                     case $(readlink $p/exe || true) in */go-overlay) stat -c %u $p;; esac
+                 done
+             }}
+             one() {{ [ \"$(living | wc -l)\" = 1 ]; }}
              for user in {users}; do
                  as $user $G --no-install --config $C >/dev/null 2>&1 &
              done
-             up as {first} $G list; sleep 1.5
-             for p in /proc/[0-9]*; do
-                 case $(readlink $p/exe || true) in */go-overlay) stat -c %u $p;; esac
-             done"
+             # The others may wait for each other first: each looks for the one before it.
+             up as {first} $G list; up one; as {first} $G list >/dev/null
+             living"
         ),
     )?;
     assert!(output.status.success(), "{output:?}");
