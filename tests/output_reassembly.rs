@@ -154,7 +154,11 @@ fn valid_text_is_valid_in_standard_output_in_the_file_and_in_logs() {
     for name in ["terminal", "pipe"] {
         daemon.wait_state(name, "STOPPED");
         let logs = daemon.cli_ok(&["logs", "--json", name]);
-        let file = fs::read_to_string(stage.path(name)).expect("a log file");
+        let file = until("the last line in the file", PATIENCE, || {
+            let text = fs::read_to_string(stage.path(name)).ok()?;
+            let text = Some(text).filter(|text| text.ends_with('\n'))?;
+            (joined(&text, name).0.len() == expected.len()).then_some(text)
+        });
         let out = until("the last line", PATIENCE, || {
             let text = daemon.out.text();
             (joined(&text, name).0.len() == expected.len()).then_some(text)
