@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::PATIENCE;
+
 /// Numbers from a seed (SplitMix64).
 pub struct Choices(u64);
 
@@ -38,10 +40,25 @@ impl Choices {
 
     /// Calls `happen` again and again for the time of a torture, at a pace of its own; how often.
     pub fn for_a_while(&mut self, short: Duration, mut happen: impl FnMut(&mut Choices)) -> u32 {
-        let until = Instant::now() + torture_time(short);
-        let mut times = 0;
-        while Instant::now() < until {
-            happen(self);
+        self.until_enough("", short, |choices| {
+            happen(choices);
+            true
+        })
+    }
+
+    /// The same, and longer on a slow machine: until `happen` finds that `what` has happened.
+    pub fn until_enough(
+        &mut self,
+        what: &str,
+        short: Duration,
+        mut happen: impl FnMut(&mut Choices) -> bool,
+    ) -> u32 {
+        let time = torture_time(short);
+        let began = Instant::now();
+        let (mut enough, mut times) = (false, 0);
+        while began.elapsed() < time || !enough {
+            assert!(began.elapsed() < time + 2 * PATIENCE, "not seen: {what}");
+            enough = happen(self);
             times += 1;
             // Not a wait for anything: the pace at which things happen.
             std::thread::sleep(Duration::from_millis(self.below(20)));
