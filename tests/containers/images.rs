@@ -20,7 +20,7 @@ fn from_scratch_with_nothing_but_the_binary_and_a_service() {
     container.wait_for("[self] go-overlay 0");
     let (code, list) = container.go(&["list"]);
     assert!(code == 0 && list.contains("self"), "{list}");
-    assert!(container.stop(10) < Duration::from_secs(5));
+    container.stops_within(Duration::from_secs(5));
     assert_eq!(container.exit_code(), 0);
 }
 
@@ -104,7 +104,7 @@ fn each_recipe_builds_runs_is_healthy_and_stops() {
         until(&format!("{name} to be healthy"), PATIENCE, || {
             (container.inspect("{{.State.Health.Status}}") == "healthy").then_some(())
         });
-        assert!(container.stop(10) < Duration::from_secs(5), "{name}");
+        container.stops_within(Duration::from_secs(5));
         assert_eq!(container.exit_code(), 0, "{name}");
     }
 }

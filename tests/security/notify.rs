@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::attack::RACE;
 use crate::support::{Daemon, Launch, PATIENCE, Stage, is_alive, service, shell, until};
 
 /// The beginning of an attacker's program: it speaks to its own notify socket.
@@ -130,7 +131,8 @@ time.sleep(1000)
 ";
     let config = attacker(&stage, "web", "ready = \"notify\"\n", program);
     both_ways(&stage, &config, |daemon| {
-        daemon.wait_state("web", "RUNNING");
+        // Two and a half million descriptors are closed until then.
+        daemon.wait_state_for("web", "RUNNING", RACE);
         until("the end of the pipe", PATIENCE, || {
             (daemon.row("web").detail() == "closed").then_some(())
         });

@@ -285,6 +285,16 @@ impl Container {
         began.elapsed()
     }
 
+    /// `docker stop` with a grace of 10 s, which has to end within `bound` and what the engine itself needs: ten times
+    /// as long as a question to it takes just before, and less than the grace.
+    pub fn stops_within(&self, bound: Duration) {
+        let began = std::time::Instant::now();
+        self.inspect("{{.State.Pid}}");
+        let bound = (bound + 10 * began.elapsed()).min(Duration::from_secs(9));
+        let took = self.stop(10);
+        assert!(took < bound, "{took:?}, not {bound:?}");
+    }
+
     /// Waits for its end; its exit code.
     pub fn wait(&self) -> i32 {
         self.engine.ok(&["wait", &self.id]).parse().unwrap()
