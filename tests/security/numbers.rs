@@ -53,16 +53,20 @@ fn a_process_id_that_is_nobodys_yet_cannot_be_named_as_the_main_one() {
     }
     let stage = Stage::new();
     // Names the next number until an orphan of another user, adopted by the daemon, has it; then ends.
-    let program = "tries = 0\nwhile True:
+    let program = "tries = 0
+def name(pid):
+    try: return open(f'/proc/{pid}/comm').read().strip()
+    except OSError: return None
+while True:
     want = last() + 1 + tries % 4
     while True:
         say(f'MAINPID={want}'); tries += 1
         if last() >= want: break
-    # Orphans live for seconds, and some time passes until their parents end.
+    # An orphan lives for seconds, and some time passes until its parent ends.
     for _ in range(500 if tries >= 10_000 else 0):
+        if name(want) not in ('sh', 'sleep'): break
         found = stat(want)
-        if found is None: break
-        if int(found[1]) == daemon and owner(want) != os.getuid():
+        if found is not None and int(found[1]) == daemon and owner(want) != os.getuid():
             print('taken', want, tries); time.sleep(0.05); os._exit(0)
         time.sleep(0.001)
 ";
