@@ -5,7 +5,6 @@
 
 mod support;
 
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 
 use support::{Launch, PROGRAM, Stage, cli, skip};
@@ -18,9 +17,7 @@ fn world(stage: &Stage, script: &str) -> Option<Output> {
         "[[services]]\nname = \"web\"\ncommand = \"sleep\"\nargs = [\"1000\"]\n",
     );
     // The build's own folder may be closed to other users.
-    let program = stage.at("go-overlay");
-    std::fs::copy(PROGRAM, &program).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = stage.copy_of(PROGRAM, "go-overlay");
     let script = format!(
         "set -eu\nmount -t tmpfs -o mode=755 none /run\nG={program} C={config}\n\
          up() {{ i=0; until \"$@\" >/dev/null 2>&1; do i=$((i+1)); [ $i -lt 600 ]; sleep 0.05; done; }}\n\

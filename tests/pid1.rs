@@ -394,8 +394,8 @@ fn it_runs_in_an_empty_image() {
     let busybox = need!("busybox");
     let stage = Stage::new();
     // No /dev, /proc, /etc or /tmp: nothing but the two programs and the configuration.
-    std::fs::copy(support::PROGRAM, stage.path("go-overlay")).unwrap();
-    std::fs::copy(busybox, stage.path("busybox")).unwrap();
+    stage.copy_of(support::PROGRAM, "go-overlay");
+    stage.copy_of(busybox, "busybox");
     let script = "trap 'echo down; exit 0' TERM; echo up; while :; do /busybox sleep 0.1; done";
     let config = service("web", "/busybox", &["sh", "-c", script], "")
         + &service(
@@ -425,7 +425,7 @@ fn a_rust_program_runs_where_there_is_no_dev() {
     need_namespace!();
     need_root!();
     let stage = Stage::new();
-    std::fs::copy(support::PROGRAM, stage.path("go-overlay")).unwrap();
+    stage.copy_of(support::PROGRAM, "go-overlay");
     // Rust's start-up opens /dev/null for each closed standard descriptor, and aborts where it cannot.
     let config = service("piped", "/go-overlay", &["version"], "tty = false")
         + &service("default", "/go-overlay", &["version"], "stdin = \"null\"");

@@ -202,8 +202,7 @@ fn a_check_whose_command_hangs_costs_one_process_and_no_more() {
 #[test]
 fn a_write_lease_on_the_program_costs_its_own_start() {
     let stage = Stage::new();
-    let program = stage.at("program");
-    fs::copy(find_program("sleep").unwrap(), &program).unwrap();
+    let program = stage.copy_of(find_program("sleep").unwrap(), "program");
     let web = service("web", &program, &["infinity"], "enabled = false");
     let mut daemon = Launch::on(&stage).config(web + &busy()).start();
     let file = fs::File::options()

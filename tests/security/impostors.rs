@@ -318,9 +318,8 @@ fn a_program_that_another_user_can_replace_is_not_put_into_path() {
             .unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    let open = stage.open_folder("open");
-    let program = format!("{open}/go-overlay");
-    std::fs::copy(PROGRAM, &program).unwrap();
+    stage.open_folder("open");
+    let program = stage.copy_of(PROGRAM, "open/go-overlay");
     let said = run(&program);
     assert!(
         said.contains("a user other than root can write to"),

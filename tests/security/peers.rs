@@ -227,8 +227,7 @@ fn a_daemon_of_the_overflow_user_does_not_take_every_user_for_its_own() {
     const FIRST: u32 = 100_000;
     const NOBODY: u32 = 65_534;
     let stage = Stage::new();
-    let program = stage.program("go-overlay", "");
-    std::fs::copy(PROGRAM, &program).unwrap();
+    let program = stage.copy_of(PROGRAM, "go-overlay");
     let config = stage.file("services.toml", &sleeper("web", ""));
     let Ok(mut holder) = Command::new("unshare")
         .args(["--user", "sleep", "100"])

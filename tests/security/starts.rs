@@ -1,8 +1,8 @@
 //! A service's user at work on the children that are about to become its own programs, while a daemon starts one
 //! after the other: it stops them, traces them, starves them, and holds leases on what they execute.
 
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::fs::{self, File};
+use std::os::unix::fs::chown;
 use std::time::Duration;
 
 use super::attack::{RACE, USER, report, tries, users_folder};
@@ -119,8 +119,7 @@ fn play(name: &str, attack: &str, tries: usize) -> String {
     let stage = Stage::new();
     let folder = users_folder(&stage, "users");
     let program = folder.join("program");
-    fs::copy(find_program("true").unwrap(), &program).unwrap();
-    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    stage.copy_of(find_program("true").unwrap(), "users/program");
     chown(&program, Some(USER), Some(USER)).unwrap();
     let (program, log) = (program.display().to_string(), folder.join("log"));
     let script = attack

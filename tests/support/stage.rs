@@ -1,8 +1,13 @@
 //! A folder for one test, with the files that its configuration names.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
+use super::{PATIENCE, until};
 
 /// A folder that goes with the test. Others may look into it (servers that drop root read their files
 /// there); the control socket has a closed folder inside it.
@@ -57,7 +62,19 @@ impl Stage {
     pub fn program(&self, name: &str, text: &str) -> String {
         let path = self.file(name, text);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        wait_until_executable(Path::new(&path));
         path
+    }
+
+    /// Copies a program and gives the path of the copy, which every user may execute.
+    pub fn copy_of(&self, program: impl AsRef<Path>, name: &str) -> String {
+        if let Some(parent) = self.path(name).parent() {
+            fs::create_dir_all(parent).unwrap();
+        }
+        fs::copy(program, self.path(name)).unwrap();
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+        wait_until_executable(&self.path(name));
+        self.at(name)
     }
 
     /// Makes a folder that every user may write and gives its path.
@@ -71,6 +88,19 @@ impl Stage {
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
+}
+
+/// Waits until no process has the file open for writing: such a one cannot be executed (ETXTBSY). A process that another
+/// thread of the tests is just starting may have inherited the descriptor, until its own execution.
+fn wait_until_executable(path: &Path) {
+    let file = File::open(path).unwrap();
+    // A read lease is refused while there is a writer (fcntl(2)).
+    // SAFETY: takes numbers only.
+    let lease = |kind: i32| unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) };
+    until("a file that no process writes", PATIENCE, || {
+        let refused = lease(libc::F_RDLCK) < 0 && Errno::last() == Errno::EAGAIN;
+        (!refused).then(|| lease(libc::F_UNLCK))
+    });
 }
 
 /// A string as TOML (and JSON) writes it.
