@@ -55,11 +55,12 @@ fn attached_detached_and_ended_by_a_key() {
         + &shell("ticks", TICKS, "")
         + &shell(
             "size",
-            "trap 'stty size' WINCH; while :; do sleep 0.1; done",
+            "trap 'stty size' WINCH; echo watches; while :; do sleep 0.1; done",
             "",
         );
     let container = engine.run(&["--tty", "--interactive", &engine.image("ticks", &services)]);
     container.wait_for("tick");
+    container.wait_for("watches");
     let attach = engine.command(&["attach", &container.id]);
     let mut person = Seat::of(&attach, 120, 40);
     // Who attaches brings a terminal's size, and the services' terminals take it, but for the name in front.
