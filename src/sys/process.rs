@@ -1,4 +1,4 @@
-//! Where a process comes from: its parents, its group and its session (getsid(2), proc_pid_stat(5)).
+//! Where a process comes from: its parents, its group and its session (getsid(2), proc_pid_status(5)).
 //!
 //! A process id is a number that the kernel assigns again as soon as nothing holds it. A child that has not
 //! been reaped holds its own number for its parent; the members of a group or session hold that number. The
@@ -70,8 +70,8 @@ fn lineage(pid: Pid, to: Pid) -> Vec<Pid> {
     let mut line = vec![pid];
     let mut at = pid;
     while at != to && at != own() && line.len() < MAX_ANCESTORS {
-        match Stat::of(at) {
-            Some(stat) if stat.parent.0 > 0 => at = stat.parent,
+        match Status::of(at) {
+            Some(status) if status.parent.0 > 0 => at = status.parent,
             _ => break,
         }
         line.push(at);
@@ -106,11 +106,34 @@ fn number(name: &OsStr) -> Option<i32> {
     name.to_str()?.parse().ok()
 }
 
-/// A part of /proc/PID/stat.
+/// A part of /proc/PID/status, which the kernel writes at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stat {
+pub struct Status {
     /// The parent; 0 where that is in another PID namespace.
     pub parent: Pid,
+}
+
+impl Status {
+    /// None for a process that is gone, or not to be seen.
+    pub fn of(pid: Pid) -> Option<Status> {
+        let text = std::fs::read(format!("/proc/{}/status", pid.0)).ok()?;
+        parent_in(&text).map(|parent| Status {
+            parent: Pid(parent),
+        })
+    }
+}
+
+/// The parent in a /proc/PID/status that may be cut. In the name, which is before it, the kernel escapes ends of lines.
+pub fn parent_in(status: &[u8]) -> Option<i32> {
+    let mut lines = status.split_inclusive(|byte| *byte == b'\n');
+    let number = lines.find_map(|line| line.strip_prefix(b"PPid:")?.strip_suffix(b"\n"))?;
+    str::from_utf8(number).ok()?.trim().parse().ok()
+}
+
+/// A part of /proc/PID/stat. Newer kernels let a reader wait while that process executes a program, which its user can
+/// draw out: so it is only for what nothing else shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
     /// Ended and not reaped, or about to go.
     pub is_dead: bool,
     /// When it started, in clock ticks since the machine did.
@@ -128,15 +151,9 @@ impl Stat {
         let state = fields.next()?;
         Some(Stat {
             is_dead: matches!(state, "Z" | "X" | "x"),
-            parent: Pid(fields.next()?.parse().ok()?),
-            started: fields.nth(17)?.parse().ok()?,
+            started: fields.nth(18)?.parse().ok()?,
         })
     }
-}
-
-/// The parent in a line of /proc/PID/stat that may be cut.
-pub fn parent_in(stat: &[u8]) -> Option<i32> {
-    fields(stat)?.nth(1)?.parse().ok()
 }
 
 /// The fields from the third on. The second one, a name in brackets, may hold anything, brackets and
@@ -159,15 +176,21 @@ mod tests {
     fn the_fields_are_found_whatever_the_name_is() {
         let line = b"42 (a) b (c)) Z 7 42 6 0 -1 4194304 90 0 0 0 11 22 100 200 20 0 1 0 55 0 0";
         let stat = Stat {
-            parent: Pid(7),
             is_dead: true,
             started: 55,
         };
         assert_eq!(Stat::parse(line), Some(stat));
-        assert_eq!(parent_in(b"42 (a) b (c)) S 7 42"), Some(7));
         for broken in ["", "42", "42 (a", "42 (a) S", "42 (a) S x 42 6 0"] {
-            assert_eq!(parent_in(broken.as_bytes()), None, "{broken:?}");
             assert_eq!(Stat::parse(broken.as_bytes()), None, "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn the_parent_is_found_whatever_the_name_is() {
+        let status = "Name:\tPPid:\t1\\nPPid:\t2\nUmask:\t0022\nState:\tS (sleeping)\nPPid:\t7\nTracerPid:\t0\n";
+        assert_eq!(parent_in(status.as_bytes()), Some(7));
+        for broken in ["", "Name:\ta\n", "PPid:\t7", "PPid:\n", "PPid:\tx\n"] {
+            assert_eq!(parent_in(broken.as_bytes()), None, "{broken:?}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::pinned::Pinned;
-use super::process::{self, Stat};
+use super::process::{self, Stat, Status};
 use super::{pid1, reap};
 use crate::base::{Pid, Signal};
 
@@ -59,7 +59,7 @@ pub fn has_no_child_but(spared: &BTreeSet<Pid>) -> bool {
     let (mut is_listed, mut others) = (false, false);
     for pid in process::all() {
         is_listed |= pid == own;
-        let is_child = || Stat::of(pid).is_some_and(|stat| stat.parent == own);
+        let is_child = || Status::of(pid).is_some_and(|status| status.parent == own);
         others |= !spared.contains(&pid) && is_child();
     }
     is_listed && !others
@@ -69,40 +69,53 @@ pub fn has_no_child_but(spared: &BTreeSet<Pid>) -> bool {
 /// at once more when it is held: its parent is this process, or a descendant that was found to be one.
 fn signal_descendants(signal: Signal, spared: &BTreeSet<Pid>) -> usize {
     let own = process::own();
-    let mut ours: BTreeMap<Pid, u64> = BTreeMap::new();
+    let mut ours: BTreeMap<Pid, Option<u64>> = BTreeMap::new();
     let mut sent = 0;
-    for pid in descendants(own) {
+    for Descendant { pid, is_parent } in descendants(own) {
         if spared.contains(&pid) {
             continue;
         }
-        let Some((pinned, stat)) = Pinned::new(pid).zip(Stat::of(pid)) else {
+        let Some((pinned, Status { parent })) = Pinned::new(pid).zip(Status::of(pid)) else {
             continue;
         };
-        let is_same =
-            |started: &u64| Stat::of(stat.parent).is_some_and(|now| now.started == *started);
-        if stat.parent == own || ours.get(&stat.parent).is_some_and(is_same) {
-            ours.insert(pid, stat.started);
+        let started = |pid| Stat::of(pid).map(|stat| stat.started);
+        let is_same = |before: &Option<u64>| before.is_some() && started(parent) == *before;
+        if parent == own || ours.get(&parent).is_some_and(is_same) {
+            ours.insert(pid, is_parent.then(|| started(pid)).flatten());
             sent += usize::from(pinned.signal(signal).unwrap_or(false));
         }
     }
     sent
 }
 
+struct Descendant {
+    pid: Pid,
+    is_parent: bool,
+}
+
 /// Every process below another, parents first, from one look through /proc; none where there is no /proc.
-fn descendants(root: Pid) -> Vec<Pid> {
+fn descendants(root: Pid) -> Vec<Descendant> {
     let mut children: BTreeMap<Pid, Vec<Pid>> = BTreeMap::new();
     // The root descends from no other one here, whatever a number that was used again suggests.
     for pid in process::all().filter(|pid| *pid != root) {
-        if let Some(stat) = Stat::of(pid) {
-            children.entry(stat.parent).or_default().push(pid);
+        if let Some(status) = Status::of(pid) {
+            children.entry(status.parent).or_default().push(pid);
         }
     }
-    let mut found = vec![root];
+    let mut found = Vec::new();
     let mut next = 0;
-    while let Some(at) = found.get(next) {
-        let below = children.remove(at).unwrap_or_default();
+    let mut at = root;
+    loop {
+        for pid in children.remove(&at).unwrap_or_default() {
+            found.push(Descendant {
+                pid,
+                is_parent: children.contains_key(&pid),
+            });
+        }
+        match found.get(next) {
+            Some(descendant) => at = descendant.pid,
+            None => return found,
+        }
         next += 1;
-        found.extend(below);
     }
-    found.split_off(1)
 }

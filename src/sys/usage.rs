@@ -231,13 +231,13 @@ fn everybody() -> impl Iterator<Item = i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// More than the lines are long that are read: 52 numbers and a name of 64 bytes at most.
+/// More than what is read of /proc/PID/statm, and of /proc/PID/status down to the parent.
 const LINE_BYTES: usize = 2048;
 
 /// None for a process that is gone, or not to be seen.
 fn parent(pid: i32, proc: &File) -> Option<i32> {
     let mut line = [0; LINE_BYTES];
-    process::parent_in(read(proc, &format!("{pid}/stat"), &mut line)?)
+    process::parent_in(read(proc, &format!("{pid}/status"), &mut line)?)
 }
 
 /// Of all threads of a process, those that have ended too; None when it is gone. The clock's number is made as

@@ -81,10 +81,11 @@ pub const LIST: &[Entry] = &[
     Entry {
         when: InTheLoop,
         seen: Everywhere,
-        paths: &["/proc", "/proc/N/stat", "/proc/N/statm"],
+        paths: &["/proc", "/proc/N/statm", "/proc/N/status"],
         calls: &["openat", "getdents64", "newfstatat", "statx"],
         reason: "the kernel's: which processes there are, and what they use. Neither file needs the lock of a process's \
-                 memory, which a page of a file that hangs would hold (as cmdline, environ and maps do)",
+                 memory, which a page of a file that hangs would hold (as cmdline, environ and maps do), nor waits for one \
+                 that executes a program (as stat does)",
     },
     Entry {
         when: InTheLoop,
