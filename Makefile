@@ -63,10 +63,11 @@ torture: build ## Torture the daemon as PID 1, a minute a kind (SECONDS=, SEED=)
 	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" GO_OVERLAY_TORTURE_SECONDS="$(SECONDS)" GO_OVERLAY_TORTURE_SEED="$(SEED)" \
 		$(CARGO) test --locked --test torture -- --nocapture
 
-# Words in the names of the tests: paths that are swapped, and numbers that come round, while a daemon works on.
-RACES = swapped numbers::
+# Words in the names of the tests: paths that are swapped, numbers that come round, and starts that are attacked, while a
+# daemon works on.
+RACES = swapped numbers:: starts::a_user_that
 
-races: build ## Give each side of each race at least 10,000 tries against a real daemon (as root)
+races: build ## Give each race at least 10,000 tries, attacks on starts 100,000, against a real daemon (as root)
 	GO_OVERLAY_PROGRAM="$(abspath $(BINARY))" GO_OVERLAY_RACES=all \
 		$(CARGO) test --locked --test security -- --nocapture $(RACES)
 

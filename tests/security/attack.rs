@@ -34,10 +34,12 @@ pub(crate) fn tries() -> usize {
 
 /// All of them for `make races`, which sets `GO_OVERLAY_RACES=all`, or so many.
 pub(crate) fn tries_or(some: usize) -> usize {
-    match std::env::var("GO_OVERLAY_RACES").as_deref() {
-        Ok("all") => TRIES,
-        _ => some,
-    }
+    if plays_all() { TRIES } else { some }
+}
+
+/// Whether all tries are played.
+pub(crate) fn plays_all() -> bool {
+    std::env::var("GO_OVERLAY_RACES").as_deref() == Ok("all")
 }
 
 /// Says what a race came to, for `make races`.
