@@ -165,7 +165,7 @@ impl Reactor {
     ///
     /// # Errors
     /// When the kernel grants no epoll or timer descriptor: there is nothing to be done without.
-    pub fn new(setup: Setup) -> io::Result<Reactor> {
+    pub fn new(setup: Setup) -> io::Result<Box<Reactor>> {
         let poll = Poll::new()?;
         let supervisor_timer = TimerFd::new()?;
         let housekeeping_timer = TimerFd::new()?;
@@ -180,7 +180,7 @@ impl Reactor {
             watch(listener.as_raw_fd(), Source::Listener)?;
         }
         let pace = Pace::new();
-        let mut reactor = Reactor {
+        let mut reactor = Box::new(Reactor {
             poll,
             supervisor: setup.supervisor,
             signals: setup.signals,
@@ -220,7 +220,7 @@ impl Reactor {
             inherited: Environment::inherited(),
             reloads: Reloads::default(),
             exit: None,
-        };
+        });
         if let Some(pid) = setup.reader {
             reactor.children.add_aside(pid);
         }

@@ -76,8 +76,8 @@ mod lean {
         let top = usize::try_from(unsafe { libc::getauxval(libc::AT_RANDOM) }).ok()?;
         let page = page()?;
         let is_main = here < top && top - here < STACK_BYTES;
-        // Two pages for the frames from here to the system call.
-        let end = here.checked_sub(2 * page).filter(|_| is_main);
+        // A page for the frames from here to the system call.
+        let end = here.checked_sub(page).filter(|_| is_main);
         let end = end.unwrap_or(0);
         Range::between(end.saturating_sub(STACK_BYTES), end, page)
     }
