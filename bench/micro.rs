@@ -9,6 +9,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use go_overlay::api::protocol;
 use go_overlay::base::{ExitStatus, JobId, Moment, Pid, Signal};
 use go_overlay::config;
 use go_overlay::config::model::{
@@ -80,7 +81,12 @@ fn main() {
     }
     let world = World::of(100);
     let list = Response::List {
-        services: world.supervisor.list(Moment(1)),
+        services: world
+            .supervisor
+            .list(Moment(1))
+            .iter()
+            .map(protocol::row)
+            .collect(),
     };
     tell(
         "frame: the answer to list, 100 services",

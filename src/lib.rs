@@ -2,12 +2,14 @@
 //!
 //! The modules in reading order; `docs/ARCHITECTURE.md` is the map and its rules.
 
+pub mod api; // the supervisor's data in words and messages
 pub mod base; // identifiers, time, signals
 pub mod cli; // the command line
 pub mod client; // the other end of the control socket
 pub mod config; // services.toml -> Config
 pub mod control; // the protocol both ends share
 pub mod daemon; // the daemon, put together
+pub mod domain; // states and reasons, as data
 pub mod output; // the text of the log path
 pub mod probe; // what daemon and services say to each other
 pub mod reactor; // the shell: every descriptor

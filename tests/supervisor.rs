@@ -303,7 +303,7 @@ fn restarting_a_required_service_is_no_failure_and_nobody_else_notices() {
         panic!("{:?}", world.replies)
     };
     assert_eq!(services[0].state, State::Running);
-    assert_eq!(world.supervisor.list(world.now)[0].restarts, 1);
+    assert_eq!(world.list()[0].restarts, 1);
 }
 
 #[test]
@@ -346,10 +346,7 @@ fn a_stop_waits_until_the_service_is_down_and_a_start_during_it_follows() {
     world.obedient = false;
     world.request(Request::Stop(named(&["web"])));
     assert!(world.replies.is_empty());
-    world.tell(Event::Request {
-        client: ClientId(2),
-        request: Request::Start(named(&["web"])),
-    });
+    world.request_of(ClientId(2), Request::Start(named(&["web"])));
     world.exit_of("web", 1);
     assert_eq!(world.state("web"), State::Running);
 }
@@ -415,7 +412,7 @@ fn the_main_program_starts_last_and_its_end_is_the_end() {
     };
     let mut world = World::with(config(), Some(service("main program"))).boot();
     assert!(world.at("web STARTING->RUNNING") < world.at("spawn main program"));
-    assert_eq!(world.supervisor.list(world.now).len(), 2);
+    assert_eq!(world.list().len(), 2);
     world.exit_of("main program", 7);
     assert_eq!(world.exit, Some(7));
 
@@ -483,7 +480,7 @@ const ANOTHER: ClientId = ClientId(2);
 
 fn asks(world: &mut World, request: Request) {
     let client = ANOTHER;
-    world.tell(Event::Request { client, request });
+    world.request_of(client, request);
 }
 
 fn reload(world: &mut World, services: Vec<Service>) {

@@ -15,6 +15,7 @@ use go_overlay::config::model::{
 use go_overlay::control::message::{
     Health as Standing, Request, Response, Selection, State, WaitFor,
 };
+use go_overlay::domain::NeverReady;
 use go_overlay::supervisor::event::{Event, Word};
 use proptest::prelude::*;
 use world::{CLIENT, World, after, named, seconds, service};
@@ -63,7 +64,7 @@ fn following(name: &str, on: &str, follows: OnDependencyFailure) -> Service {
 }
 
 fn standing(world: &World, name: &str) -> Standing {
-    let rows = world.supervisor.list(world.now);
+    let rows = world.list();
     rows.into_iter()
         .find(|row| row.name == name)
         .unwrap()
@@ -192,7 +193,7 @@ fn an_unhealthy_one_is_ended_with_its_grace_and_started_again_whatever_its_polic
         world.pass(Duration::from_millis(500));
         assert_eq!(world.state("db"), State::Running);
         assert_eq!(standing(&world, "db"), Standing::Starting, "begun anew");
-        assert_eq!(world.supervisor.list(world.now)[0].restarts, 1);
+        assert_eq!(world.list()[0].restarts, 1);
     }
 }
 
@@ -248,7 +249,7 @@ fn with_on_unhealthy_none_it_is_shown_and_may_get_well_again() {
     assert_eq!(world.state("db"), State::Running);
     assert_eq!(world.detail("db"), "unhealthy: GET /healthz: 503");
     assert!(matches!(
-        world.supervisor.health(),
+        world.health(),
         Response::Health { healthy: false, reasons } if reasons == ["db: unhealthy: GET /healthz: 503"]
     ));
     // Who starts now waits for it.
@@ -338,7 +339,7 @@ fn each_kind_of_readiness_makes_it_running_and_nothing_else_does() {
     for (kind, detail) in cases {
         let mut world = World::new(vec![ready("db", kind), after("web", &["db"])]).boot();
         assert_eq!(world.row("db"), (State::Starting, detail.into()));
-        assert!(world.supervisor.list(world.now)[0].pid.is_some());
+        assert!(world.list()[0].pid.is_some());
         assert_eq!(world.state("web"), State::Pending);
         world.says("db", Word::Alive);
         world.says("db", Word::Status("loading 3 of 7".into()));
@@ -410,11 +411,12 @@ fn one_that_ends_or_gives_up_before_it_is_ready_has_failed() {
     world.exit_of("db", 3);
     assert_eq!(world.row("db"), (State::Failed, "exit 3".into()));
     let mut world = World::new(vec![ready("db", Ready::Fd(3))]).boot();
-    world.says("db", Word::NeverReady("closed its end".into()));
+    world.says("db", Word::NeverReady(NeverReady::Closed));
     world.pass(Duration::from_millis(999));
     assert_eq!(world.state("db"), State::Starting);
     world.pass(Duration::from_millis(1));
-    assert_eq!(world.row("db"), (State::Failed, "closed its end".into()));
+    let reason = "closed its readiness descriptor without a newline";
+    assert_eq!(world.row("db"), (State::Failed, reason.into()));
 }
 
 #[test]
@@ -436,7 +438,7 @@ fn an_exit_before_readiness_keeps_its_code_whatever_makes_it_ready() {
             let mut world = World::new(vec![db]).boot();
             if closes {
                 // The descriptor closes as the program ends, and is seen first.
-                world.says("db", Word::NeverReady("closed its end".into()));
+                world.says("db", Word::NeverReady(NeverReady::Closed));
                 world.pass(Duration::from_millis(400));
             }
             world.exit_of("db", 42);
@@ -611,7 +613,7 @@ fn what_it_says_is_forgotten_with_it() {
     world.says("db", Word::Status("3 clients".into()));
     assert_eq!(world.detail("db"), "3 clients");
     world.says("db", Word::MainPid(Pid(4711)));
-    assert_eq!(world.supervisor.list(world.now)[0].pid, Some(4711));
+    assert_eq!(world.list()[0].pid, Some(4711));
     world.request(Request::Restart(named(&["db"])));
     assert_eq!(world.detail("db"), "");
 }
@@ -762,7 +764,7 @@ fn graph() -> impl Strategy<Value = Vec<Service>> {
 
 /// Whether a condition holds, told by what the outside sees.
 fn holds(world: &World, on: &str, condition: Condition) -> bool {
-    let rows = world.supervisor.list(world.now);
+    let rows = world.list();
     let row = rows.into_iter().find(|row| row.name == on).unwrap();
     let completed = row.state == State::Stopped && row.detail.starts_with("completed");
     let running = row.state == State::Running;

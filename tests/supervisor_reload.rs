@@ -44,12 +44,12 @@ fn disabled(mut service: Service) -> Service {
 }
 
 fn pids(world: &World) -> BTreeMap<String, Option<i32>> {
-    let rows = world.supervisor.list(world.now);
+    let rows = world.list();
     rows.into_iter().map(|row| (row.name, row.pid)).collect()
 }
 
 fn names(world: &World) -> Vec<String> {
-    let rows = world.supervisor.list(world.now);
+    let rows = world.list();
     rows.into_iter().map(|row| row.name).collect()
 }
 
@@ -66,7 +66,7 @@ fn what_is_the_same_is_not_touched() {
     let before = (pids(&world), world.log.clone());
     reload(&mut world, services());
     assert_eq!((pids(&world), world.log.clone()), before);
-    let plan = world.supervisor.plan(&config(services()));
+    let plan = world.plan(&config(services()));
     assert_eq!(plan.unchanged, 3);
 }
 
@@ -96,7 +96,7 @@ fn the_plan_says_what_will_be_done_and_does_nothing() {
     ]);
     new.timeouts.post_script = seconds(1);
     let log = world.log.len();
-    let plan = world.supervisor.plan(&new);
+    let plan = world.plan(&new);
     assert_eq!(plan.added, ["new"]);
     assert_eq!(plan.removed, ["old"]);
     assert_eq!(
@@ -186,7 +186,7 @@ fn what_changed_is_started_again_after_its_changed_dependents_are_down() {
     assert_eq!(now["idle"], before["idle"]);
     assert_ne!(now["db"], before["db"]);
     assert_ne!(now["web"], before["web"]);
-    let rows = world.supervisor.list(world.now);
+    let rows = world.list();
     assert!(rows.iter().all(|row| row.state == State::Running));
 }
 
@@ -234,7 +234,7 @@ fn a_health_check_that_is_new_begins_at_once_and_one_that_went_ends() {
     world.pass(seconds(10));
     reload(&mut world, vec![service("db"), after("web", &["db"])]);
     world.at("end of the check of db");
-    assert_eq!(world.supervisor.list(world.now)[0].health, Standing::None);
+    assert_eq!(world.list()[0].health, Standing::None);
     assert_eq!(world.supervisor.poll_timeout(), None);
 }
 
@@ -331,10 +331,7 @@ fn who_waits_for_a_service_that_leaves_gets_his_answer() {
     };
     world.obedient = false;
     world.request(wait(WaitFor::Completed));
-    world.tell(Event::Request {
-        client: ClientId(2),
-        request: wait(WaitFor::Stopped),
-    });
+    world.request_of(ClientId(2), wait(WaitFor::Stopped));
     reload(&mut world, vec![service("a")]);
     world.exit_of("b", 0);
     let oks: Vec<bool> = world
@@ -429,7 +426,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn table(world: &World) -> Vec<(String, State)> {
-    let rows = world.supervisor.list(world.now);
+    let rows = world.list();
     rows.into_iter().map(|row| (row.name, row.state)).collect()
 }
 

@@ -65,10 +65,7 @@ fn spawns(world: &World, name: &str) -> usize {
 }
 
 fn policy_text(world: &World, name: &str) -> String {
-    match world.supervisor.service_detail(name, world.now) {
-        Response::Service(detail) => detail.restart_policy,
-        other => panic!("{other:?}"),
-    }
+    world.service(name).restart_policy
 }
 
 fn wait(service: &str, until: WaitFor) -> Request {
@@ -263,7 +260,7 @@ fn the_time_left_is_that_of_the_moment_somebody_looks() {
     world.exit_of("db", 1);
     world.pass(seconds(16));
     assert_eq!(world.detail("db"), "exit 1; restarts in 4s (1 of 5)");
-    let Response::Health { healthy, reasons } = world.supervisor.health() else {
+    let Response::Health { healthy, reasons } = world.health() else {
         panic!()
     };
     assert!(!healthy);
@@ -315,7 +312,7 @@ fn a_completed_run_makes_up_for_the_failures_before_it() {
         );
         world.pass(seconds(1));
     }
-    assert_eq!(world.supervisor.list(world.now)[0].restarts, 40);
+    assert_eq!(world.list()[0].restarts, 40);
 }
 
 #[test]
@@ -488,7 +485,7 @@ fn a_restart_by_hand_is_no_failure_and_costs_no_attempt() {
         world.request(Request::Restart(named(&["db"])));
         assert_eq!(world.state("db"), State::Running);
     }
-    assert_eq!(world.supervisor.list(world.now)[0].restarts, 5);
+    assert_eq!(world.list()[0].restarts, 5);
     world.exit_of("db", 1);
     assert_eq!(world.detail("db"), "exit 1; restarts in 1s (1 of 1)");
 }
@@ -518,10 +515,7 @@ fn clients_are_answered_when_it_is_up_or_has_given_up() {
     let mut world = World::new(vec![limited("db", 1)]).boot();
     world.exit_of("db", 1);
     world.request(wait("db", WaitFor::Running));
-    world.tell(Event::Request {
-        client: ClientId(2),
-        request: wait("db", WaitFor::Stopped),
-    });
+    world.request_of(ClientId(2), wait("db", WaitFor::Stopped));
     assert_eq!(world.replies, []);
     world.pass(seconds(1));
     let [Response::Outcome { ok: true, .. }] = &world.replies[..] else {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::domain::{Health, State, WaitFor};
+
 /// What a client asks. One line, at most [`MAX_REQUEST_BYTES`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
@@ -64,7 +66,7 @@ pub enum Request {
         /// The service's name.
         service: String,
         /// What to wait for.
-        #[serde(rename = "for")]
+        #[serde(rename = "for", with = "WaitForWord")]
         until: WaitFor,
         /// Milliseconds; absent: no limit.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -113,17 +115,13 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// What `wait` waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WaitFor {
-    /// RUNNING.
+/// [`WaitFor`] on the wire.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "WaitFor", rename_all = "lowercase")]
+enum WaitForWord {
     Running,
-    /// Health is `healthy`; without a health check: RUNNING.
     Healthy,
-    /// Not active: STOPPED or FAILED.
     Stopped,
-    /// Exited with 0.
     Completed,
 }
 
@@ -224,79 +222,26 @@ pub enum ErrorCode {
     TimedOut,
 }
 
-/// A service's state, shown everywhere in capitals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum State {
-    /// Waiting for dependencies.
+/// [`State`] on the wire.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "State", rename_all = "UPPERCASE")]
+enum StateWord {
     Pending,
-    /// Pre-script, spawn, or waiting for readiness.
     Starting,
-    /// Executed and ready.
     Running,
-    /// Told to end; not gone yet.
     Stopping,
-    /// Ended as it should: completed, told to, or never started.
     Stopped,
-    /// Ended as it should not.
     Failed,
 }
 
-impl State {
-    /// All, in the order of a service's life.
-    pub const ALL: [State; 6] = [
-        State::Pending,
-        State::Starting,
-        State::Running,
-        State::Stopping,
-        State::Stopped,
-        State::Failed,
-    ];
-
-    /// The word users see.
-    pub fn name(self) -> &'static str {
-        match self {
-            State::Pending => "PENDING",
-            State::Starting => "STARTING",
-            State::Running => "RUNNING",
-            State::Stopping => "STOPPING",
-            State::Stopped => "STOPPED",
-            State::Failed => "FAILED",
-        }
-    }
-}
-
-impl std::fmt::Display for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// A health check's standing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Health {
-    /// No check configured.
-    #[default]
+/// [`Health`] on the wire.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Health", rename_all = "lowercase")]
+enum HealthWord {
     None,
-    /// No verdict yet.
     Starting,
-    /// The last checks passed.
     Healthy,
-    /// The last checks failed.
     Unhealthy,
-}
-
-impl Health {
-    /// The word users see.
-    pub fn name(self) -> &'static str {
-        match self {
-            Health::None => "none",
-            Health::Starting => "starting",
-            Health::Healthy => "healthy",
-            Health::Unhealthy => "unhealthy",
-        }
-    }
 }
 
 /// One row of `list`.
@@ -305,6 +250,7 @@ pub struct ServiceStatus {
     /// The service's name.
     pub name: String,
     /// Its state.
+    #[serde(with = "StateWord")]
     pub state: State,
     /// The state in a few plain words; may be empty.
     pub detail: String,
@@ -313,6 +259,7 @@ pub struct ServiceStatus {
     /// Since RUNNING; null when it is not.
     pub uptime_seconds: Option<f64>,
     /// Its health check's standing.
+    #[serde(with = "HealthWord")]
     pub health: Health,
     /// How often it was started again, by policy or by hand.
     pub restarts: u32,
@@ -522,6 +469,7 @@ pub struct Outcome {
     /// Whether it got where it was asked to go.
     pub ok: bool,
     /// Its state now.
+    #[serde(with = "StateWord")]
     pub state: State,
     /// The state in a few plain words.
     pub detail: String,

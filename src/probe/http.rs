@@ -1,8 +1,6 @@
 //! One GET (RFC 9112), without TLS: the request's bytes, and what has come of the answer. Only the head of
 //! the answer counts; a body is not read.
 
-use std::fmt;
-
 /// The most that is read of an answer, in bytes: its head, and whatever announced it. Servers themselves take
 /// heads of about this size.
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -37,15 +35,6 @@ pub enum Bad {
     NotHttp,
     /// No end of the head within [`MAX_HEAD`], or too many fields in it.
     TooLong,
-}
-
-impl fmt::Display for Bad {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Bad::NotHttp => "the answer is no HTTP",
-            Bad::TooLong => "the head of the answer has no end",
-        })
-    }
 }
 
 impl Answer {

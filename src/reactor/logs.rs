@@ -2,6 +2,7 @@
 
 use super::clients::{Outcome, Reading};
 use super::{ANSWERS_A_TURN, Reactor};
+use crate::api::protocol;
 use crate::base::{ClientId, Moment, ServiceId};
 use crate::control::frame;
 use crate::control::message::{Request, Response};
@@ -93,7 +94,7 @@ impl Reactor {
             wanted.push(
                 self.supervisor
                     .find_service(name)
-                    .map_err(|refusal| *refusal)?,
+                    .map_err(|refusal| protocol::refused(&refusal))?,
             );
         }
         let all = self

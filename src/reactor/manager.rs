@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Reactor;
 use crate::base::Moment;
-use crate::supervisor::status::Progress;
+use crate::supervisor::view::Progress;
 use crate::sys::manager::ManagerSocket;
 
 /// Datagrams that wait for room. A newer STATUS= replaces one that waits.

@@ -5,14 +5,18 @@ use super::events::Happened;
 use super::launches::{self, Wish};
 use super::probes::{Begun, Verdict};
 use super::signs::Heard;
+use crate::api::protocol;
+use crate::api::words::{self, Words};
 use crate::base::{ClientId, ExitStatus, JobId, Moment, ServiceId, Signal};
 use crate::config::model::Service;
-use crate::control::message::{EventKind, Health, Response, State};
+use crate::control::message::{EventKind, Response};
+use crate::domain::{CheckError, FailReason, Failure, Health, ShutdownReason, State, StopReason};
 use crate::output::file_text::FileText;
 use crate::output::format::Layout;
 use crate::output::recent::Recent;
 use crate::output::sink::Sink;
 use crate::supervisor::event::{Action, Event, Notice, Scope, Word};
+use crate::supervisor::view::Detail;
 use crate::sys::stray;
 
 impl Reactor {
@@ -34,7 +38,9 @@ impl Reactor {
                     self.retire_log_helpers(service);
                 }
                 Action::SignalStrays(signal) => self.signal_strays(signal, now),
-                Action::Reply { client, response } => self.reply(client, &response, now),
+                Action::Reply { client, response } => {
+                    self.reply(client, &protocol::response(response), now);
+                }
                 Action::Notice(notice) => self.notice(notice, now),
                 Action::Exit(code) => self.leave(code),
             }
@@ -47,8 +53,7 @@ impl Reactor {
         };
         let last = self.check_commands.get(&service);
         if last.is_some_and(|last| self.children.is_there(*last)) {
-            let result =
-                Err("the command of the check before has not ended, though it was killed".into());
+            let result = Err(CheckError::LastCommandRuns);
             return self.supervisor.handle(Event::Checked { job, result }, now);
         }
         let (inherited, registry) = (&self.inherited, self.poll.registry());
@@ -189,88 +194,40 @@ impl Reactor {
         match &notice {
             Notice::Changed { .. } => self.manager.note_change(),
             Notice::ShuttingDown { reason, .. } => {
-                self.manager.stopping(reason);
+                self.manager.stopping(&Words(reason).to_string());
                 self.abandon_reload(now);
             }
             _ => {}
         }
-        let (happened, message) = self.in_words(notice);
-        self.messages.extend(message);
-        self.journal.add(happened);
+        let name = about(&notice).map(|service| self.name_of(service));
+        if self.is_told(&notice) {
+            let name = name.as_deref().unwrap_or_default();
+            self.messages.push(words::log_line(&notice, name));
+        }
+        self.journal.add(happened(&notice, name));
     }
 
-    fn in_words(&self, notice: Notice) -> (Happened, Option<String>) {
-        let about = |service: Option<String>, event: EventKind, detail: String| Happened {
-            service,
-            event,
-            from: None,
-            to: None,
-            detail,
-        };
-        match notice {
-            Notice::Changed {
-                service,
-                from,
-                to,
-                detail,
-            } => {
-                let name = self.name_of(service);
-                let quiet = matches!(to, State::Pending | State::Starting | State::Stopping)
-                    || (self.is_alone() && is_expected(from, to, &detail));
-                let told = !quiet || self.debug;
-                let message = told.then(|| match detail.as_str() {
-                    "" => format!("{name}: {from} -> {to}"),
-                    detail => format!("{name}: {from} -> {to} ({detail})"),
-                });
-                let happened = Happened {
-                    from: Some(from.name()),
-                    to: Some(to.name()),
-                    ..about(Some(name), EventKind::State, detail)
-                };
-                (happened, message)
+    /// Whether a notice is worth a line on standard error.
+    fn is_told(&self, notice: &Notice) -> bool {
+        self.debug
+            || match notice {
+                Notice::Changed {
+                    from, to, detail, ..
+                } => match to {
+                    State::Pending | State::Starting | State::Stopping => false,
+                    State::Running | State::Stopped | State::Failed => {
+                        !(self.is_alone() && is_expected(*from, *to, detail))
+                    }
+                },
+                Notice::Restarts { .. } => false,
+                Notice::Health { from, to, .. } => {
+                    (*from, *to) != (Health::Starting, Health::Healthy)
+                }
+                Notice::PostScriptFailed { .. } | Notice::KillingAll { .. } => true,
+                Notice::ShuttingDown { reason, .. } => {
+                    !self.is_alone() || matches!(reason, ShutdownReason::Unable(_))
+                }
             }
-            Notice::Restarts { service, why } => {
-                let name = self.name_of(service);
-                let message = self.debug.then(|| format!("{name}: restarts: {why}"));
-                (about(Some(name), EventKind::Restart, why), message)
-            }
-            Notice::Health {
-                service,
-                from,
-                to,
-                reason,
-            } => {
-                let name = self.name_of(service);
-                let message = match (from, to) {
-                    (Health::Starting, Health::Healthy) if !self.debug => None,
-                    (_, Health::Unhealthy) => Some(format!("{name}: unhealthy: {reason}")),
-                    _ => Some(format!("{name}: {}", to.name())),
-                };
-                let happened = Happened {
-                    from: Some(from.name()),
-                    to: Some(to.name()),
-                    ..about(Some(name), EventKind::Health, reason)
-                };
-                (happened, message)
-            }
-            Notice::PostScriptFailed { service, reason } => {
-                let name = self.name_of(service);
-                let message = format!("{name}: post-script failed: {reason}");
-                let happened = about(Some(name), EventKind::PostScript, reason);
-                (happened, Some(message))
-            }
-            Notice::ShuttingDown { reason, within } => {
-                let within = crate::base::human_duration(within);
-                let told = self.debug || !self.is_alone() || reason.starts_with("cannot ");
-                let message = told.then(|| format!("shutting down within {within}: {reason}"));
-                (about(None, EventKind::Shutdown, reason), message)
-            }
-            Notice::KillingAll { reason } => {
-                let message = format!("killing everything: {reason}");
-                let happened = about(None, EventKind::Shutdown, message.clone());
-                (happened, Some(message))
-            }
-        }
     }
 
     /// Only a main program is supervised: its exit code says what there is to say, and the rest is its own output.
@@ -293,11 +250,19 @@ impl Reactor {
             status.total, status.running, status.failed, self.children.adopted_reaped
         ));
         for row in self.supervisor.list(now) {
-            let pid = row.pid.map(|pid| format!(" pid {pid}")).unwrap_or_default();
+            let pid = row
+                .pid
+                .map(|pid| format!(" pid {}", pid.0))
+                .unwrap_or_default();
             self.messages.push(
-                format!("status: {} {}{pid} {}", row.name, row.state, row.detail)
-                    .trim_end()
-                    .to_owned(),
+                format!(
+                    "status: {} {}{pid} {}",
+                    row.config.name,
+                    row.state,
+                    Words(&row.detail)
+                )
+                .trim_end()
+                .to_owned(),
             );
         }
     }
@@ -341,10 +306,57 @@ impl Reactor {
     }
 }
 
+/// The service that a notice is about; None where it is about the whole.
+fn about(notice: &Notice) -> Option<ServiceId> {
+    match notice {
+        Notice::Changed { service, .. }
+        | Notice::Restarts { service, .. }
+        | Notice::Health { service, .. }
+        | Notice::PostScriptFailed { service, .. } => Some(*service),
+        Notice::ShuttingDown { .. } | Notice::KillingAll { .. } => None,
+    }
+}
+
+/// The notice as an event of the journal.
+fn happened(notice: &Notice, service: Option<String>) -> Happened {
+    let (event, from, to) = match notice {
+        Notice::Changed { from, to, .. } => (EventKind::State, Some(from.name()), Some(to.name())),
+        Notice::Restarts { .. } => (EventKind::Restart, None, None),
+        Notice::Health { from, to, .. } => (EventKind::Health, Some(from.name()), Some(to.name())),
+        Notice::PostScriptFailed { .. } => (EventKind::PostScript, None, None),
+        Notice::ShuttingDown { .. } | Notice::KillingAll { .. } => {
+            (EventKind::Shutdown, None, None)
+        }
+    };
+    Happened {
+        service,
+        event,
+        from,
+        to,
+        detail: words::event_detail(notice),
+    }
+}
+
 /// Whether a main program's change needs no word: it runs, or it ended by itself or when it was asked to.
-fn is_expected(from: State, to: State, detail: &str) -> bool {
+fn is_expected(from: State, to: State, detail: &Detail) -> bool {
     let has_run = matches!(from, State::Running | State::Stopping);
-    let was_forced =
-        detail.starts_with("killed after") || detail == ExitStatus::KilledForMemory.to_string();
+    let was_killed = matches!(
+        detail,
+        Detail::Stopped {
+            reason: StopReason::Asked { killed: Some(_) },
+            ..
+        }
+    );
+    let was_short_of_memory = matches!(
+        detail,
+        Detail::Failed {
+            failure: Failure {
+                reason: FailReason::Ended(ExitStatus::KilledForMemory),
+                gave_up_after: None,
+            },
+            next: None,
+        }
+    );
+    let was_forced = was_killed || was_short_of_memory;
     to == State::Running || (has_run && !was_forced)
 }

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::path::Path;
+use std::rc::Rc;
 
 use mio::net::{TcpStream, UnixStream};
 use mio::unix::SourceFd;
@@ -17,10 +18,10 @@ use mio::{Interest, Registry, Token};
 use super::table::Table;
 use super::token::{Slot, Source};
 use crate::base::terminal::without_steering;
-use crate::base::{ExitStatus, JobId, Moment, human_duration};
+use crate::base::{ExitStatus, JobId, Moment};
 use crate::config::model::{Health, Probe, Service};
-use crate::probe::http::{self, Answer};
-use crate::supervisor::event::Role;
+use crate::domain::{CheckError, CheckProblem, Role};
+use crate::probe::http::{self, Answer, Bad};
 use crate::sys::check_aside::{CheckAside, cannot_connect as cannot_connect_path};
 use crate::sys::environment::Environment;
 use crate::sys::released::ClosedPromptly;
@@ -35,7 +36,7 @@ const SAID_BYTES: usize = 1024;
 const SHOWN: usize = 120;
 
 /// A check's end.
-pub(super) type Verdict = (JobId, Result<(), String>);
+pub(super) type Verdict = (JobId, Result<(), CheckError>);
 
 #[derive(Default)]
 pub(super) struct Probes {
@@ -48,7 +49,7 @@ pub(super) enum Begun {
     /// It goes on; a command in this child.
     Going(Option<Started>),
     /// It is over already.
-    Over(Result<(), String>),
+    Over(Result<(), CheckError>),
 }
 
 struct Attempt {
@@ -88,7 +89,7 @@ enum Connection {
 }
 
 /// How far a check is; Err: why it failed.
-type Progress = Result<bool, String>;
+type Progress = Result<bool, CheckProblem>;
 
 impl Probes {
     /// Begins a check. The caller knows the process of a command by its job.
@@ -120,7 +121,7 @@ impl Probes {
         };
         let (mut kind, child) = match begun {
             Ok(begun) => begun,
-            Err(why) => return Begun::Over(Err(in_words(&health, &why))),
+            Err(problem) => return Begun::Over(Err(failed(&health, problem))),
         };
         if let Kind::Connection { exchange, .. } = &mut kind {
             *exchange = Exchange::of(&health.probe);
@@ -140,9 +141,9 @@ impl Probes {
         match self.table[place].advance(registry, Source::Probe(slot).token()) {
             Ok(false) => None,
             Ok(true) => Some((self.table.remove(place).job, Ok(()))),
-            Err(why) => {
+            Err(problem) => {
                 let attempt = self.table.remove(place);
-                Some((attempt.job, Err(in_words(&attempt.health, &why))))
+                Some((attempt.job, Err(failed(&attempt.health, problem))))
             }
         }
     }
@@ -155,13 +156,12 @@ impl Probes {
         let Kind::Command { said, .. } = &attempt.kind else {
             return None;
         };
-        let why = match (end, last_line(said)) {
-            (Err(why), _) => why.clone(),
-            (Ok(status), _) if status.success() => return Some((job, Ok(()))),
-            (Ok(status), None) => status.to_string(),
-            (Ok(status), Some(line)) => format!("{status}: {line}"),
+        let problem = match end {
+            Err(why) => reported(why.as_str()),
+            Ok(status) if status.success() => return Some((job, Ok(()))),
+            Ok(status) => CheckProblem::Ended(status, last_line(said).map(Into::into)),
         };
-        Some((job, Err(in_words(&attempt.health, &why))))
+        Some((job, Err(failed(&attempt.health, problem))))
     }
 
     /// When the first check has had its time.
@@ -182,9 +182,8 @@ impl Probes {
         attempts
             .inspect(|attempt| asides.give_up(attempt))
             .map(|attempt| {
-                let bound = human_duration(attempt.health.timeout);
-                let why = attempt.what_is_missing(&bound);
-                (attempt.job, Err(in_words(&attempt.health, &why)))
+                let problem = attempt.what_is_missing();
+                (attempt.job, Err(failed(&attempt.health, problem)))
             })
             .collect()
     }
@@ -201,12 +200,20 @@ impl Probes {
     }
 }
 
-/// `GET /healthz: 503`.
-fn in_words(health: &Health, why: &str) -> String {
-    match &health.probe {
-        Probe::Http { path, .. } => format!("GET {path}: {why}"),
-        Probe::Tcp { .. } | Probe::Unix(_) | Probe::Exec(_) => format!("{}: {why}", health.probe),
+/// The problem, with what was checked: `GET /healthz`.
+fn failed(health: &Health, problem: CheckProblem) -> CheckError {
+    let probe = match &health.probe {
+        Probe::Http { path, .. } => format!("GET {path}"),
+        Probe::Tcp { .. } | Probe::Unix(_) | Probe::Exec(_) => health.probe.to_string(),
+    };
+    CheckError::Failed {
+        probe: probe.into(),
+        problem,
     }
+}
+
+fn reported(text: impl Into<Rc<str>>) -> CheckProblem {
+    CheckProblem::Reported(text.into())
 }
 
 /// The first of the addresses to which a connection can be begun.
@@ -214,8 +221,8 @@ fn connect_next(
     mut rest: VecDeque<SocketAddr>,
     registry: &Registry,
     token: Token,
-) -> Result<Kind, String> {
-    let mut why = "there is no address".to_owned();
+) -> Result<Kind, CheckProblem> {
+    let mut problem = CheckProblem::NoAddress;
     while let Some(address) = rest.pop_front() {
         let begun = TcpStream::connect(address).and_then(|mut stream| {
             registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
@@ -230,10 +237,10 @@ fn connect_next(
                     exchange: None,
                 });
             }
-            Err(error) => why = cannot_connect(&address.to_string(), &error),
+            Err(error) => problem = cannot_connect(&address, &error),
         }
     }
-    Err(why)
+    Err(problem)
 }
 
 /// The name of an abstract socket: `@name`.
@@ -241,18 +248,22 @@ fn abstract_name(path: &Path) -> Option<&str> {
     path.to_str().and_then(|text| text.strip_prefix('@'))
 }
 
-fn connect_abstract(path: &Path, registry: &Registry, token: Token) -> Result<Kind, String> {
+fn connect_abstract(path: &Path, registry: &Registry, token: Token) -> Result<Kind, CheckProblem> {
     let name = abstract_name(path).unwrap_or_default();
     let connected = std::os::unix::net::SocketAddr::from_abstract_name(name)
         .and_then(|address| UnixStream::connect_addr(&address));
-    let stream = connected.map_err(|error| cannot_connect_path(&error))?;
+    let stream = connected.map_err(|error| reported(cannot_connect_path(&error)))?;
     watch_unix(stream, registry, token)
 }
 
-fn watch_unix(mut stream: UnixStream, registry: &Registry, token: Token) -> Result<Kind, String> {
+fn watch_unix(
+    mut stream: UnixStream,
+    registry: &Registry,
+    token: Token,
+) -> Result<Kind, CheckProblem> {
     registry
         .register(&mut stream, token, Interest::WRITABLE)
-        .map_err(|error| plain(&error))?;
+        .map_err(|error| reported(plain(&error)))?;
     Ok(Kind::Connection {
         rest: VecDeque::new(),
         connection: Connection::Unix(ClosedPromptly::new(stream)),
@@ -266,8 +277,9 @@ fn command(
     service: &Service,
     registry: &Registry,
     token: Token,
-) -> Result<(Kind, Started), String> {
-    let (ours, theirs) = pipe::pipe().map_err(|error| format!("cannot make a pipe: {error}"))?;
+) -> Result<(Kind, Started), CheckProblem> {
+    let (ours, theirs) =
+        pipe::pipe().map_err(|error| reported(format!("cannot make a pipe: {error}")))?;
     let fd = theirs.as_raw_fd();
     let handed = Handed {
         stdio: Stdio::Pipes { out: fd, err: fd },
@@ -276,12 +288,12 @@ fn command(
     };
     registry
         .register(&mut SourceFd(&ours.as_raw_fd()), token, Interest::READABLE)
-        .map_err(|error| format!("cannot watch its output: {error}"))?;
+        .map_err(|error| reported(format!("cannot watch its output: {error}")))?;
     let started = spawn::start(&handed, |_| {
         // What the plan notes was reported when the service itself was started.
         launch::plan(inherited, service, Role::Check).map(|plan| plan.program)
     });
-    let started = started.map_err(|error| format!("cannot start a process: {}", plain(&error)))?;
+    let started = started.map_err(|error| cannot_start(&error))?;
     let kind = Kind::Command {
         output: File::from(ours),
         said: Vec::new(),
@@ -289,8 +301,12 @@ fn command(
     Ok((kind, started))
 }
 
-fn cannot_connect(address: &str, error: &io::Error) -> String {
-    format!("cannot connect to {address}: {}", plain(error))
+fn cannot_connect(address: &SocketAddr, error: &io::Error) -> CheckProblem {
+    reported(format!("cannot connect to {address}: {}", plain(error)))
+}
+
+fn cannot_start(error: &io::Error) -> CheckProblem {
+    reported(format!("cannot start a process: {}", plain(error)))
 }
 
 /// Without the number.
@@ -326,9 +342,9 @@ impl Attempt {
                 Err(error) if rest.is_empty() => {
                     return Err(match connection {
                         Connection::Tcp(_, address) if exchange.is_some() => {
-                            cannot_connect(&address.to_string(), &error)
+                            cannot_connect(address, &error)
                         }
-                        Connection::Tcp(..) | Connection::Unix(_) => plain(&error),
+                        Connection::Tcp(..) | Connection::Unix(_) => reported(plain(&error)),
                     });
                 }
                 Err(_) => {
@@ -355,7 +371,7 @@ impl Attempt {
             {
                 Ok(true)
             }
-            _ => Err(status.to_string()),
+            _ => Err(CheckProblem::Status(status)),
         }
     }
 
@@ -379,20 +395,19 @@ impl Attempt {
         }
     }
 
-    fn what_is_missing(&self, bound: &str) -> String {
+    fn what_is_missing(&self) -> CheckProblem {
+        let bound = self.health.timeout;
         match &self.kind {
-            Kind::Command { .. } => format!("killed after {bound}"),
-            Kind::Aside(..) => {
-                format!("no connection within {bound}: the file system does not answer")
-            }
+            Kind::Command { .. } => CheckProblem::Killed(bound),
+            Kind::Aside(..) => CheckProblem::NoFileSystem(bound),
             Kind::Connection {
                 connected: false, ..
-            } => format!("no connection within {bound}"),
+            } => CheckProblem::NoConnection(bound),
             Kind::Connection {
                 exchange: Some(exchange),
                 ..
-            } if !exchange.answer.is_empty() => format!("no whole answer within {bound}"),
-            Kind::Connection { .. } => format!("no answer within {bound}"),
+            } if !exchange.answer.is_empty() => CheckProblem::PartialAnswer(bound),
+            Kind::Connection { .. } => CheckProblem::NoAnswer(bound),
         }
     }
 }
@@ -440,27 +455,28 @@ impl Exchange {
     }
 
     /// The status once it is known. What is read is bounded by the head that is accepted.
-    fn advance(&mut self, connection: &mut Connection) -> Result<Option<u16>, String> {
+    fn advance(&mut self, connection: &mut Connection) -> Result<Option<u16>, CheckProblem> {
         while self.sent < self.request.len() {
             match connection.write(&self.request[self.sent..]) {
                 Ok(count) => self.sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(plain(&error)),
+                Err(error) => return Err(reported(plain(&error))),
             }
         }
         let mut buffer = [0; 4096];
         loop {
             match connection.read(&mut buffer) {
-                Ok(0) => return Err("closed without a whole answer".into()),
+                Ok(0) => return Err(CheckProblem::Closed),
                 Ok(count) => match self.answer.take(&buffer[..count]) {
                     Ok(None) => {}
                     Ok(status) => return Ok(status),
-                    Err(bad) => return Err(bad.to_string()),
+                    Err(Bad::NotHttp) => return Err(CheckProblem::NotHttp),
+                    Err(Bad::TooLong) => return Err(CheckProblem::EndlessHead),
                 },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(plain(&error)),
+                Err(error) => return Err(reported(plain(&error))),
             }
         }
     }

@@ -16,10 +16,13 @@ use mio::{Interest, Registry};
 use super::Reactor;
 use super::events::Happened;
 use super::token::Source;
+use crate::api::protocol;
+use crate::api::words::Words;
 use crate::base::{ClientId, Moment, Pid, ServiceId, human_duration};
 use crate::config::{self, Config, Facts};
-use crate::control::message::{ErrorCode, EventKind, ReloadPlan, Response};
+use crate::control::message::{ErrorCode, EventKind, Response};
 use crate::supervisor::event::Event;
+use crate::supervisor::view::ReloadPlan;
 use crate::sys::clock;
 use crate::sys::config_reader::{ConfigReader, Progress};
 use crate::sys::recorded_facts::Recorded;
@@ -198,7 +201,7 @@ impl Reactor {
                     |refusal| refusal,
                     |plan| Response::Reload {
                         applied,
-                        plan: plan.into(),
+                        plan: protocol::reload_plan(plan).into(),
                     },
                 );
                 self.reply(client, &response, now);
@@ -271,7 +274,7 @@ impl Reactor {
         if dry_run {
             return Ok(plan);
         }
-        let detail = in_words(&plan);
+        let detail = Words(&plan).to_string();
         self.messages.push(format!("reloaded {path}: {detail}"));
         self.journal.add(Happened {
             service: None,
@@ -345,24 +348,4 @@ fn check(
     let checked = config::check_for_reload(&text, facts, starting);
     let report = report(&checked.findings, &text);
     checked.config.ok_or(report)
-}
-
-/// `1 added, 2 restarted, 4 unchanged`.
-fn in_words(plan: &ReloadPlan) -> String {
-    let counts = [
-        (plan.added.len(), "added"),
-        (plan.removed.len(), "removed"),
-        (plan.restarted.len(), "restarted"),
-        (plan.updated.len(), "updated"),
-        (plan.unchanged, "unchanged"),
-    ];
-    let said: Vec<String> = counts
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {what}"))
-        .collect();
-    match said.is_empty() {
-        true => "nothing changed".into(),
-        false => said.join(", "),
-    }
 }

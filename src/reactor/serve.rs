@@ -3,15 +3,15 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::time::Duration;
 
 use mio::net::UnixStream;
 
 use super::clients::Outcome;
 use super::{ACCEPT_RETRY, ACCEPTS_A_TURN, ANSWERS_A_TURN, Reactor};
+use crate::api::protocol;
 use crate::base::{ClientId, Moment};
-use crate::control::message::{ErrorCode, Request, Response, ServiceDetail, ServiceStatus};
+use crate::control::message::{ErrorCode, Request, Response, ServiceStatus};
 use crate::output::tail;
 use crate::supervisor::event::Event;
 use crate::sys::socket::{self, Peer};
@@ -87,12 +87,12 @@ impl Reactor {
                 services: self.list_with_usage(now),
             },
             Request::Status { service: None } => {
-                Response::System(self.supervisor.system_status(now))
+                Response::System(protocol::system(&self.supervisor.system_status(now)))
             }
             Request::Status {
                 service: Some(name),
             } => self.detail_with_usage(&name, peer, now),
-            Request::Health {} => self.supervisor.health(),
+            Request::Health {} => protocol::health(&self.supervisor.health()),
             Request::Version {} => self.version(now),
             // Output holds what services were told in confidence.
             Request::Logs { .. } if !socket::may_change(peer) => no_logs_for(peer),
@@ -113,16 +113,25 @@ impl Reactor {
                 Ok(()) => return,
                 Err(refusal) => refusal,
             },
-            Request::Wait { .. } => return self.tell(Event::Request { client, request }, now),
             Request::Start(_)
             | Request::Stop(_)
             | Request::Restart(_)
             | Request::Signal { .. }
-            | Request::Shutdown { .. } => {
-                if socket::may_change(peer) {
-                    return self.tell(Event::Request { client, request }, now);
-                }
+            | Request::Shutdown { .. }
+                if !socket::may_change(peer) =>
+            {
                 not_allowed(peer)
+            }
+            Request::Start(_)
+            | Request::Stop(_)
+            | Request::Restart(_)
+            | Request::Signal { .. }
+            | Request::Shutdown { .. }
+            | Request::Wait { .. } => {
+                if let Some(request) = protocol::change(request) {
+                    self.tell(Event::Request { client, request }, now);
+                }
+                return;
             }
         };
         self.clients.reply(client, &response, now);
@@ -130,7 +139,8 @@ impl Reactor {
     }
 
     fn list_with_usage(&mut self, now: Moment) -> Vec<ServiceStatus> {
-        let mut rows = self.supervisor.list(now);
+        let views = self.supervisor.list(now);
+        let mut rows: Vec<ServiceStatus> = views.iter().map(protocol::row).collect();
         let processes = self.supervisor.main_processes();
         let pids: Vec<_> = processes.iter().flatten().map(|(pid, _)| *pid).collect();
         let look = self.usage.ask(&pids, now);
@@ -141,9 +151,10 @@ impl Reactor {
             }
         }
         for (service, path) in self.log_helpers.hanging() {
-            let name = self.name_of(service);
-            let row = rows.iter_mut().find(|row| row.name == name);
-            row.into_iter().for_each(|row| show_hanging(row, path));
+            let at = views.iter().position(|view| view.id == service);
+            if let Some(row) = at.and_then(|at| rows.get_mut(at)) {
+                protocol::show_hanging(row, path);
+            }
         }
         // Who watches needs again what this took.
         self.tidy_at = self.usage.until();
@@ -160,27 +171,27 @@ impl Reactor {
     }
 
     fn detail_with_usage(&self, name: &str, peer: Peer, now: Moment) -> Response {
-        let mut response = self.supervisor.service_detail(name, now);
-        if let Response::Service(detail) = &mut response {
-            let ServiceDetail { status, .. } = detail.as_mut();
-            if let Ok(id) = self.supervisor.find_service(name) {
-                if let Some((pid, started)) = self.supervisor.main_process(id) {
-                    let usage = usage::sample(&[pid]).first().copied().flatten();
-                    show_usage(status, usage, now.since(started));
-                }
-                let mut hanging = self.log_helpers.hanging();
-                if let Some((_, path)) = hanging.find(|(service, _)| *service == id) {
-                    show_hanging(status, path);
-                }
-                detail.dropped_lines = self.streams.dropped(id);
-                // Output is for those who may read logs.
-                if detail.status.is_in_trouble() && socket::may_change(peer) {
-                    let recent = self.streams.recent(id);
-                    detail.last_lines = recent.map(tail::last_lines).unwrap_or_default();
-                }
-            }
+        let view = match self.supervisor.service_detail(name, now) {
+            Ok(view) => view,
+            Err(refusal) => return protocol::refused(&refusal),
+        };
+        let id = view.row.id;
+        let mut detail = protocol::service(view);
+        if let Some((pid, started)) = self.supervisor.main_process(id) {
+            let usage = usage::sample(&[pid]).first().copied().flatten();
+            show_usage(&mut detail.status, usage, now.since(started));
         }
-        response
+        let mut hanging = self.log_helpers.hanging();
+        if let Some((_, path)) = hanging.find(|(service, _)| *service == id) {
+            protocol::show_hanging(&mut detail.status, path);
+        }
+        detail.dropped_lines = self.streams.dropped(id);
+        // Output is for those who may read logs.
+        if detail.status.is_in_trouble() && socket::may_change(peer) {
+            let recent = self.streams.recent(id);
+            detail.last_lines = recent.map(tail::last_lines).unwrap_or_default();
+        }
+        Response::Service(Box::new(detail))
     }
 
     fn version(&self, now: Moment) -> Response {
@@ -197,14 +208,6 @@ fn show_usage(status: &mut ServiceStatus, usage: Option<Usage>, age: Duration) {
     status.cpu_seconds = usage.map(|usage| usage.cpu.as_secs_f64());
     status.cpu_percent = usage.and_then(|usage| usage.percent(age));
     status.memory_bytes = usage.map(|usage| usage.memory_bytes);
-}
-
-fn show_hanging(status: &mut ServiceStatus, log_file: &Path) {
-    let hangs = format!("log file {} does not answer", log_file.display());
-    status.detail = match status.detail.as_str() {
-        "" => hangs,
-        detail => format!("{detail}; {hangs}"),
-    };
 }
 
 fn not_allowed(peer: Peer) -> Response {

@@ -12,6 +12,7 @@ use super::children::Children;
 use super::table::Table;
 use super::token::{Slot, Source};
 use crate::base::{JobId, Pid};
+use crate::domain::NeverReady;
 use crate::probe::notify::{self, MAX_DATAGRAM};
 use crate::supervisor::event::Word;
 use crate::sys::notify::{NotifySocket, Sender};
@@ -354,8 +355,7 @@ fn newline(file: &mut File) -> Option<Word> {
     for _ in 0..DATAGRAMS_A_TURN {
         match file.read(&mut buffer) {
             Ok(0) => {
-                let why = "closed its readiness descriptor without a newline";
-                return Some(Word::NeverReady(why.into()));
+                return Some(Word::NeverReady(NeverReady::Closed));
             }
             Ok(count) if buffer[..count].contains(&b'\n') => return Some(Word::Ready),
             Ok(_) => {}
@@ -363,6 +363,5 @@ fn newline(file: &mut File) -> Option<Word> {
             Err(_) => return None,
         }
     }
-    let why = "wrote much to its readiness descriptor, and no newline";
-    Some(Word::NeverReady(why.into()))
+    Some(Word::NeverReady(NeverReady::NoNewline))
 }

@@ -4,7 +4,13 @@ use std::time::Duration;
 
 use crate::base::{ClientId, ExitStatus, JobId, Pid, ServiceId, Signal};
 use crate::config::model::Config;
-use crate::control::message::{Health, Request, Response, State};
+use crate::domain::{
+    CheckError, Health, KillReason, NeverReady, RestartReason, ScriptFailure, ShutdownReason, State,
+};
+pub use crate::domain::{Role, SpawnFailure};
+
+use super::client::{Request, Response};
+use super::view::Detail;
 
 /// Something that happened. Each is handled to the end before the next one.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +28,7 @@ pub enum Event {
     SpawnFailed {
         /// Which spawn.
         job: JobId,
-        /// Why, in words, and the exit code it stands for.
+        /// Why, and the exit code it stands for.
         failure: SpawnFailure,
     },
     /// A child was reaped and its process group is empty.
@@ -36,8 +42,8 @@ pub enum Event {
     Checked {
         /// Which check.
         job: JobId,
-        /// Whether it passed; else why not: `GET /healthz: 503`.
-        result: Result<(), String>,
+        /// Whether it passed; else why not.
+        result: Result<(), CheckError>,
     },
     /// A service said something about itself; from a job that is over it means nothing.
     Said {
@@ -65,7 +71,7 @@ pub enum Event {
     ShutdownSignal(Signal),
     /// The daemon cannot do its work any more: everything is to be ended, with exit code 1.
     Unable {
-        /// What it cannot do, and why.
+        /// What it cannot do, and what the kernel said about it.
         reason: String,
     },
     /// A signal to be passed to the main program.
@@ -85,7 +91,7 @@ pub enum Word {
     /// It is ready.
     Ready,
     /// It can never say so any more, and why.
-    NeverReady(String),
+    NeverReady(NeverReady),
     /// `STATUS=`: how it is, in words.
     Status(String),
     /// `STOPPING=1`: it is about to end by itself.
@@ -100,28 +106,6 @@ pub enum Word {
     ExtendTimeout(Duration),
     /// `MAINPID=`: another process of it is the main one.
     MainPid(Pid),
-}
-
-/// Why a program could not be executed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SpawnFailure {
-    /// `cannot execute /usr/bin/redis: Exec format error`.
-    pub message: String,
-    /// 127 not found, 126 not executable, 1 otherwise.
-    pub exit_code: u8,
-}
-
-/// Which of a service's programs a child is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// `pre_script`.
-    PreScript,
-    /// `command`.
-    Main,
-    /// `pos_script`.
-    PostScript,
-    /// The command of a health check.
-    Check,
 }
 
 /// Whom a signal is for.
@@ -197,15 +181,15 @@ pub enum Notice {
         from: State,
         /// To.
         to: State,
-        /// In a few words.
-        detail: String,
+        /// What there is to say about the new state.
+        detail: Detail,
     },
     /// A service is started again.
     Restarts {
         /// Which.
         service: ServiceId,
-        /// Why: `exit 1 (attempt 2)`, `asked for`.
-        why: String,
+        /// Why.
+        reason: RestartReason,
     },
     /// A service's health changed.
     Health {
@@ -215,26 +199,26 @@ pub enum Notice {
         from: Health,
         /// To.
         to: Health,
-        /// Why, in words; empty when it is well.
-        reason: String,
+        /// Why the last check failed; None when it passed.
+        error: Option<CheckError>,
     },
     /// A script that does not decide about its service failed.
     PostScriptFailed {
         /// Which.
         service: ServiceId,
-        /// How it ended.
-        reason: String,
+        /// How.
+        failure: ScriptFailure,
     },
     /// The shutdown began.
     ShuttingDown {
-        /// Why, in words.
-        reason: String,
+        /// Why.
+        reason: ShutdownReason,
         /// Its bound.
         within: Duration,
     },
     /// The bound was over, or a second signal came: everything left is killed.
     KillingAll {
-        /// Why, in words.
-        reason: String,
+        /// Why.
+        reason: KillReason,
     },
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::Supervisor;
 use super::event::{Action, Notice};
-use super::service::{AfterStop, Failure, Phase, Service};
+use super::service::{AfterStop, Phase, RunningFailure, Service};
 use crate::base::{JobId, Moment, ServiceId};
 use crate::config::model::{self, OnUnhealthy};
-use crate::control::message::Health;
+use crate::domain::{CheckError, CheckFailure, FailReason, Health};
 
 /// Before the second check of a service that has just been executed; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
@@ -25,7 +25,7 @@ pub(super) struct Check {
     /// Failures in a row.
     failures: u32,
     /// Why the last check failed; None when it passed.
-    reason: Option<String>,
+    error: Option<CheckError>,
     round: Round,
 }
 
@@ -70,41 +70,36 @@ impl Check {
     }
 
     /// Why the last check failed.
-    pub fn reason(&self) -> Option<&str> {
-        self.reason.as_deref()
+    pub fn error(&self) -> Option<&CheckError> {
+        self.error.as_ref()
     }
 
-    /// `unhealthy: GET /healthz: 503`, or what may become that; None while it is well.
-    pub fn words(&self, config: &model::Health) -> Option<String> {
-        let reason = self.reason.as_deref()?;
-        Some(match self.standing {
-            Standing::Starting => format!("not healthy yet: {reason}"),
-            Standing::Healthy { .. } => {
-                format!(
-                    "check failed ({} of {}): {reason}",
-                    self.failures, config.retries
-                )
-            }
-            Standing::Unhealthy => format!("unhealthy: {reason}"),
+    /// What fails, and what that makes of it; None while the last check passed, or none was made.
+    pub fn failure(&self, config: &model::Health) -> Option<CheckFailure> {
+        Some(CheckFailure {
+            health: self.health(),
+            failures: self.failures,
+            retries: config.retries,
+            error: self.error.clone()?,
         })
     }
 
     /// Takes a result in; the pause before the next check.
     fn note(
         &mut self,
-        result: Result<(), String>,
+        result: Result<(), CheckError>,
         config: &model::Health,
         now: Moment,
     ) -> Duration {
-        let Err(reason) = result else {
-            self.reason = None;
+        let Err(error) = result else {
+            self.error = None;
             self.failures = 0;
             if self.healthy_since().is_none() {
                 self.standing = Standing::Healthy { since: now };
             }
             return config.interval;
         };
-        self.reason = Some(reason);
+        self.error = Some(error);
         self.failures = self.failures.saturating_add(1);
         match self.standing {
             Standing::Starting => {
@@ -152,7 +147,7 @@ impl Supervisor {
             standing: Standing::Starting,
             began: now,
             failures: 0,
-            reason: None,
+            error: None,
             round: Round::Due(now),
         });
     }
@@ -185,7 +180,7 @@ impl Supervisor {
         self.actions.push_back(Action::Check { job, service: id });
     }
 
-    pub(super) fn on_checked(&mut self, job: JobId, result: Result<(), String>, now: Moment) {
+    pub(super) fn on_checked(&mut self, job: JobId, result: Result<(), CheckError>, now: Moment) {
         let Some(id) = self.checks.remove(&job) else {
             return;
         };
@@ -197,7 +192,7 @@ impl Supervisor {
         let from = check.health();
         let pause = check.note(result, config, now);
         check.round = Round::Due(now.after(pause));
-        let (to, reason) = (check.health(), check.reason.clone().unwrap_or_default());
+        let (to, error) = (check.health(), check.error.clone());
         self.enqueue(id);
         if from == to {
             return;
@@ -206,19 +201,22 @@ impl Supervisor {
             service: id,
             from,
             to,
-            reason: reason.clone(),
+            error: error.clone(),
         }));
         self.enqueue_neighbourhood(id);
         let restarts = config.on_unhealthy == OnUnhealthy::Restart;
-        if to == Health::Unhealthy && restarts {
-            let reason = format!("unhealthy: {reason}");
-            self.fail_alive(id, Failure { reason, restarts }, now);
+        if to == Health::Unhealthy
+            && restarts
+            && let Some(error) = error
+        {
+            let reason = FailReason::Unhealthy(error);
+            self.fail_alive(id, RunningFailure { reason, restarts }, now);
         }
     }
 
     /// A service whose process lives is found wanting: the process is ended first. One that is to be
     /// restarted anyway needs no reason for it.
-    pub(super) fn fail_alive(&mut self, id: ServiceId, failure: Failure, now: Moment) {
+    pub(super) fn fail_alive(&mut self, id: ServiceId, failure: RunningFailure, now: Moment) {
         if !self.service(id).phase.is_up_or_starting() || !self.is_judged(id) {
             return;
         }
@@ -231,8 +229,9 @@ impl Supervisor {
         !self.life.is_down() && self.service(id).pending_stop.is_none()
     }
 
-    /// Whether a RUNNING service is up for those who ask for the health of the whole; else why not.
-    pub(super) fn why_unwell(&self, id: ServiceId) -> Option<String> {
+    /// None where a RUNNING service is up for those who ask for the health of the whole, or is not RUNNING; else its
+    /// checks, where one was made.
+    pub(super) fn why_unwell(&self, id: ServiceId) -> Option<Option<CheckFailure>> {
         let service = self.service(id);
         let (Phase::Running { .. }, Some(check), Some(config)) =
             (&service.phase, &service.check, &service.config.health)
@@ -242,7 +241,6 @@ impl Supervisor {
         if check.healthy_since().is_some() {
             return None;
         }
-        let words = check.words(config);
-        Some(words.unwrap_or_else(|| "its health check has not passed yet".into()))
+        Some(check.failure(config))
     }
 }

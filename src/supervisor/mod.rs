@@ -9,6 +9,7 @@
 //! [`Supervisor::poll_action`] looks at each of them until nobody has anything left to do. What is to be done with the
 //! first is done before the second is looked at.
 
+pub mod client;
 pub mod event;
 mod follow;
 mod graph;
@@ -23,8 +24,9 @@ mod service;
 mod shutdown;
 mod spawn;
 mod start;
-pub mod status;
+mod status;
 mod stop;
+pub mod view;
 mod wait;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -34,6 +36,7 @@ use slab::Slab;
 
 use crate::base::{ClientId, ExitStatus, JobId, Moment, ServiceId, Signal};
 use crate::config::model::{self, Config, Timeouts};
+use crate::domain::ShutdownReason;
 use event::{Action, Event, Notice, Role, Scope};
 use jitter::Jitter;
 use service::{Phase, Service, Step};
@@ -137,7 +140,7 @@ impl Supervisor {
         match event {
             Event::Boot => self.boot(now),
             Event::Spawned { job, pid } => self.on_spawned(job, pid, now),
-            Event::SpawnFailed { job, failure } => self.on_spawn_failed(job, &failure, now),
+            Event::SpawnFailed { job, failure } => self.on_spawn_failed(job, failure, now),
             Event::Exited { job, status } => self.on_exited(job, status, now),
             Event::Checked { job, result } => self.on_checked(job, result, now),
             Event::Said { job, word } => self.on_said(job, word, now),
@@ -148,6 +151,7 @@ impl Supervisor {
             Event::ForwardSignal { signal, scope } => self.forward(signal, scope),
             Event::Reload(config) => self.reload(*config, now),
             Event::Unable { reason } => {
+                let reason = ShutdownReason::Unable(reason);
                 self.begin_shutdown(reason, shutdown::ExitCode::Fixed(1), None, now);
             }
         }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::Supervisor;
 use super::event::{Role, Word};
-use super::service::{Escalation, Failure, Phase, Service, Step, Watchdog};
-use crate::base::{JobId, Moment, Pid, ServiceId, human_duration};
+use super::service::{Escalation, Phase, RunningFailure, Service, Step, Watchdog};
+use crate::base::{JobId, Moment, Pid, ServiceId};
 use crate::config::model::Ready;
+use crate::domain::{FailReason, Missing};
 
 /// A program that closed its readiness descriptor may have done so by ending: its end is the better reason, and
 /// follows within this time.
@@ -76,7 +77,7 @@ impl Supervisor {
             Word::AliveWithin(period) => {
                 said.watchdog = period.map(|period| Watchdog::new(period, now));
             }
-            Word::Trouble => self.fail_hung(id, "WATCHDOG=trigger".into(), now),
+            Word::Trouble => self.fail_hung(id, FailReason::WatchdogTrigger, now),
             // It counts in a stop too, and was taken above.
             Word::ExtendTimeout(_) => {}
             Word::MainPid(new) => {
@@ -154,40 +155,40 @@ impl Supervisor {
                 return self.finish_readying(id, now);
             }
             if until <= now {
-                let reason = service.said.never_ready.clone().unwrap_or_else(|| {
-                    let bound = human_duration(until.since(service.executed_at));
-                    let missing = self.what_makes_it_ready(id);
-                    format!("not ready after {bound}: {missing}")
-                });
+                let reason = match service.said.never_ready {
+                    Some(why) => FailReason::NeverReady(why),
+                    None => FailReason::NotReady {
+                        after: until.since(service.executed_at),
+                        missing: self.what_makes_it_ready(id),
+                    },
+                };
                 return self.fail_hung(id, reason, now);
             }
         }
         if let Some((watchdog, deadline)) = self.service(id).watchdog()
             && deadline <= now
         {
-            let reason = format!("no WATCHDOG=1 for {}", human_duration(watchdog.period));
-            self.fail_hung(id, reason, now);
+            self.fail_hung(id, FailReason::NoWatchdog(watchdog.period), now);
         }
     }
 
-    pub(super) fn fail_hung(&mut self, id: ServiceId, reason: String, now: Moment) {
+    pub(super) fn fail_hung(&mut self, id: ServiceId, reason: FailReason, now: Moment) {
         let restarts = false;
-        self.fail_alive(id, Failure { reason, restarts }, now);
+        self.fail_alive(id, RunningFailure { reason, restarts }, now);
     }
 
     /// What a service that runs and is not ready is waited for.
-    pub(super) fn what_makes_it_ready(&self, id: ServiceId) -> String {
+    pub(super) fn what_makes_it_ready(&self, id: ServiceId) -> Missing {
         let service = self.service(id);
         match &service.config.ready {
-            Ready::Started => String::new(),
+            Ready::Started => Missing::Nothing,
             Ready::Healthy => {
                 let check = service.check.as_ref().zip(service.config.health.as_ref());
-                let words = check.and_then(|(check, config)| check.words(config));
-                words.unwrap_or_else(|| "not healthy yet".into())
+                Missing::Health(check.and_then(|(check, config)| check.failure(config)))
             }
-            Ready::Notify => "waiting for READY=1".into(),
-            Ready::Fd(fd) => format!("waiting for a newline on descriptor {fd}"),
-            Ready::Log(text) => format!("waiting for {text:?} in its output"),
+            Ready::Notify => Missing::Notify,
+            Ready::Fd(fd) => Missing::Newline(*fd),
+            Ready::Log(text) => Missing::Output(text.clone()),
         }
     }
 }

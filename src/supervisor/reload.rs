@@ -10,11 +10,12 @@ use std::rc::Rc;
 
 use super::Supervisor;
 use super::event::Action;
-use super::service::{AfterStop, Cause, PendingStop, Phase, StopReason};
+use super::service::{AfterStop, PendingStop, Phase};
+use super::view::{ReloadChange, ReloadPlan};
 use crate::base::{Moment, ServiceId};
 use crate::config::change::{self, Change};
 use crate::config::model::{self, Config};
-use crate::control::message::{ReloadChange, ReloadPlan};
+use crate::domain::{Cause, StopReason};
 
 /// What becomes of a service of the present table.
 enum Fate {
@@ -25,10 +26,10 @@ enum Fate {
 impl Supervisor {
     /// What [`super::event::Event::Reload`] with this configuration would do now.
     pub fn plan(&self, config: &Config) -> ReloadPlan {
-        let mut plan = ReloadPlan::default();
-        if self.timeouts != config.timeouts {
-            plan.settings.push("timeouts".into());
-        }
+        let mut plan = ReloadPlan {
+            timeouts: self.timeouts != config.timeouts,
+            ..ReloadPlan::default()
+        };
         let present = self.by_name();
         for service in &config.services {
             let name = service.name.clone();
@@ -39,7 +40,7 @@ impl Supervisor {
             let Fate::Stays { change, starts } = self.fate(id, Some(service)) else {
                 continue;
             };
-            let keys = change.keys.iter().map(|key| (*key).to_owned()).collect();
+            let keys = change.keys.clone();
             match (change.is_empty() && !self.service(id).leaving, starts) {
                 (true, _) => plan.unchanged += 1,
                 (false, true) => plan.restarted.push(ReloadChange { name, keys }),

@@ -2,15 +2,16 @@
 //! settled. A client has one open request at most; the shell keeps the next one back.
 
 use super::Supervisor;
+use super::client::{Refusal, Request, Response, Selection, Verb};
 use super::event::{Action, Scope};
-use super::service::{AfterStop, Cause, PendingStop, Phase, Step, StopReason};
+use super::service::{AfterStop, PendingStop, Phase, Step};
 use super::shutdown::ExitCode;
 use super::wait::Goal;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::base::{ClientId, Moment, ServiceId, Signal, nearest};
-use crate::control::message::{ErrorCode, Request, Response, Selection, WaitFor};
+use crate::domain::{Cause, ShutdownReason, StopReason, WaitFor};
 
 impl Supervisor {
     pub(super) fn on_request(&mut self, client: ClientId, request: Request, now: Moment) {
@@ -25,43 +26,14 @@ impl Supervisor {
                 timeout_ms,
             } => self.request_wait(client, &service, until, timeout_ms, now),
             Request::Shutdown { exit_code } => self.request_shutdown(client, exit_code, now),
-            Request::List {}
-            | Request::Status { .. }
-            | Request::Logs { .. }
-            | Request::Reload { .. }
-            | Request::Events { .. }
-            | Request::Health {}
-            | Request::Version {} => Err(Refusal {
-                code: ErrorCode::BadRequest,
-                message: "cannot treat a reading request as a change".into(),
-                hint: None,
-            }),
         };
-        if let Err(Refusal {
-            code,
-            message,
-            hint,
-        }) = result
-        {
-            self.refuse(client, code, message, hint);
+        if let Err(refusal) = result {
+            self.refuse(client, refusal);
         }
     }
 
-    pub(super) fn refuse(
-        &mut self,
-        client: ClientId,
-        code: ErrorCode,
-        message: String,
-        hint: Option<String>,
-    ) {
-        self.reply(
-            client,
-            Response::Error {
-                code,
-                message,
-                hint,
-            },
-        );
+    pub(super) fn refuse(&mut self, client: ClientId, refusal: Refusal) {
+        self.reply(client, Response::Refused(refusal));
     }
 
     pub(super) fn reply(&mut self, client: ClientId, response: Response) {
@@ -74,8 +46,8 @@ impl Supervisor {
         selection: &Selection,
         now: Moment,
     ) -> Result<(), Refusal> {
-        self.refuse_when_down("start")?;
-        let targets = self.select(selection, "start", true)?;
+        self.refuse_when_down(Verb::Start)?;
+        let targets = self.select(selection, Verb::Start, true)?;
         for &id in &targets {
             self.bring_up(id, Cause::Start, now);
             self.bring_up_dependencies(id, now);
@@ -90,7 +62,7 @@ impl Supervisor {
         selection: &Selection,
         now: Moment,
     ) -> Result<(), Refusal> {
-        let targets = self.select(selection, "stop", false)?;
+        let targets = self.select(selection, Verb::Stop, false)?;
         for &id in &targets {
             if !self.life.is_down() {
                 self.stop_in_order(id, PendingStop::Stay, now);
@@ -106,8 +78,8 @@ impl Supervisor {
         selection: &Selection,
         now: Moment,
     ) -> Result<(), Refusal> {
-        self.refuse_when_down("restart")?;
-        let mut targets = self.select(selection, "restart", true)?;
+        self.refuse_when_down(Verb::Restart)?;
+        let mut targets = self.select(selection, Verb::Restart, true)?;
         if selection.with_dependents {
             self.add_active_dependents(&mut targets);
         }
@@ -129,10 +101,9 @@ impl Supervisor {
         signal: &str,
     ) -> Result<(), Refusal> {
         let id = self.find(name)?;
-        let signal = Signal::parse(signal).ok_or_else(|| Refusal {
-            code: ErrorCode::BadRequest,
-            message: format!("cannot signal {name}: there is no signal {signal}"),
-            hint: Some("use a name such as SIGHUP or HUP, or a number from 1 to 64".into()),
+        let signal = Signal::parse(signal).ok_or_else(|| Refusal::UnknownSignal {
+            service: name.to_owned(),
+            signal: signal.to_owned(),
         })?;
         let (Phase::Running { job, pid, .. }
         | Phase::Starting {
@@ -145,13 +116,9 @@ impl Supervisor {
             ..
         }) = self.service(id).phase
         else {
-            return Err(Refusal {
-                code: ErrorCode::Conflict,
-                message: format!(
-                    "cannot signal {name}: it is {}",
-                    self.service(id).phase.state()
-                ),
-                hint: Some(format!("start it first: go-overlay start {name}")),
+            return Err(Refusal::NoProcess {
+                service: name.to_owned(),
+                state: self.service(id).phase.state(),
             });
         };
         self.actions.push_back(Action::Kill {
@@ -161,8 +128,10 @@ impl Supervisor {
         });
         self.reply(
             client,
-            Response::Done {
-                message: format!("sent {signal} to {name} (pid {})", pid.0),
+            Response::Signaled {
+                service: name.to_owned(),
+                signal,
+                pid,
             },
         );
         Ok(())
@@ -188,41 +157,26 @@ impl Supervisor {
         exit_code: Option<u8>,
         now: Moment,
     ) -> Result<(), Refusal> {
-        self.refuse_when_down("shut down")?;
-        self.reply(
-            client,
-            Response::Done {
-                message: "shutting down".into(),
-            },
-        );
+        self.refuse_when_down(Verb::Shutdown)?;
+        self.reply(client, Response::ShuttingDown);
         let code = exit_code.map_or(ExitCode::Asked, ExitCode::Fixed);
-        self.begin_shutdown("asked for by a client".into(), code, None, now);
+        self.begin_shutdown(ShutdownReason::Client, code, None, now);
         Ok(())
     }
 
-    fn refuse_when_down(&self, what: &str) -> Result<(), Refusal> {
-        if !self.life.is_down() {
-            return Ok(());
+    fn refuse_when_down(&self, verb: Verb) -> Result<(), Refusal> {
+        match self.life.is_down() {
+            true => Err(Refusal::ShuttingDown(verb)),
+            false => Ok(()),
         }
-        let message = format!("cannot {what}: the daemon is shutting down");
-        Err(Refusal {
-            code: ErrorCode::ShuttingDown,
-            message,
-            hint: None,
-        })
     }
 
     fn select(
         &self,
         selection: &Selection,
-        verb: &str,
+        verb: Verb,
         only_enabled: bool,
     ) -> Result<Vec<ServiceId>, Refusal> {
-        let refuse = |message: String| Refusal {
-            code: ErrorCode::BadRequest,
-            message,
-            hint: None,
-        };
         match (selection.all, selection.services.is_empty()) {
             (true, true) => {
                 let wanted = |id: &ServiceId| {
@@ -231,10 +185,8 @@ impl Supervisor {
                 };
                 Ok(self.order.iter().copied().filter(wanted).collect())
             }
-            (true, false) => Err(refuse(format!(
-                "cannot {verb}: give either names or all, not both"
-            ))),
-            (false, true) => Err(refuse(format!("cannot {verb}: no service was named"))),
+            (true, false) => Err(Refusal::NamesAndAll(verb)),
+            (false, true) => Err(Refusal::NoNames(verb)),
             (false, false) => {
                 let mut targets = Vec::new();
                 for name in &selection.services {
@@ -250,27 +202,19 @@ impl Supervisor {
 
     /// The service of this name.
     pub(super) fn find(&self, name: &str) -> Result<ServiceId, Refusal> {
-        self.order
-            .iter()
-            .copied()
-            .find(|id| self.service(*id).config.name == name && !self.service(*id).leaving)
-            .ok_or_else(|| {
-                let names = self
-                    .order
-                    .iter()
-                    .map(|id| self.service(*id).config.name.as_str());
-                let near = nearest(name, names);
-                let hint = match (name, near) {
-                    ("all" | "*", _) => "every service is --all for start, stop and restart, and no name for logs, events and status".to_owned(),
-                    (_, Some(known)) => format!("did you mean {known:?}?"),
-                    (_, None) => "go-overlay list shows the services".to_owned(),
-                };
-                Refusal {
-                    code: ErrorCode::UnknownService,
-                    message: format!("there is no service {name:?}"),
-                    hint: Some(hint),
-                }
-            })
+        let named = |id: &ServiceId| {
+            let service = self.service(*id);
+            service.config.name == name && !service.leaving
+        };
+        let found = self.order.iter().copied().find(named);
+        found.ok_or_else(|| {
+            let all = self.order.iter();
+            let names = all.map(|id| self.service(*id).config.name.as_str());
+            Refusal::UnknownService {
+                name: name.to_owned(),
+                near: nearest(name, names).map(str::to_owned),
+            }
+        })
     }
 
     /// Starts what is not up; it waits for its dependencies in PENDING. What is up stays up.
@@ -334,30 +278,6 @@ impl Supervisor {
                     targets.push(dependent);
                 }
             }
-        }
-    }
-}
-
-/// Why a request is not carried out.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    pub code: ErrorCode,
-    pub message: String,
-    pub hint: Option<String>,
-}
-
-impl From<Refusal> for Response {
-    fn from(
-        Refusal {
-            code,
-            message,
-            hint,
-        }: Refusal,
-    ) -> Response {
-        Response::Error {
-            code,
-            message,
-            hint,
         }
     }
 }

@@ -9,9 +9,11 @@ use std::time::Duration;
 use super::Supervisor;
 use super::event::{Action, Notice};
 use super::jitter::nanos;
-use super::service::{Failure, PendingStop, Phase, Step, StopReason};
-use crate::base::{ExitStatus, Moment, ServiceId, human_duration};
+use super::service::{PendingStop, Phase, RunningFailure, Step};
+use super::view::NextAttempt;
+use crate::base::{ExitStatus, Moment, ServiceId};
 use crate::config::model::{Restart, RestartPolicy};
+use crate::domain::{FailReason, Failure, RestartReason, StopReason};
 
 /// The least that is waited after a program could not be executed. The answer to such a spawn may come at
 /// once, so that without any wait the loop would never get to anything else.
@@ -43,14 +45,13 @@ impl Supervisor {
                 ..
             } => {
                 let code = if ends_well { 1 } else { status.code() };
-                let reason = format!("{status} before its program was executed");
-                self.fail(id, reason, code, now);
+                self.fail(id, FailReason::EndedUnexecuted(status), code, now);
             }
             Phase::Starting { .. } if ends_well => {
-                self.fail(id, format!("{status} before it was ready"), 1, now);
+                self.fail(id, FailReason::EndedUnready(status), 1, now);
             }
             _ if ends_well => self.complete(id, now),
-            _ => self.fail(id, status.to_string(), status.code(), now),
+            _ => self.fail(id, FailReason::Ended(status), status.code(), now),
         }
     }
 
@@ -76,48 +77,55 @@ impl Supervisor {
 
     /// The door for every failure of a service's own: its policy decides what follows. Whoever finds
     /// a service with a live process wanting ends that process first.
-    pub(super) fn fail(&mut self, id: ServiceId, reason: String, code: u8, now: Moment) {
+    pub(super) fn fail(&mut self, id: ServiceId, reason: FailReason, code: u8, now: Moment) {
         let next = self.after_failure(id, false, Duration::ZERO, now);
         self.fail_with(id, reason, code, next, now);
     }
 
     /// Its process lived, was found wanting, and has been ended.
-    pub(super) fn fail_as_found(&mut self, id: ServiceId, failure: &Failure, now: Moment) {
+    pub(super) fn fail_as_found(&mut self, id: ServiceId, failure: &RunningFailure, now: Moment) {
         let next = self.after_failure(id, failure.restarts, Duration::ZERO, now);
         self.fail_with(id, failure.reason.clone(), 1, next, now);
     }
 
     /// A program or script of it could not be executed.
-    pub(super) fn fail_to_execute(&mut self, id: ServiceId, reason: String, code: u8, now: Moment) {
+    pub(super) fn fail_to_execute(
+        &mut self,
+        id: ServiceId,
+        reason: FailReason,
+        code: u8,
+        now: Moment,
+    ) {
         let next = self.after_failure(id, false, UNSTARTABLE_DELAY, now);
         self.fail_with(id, reason, code, next, now);
     }
 
     /// A failure that is not the service's own, such as its dependency's. A restart would meet the same.
-    pub(super) fn fail_for_good(&mut self, id: ServiceId, reason: String, now: Moment) {
-        self.set_failed(id, reason, 1, None, true, now);
+    pub(super) fn fail_for_good(&mut self, id: ServiceId, reason: FailReason, now: Moment) {
+        let failure = Failure {
+            reason,
+            gave_up_after: None,
+        };
+        self.set_failed(id, failure, 1, None, true, now);
     }
 
-    fn fail_with(&mut self, id: ServiceId, mut reason: String, code: u8, next: Next, now: Moment) {
-        let restart_at = match next {
-            Next::Nothing => None,
-            Next::Attempt(at) => Some(at),
-            Next::GiveUp(1) => {
-                reason.push_str("; gave up after 1 restart");
-                None
-            }
-            Next::GiveUp(attempts) => {
-                reason.push_str(&format!("; gave up after {attempts} restarts"));
-                None
-            }
+    fn fail_with(&mut self, id: ServiceId, reason: FailReason, code: u8, next: Next, now: Moment) {
+        let (restart_at, gave_up_after) = match next {
+            Next::Nothing => (None, None),
+            Next::Attempt(at) => (Some(at), None),
+            Next::GiveUp(attempts) => (None, Some(attempts)),
         };
-        self.set_failed(id, reason, code, restart_at, false, now);
+        let failure = Failure {
+            reason,
+            gave_up_after,
+        };
+        self.set_failed(id, failure, code, restart_at, false, now);
     }
 
     fn set_failed(
         &mut self,
         id: ServiceId,
-        reason: String,
+        failure: Failure,
         code: u8,
         restart_at: Option<Moment>,
         by_dependency: bool,
@@ -125,7 +133,7 @@ impl Supervisor {
     ) {
         self.cancel_post_script(id, now);
         let phase = Phase::Failed {
-            reason,
+            failure,
             code,
             restart_at,
             by_dependency,
@@ -199,28 +207,30 @@ impl Supervisor {
         let passed = self.restarts.iter().take_while(|(at, _)| *at <= now);
         let due: Vec<ServiceId> = passed.map(|(_, id)| *id).collect();
         for &id in &due {
-            let why = self.why_it_restarts(id);
-            self.tell_restart(id, why);
+            let reason = self.why_it_restarts(id);
+            self.tell_restart(id, reason);
             self.begin_pending(id, false, now);
         }
         !due.is_empty()
     }
 
-    fn why_it_restarts(&self, id: ServiceId) -> String {
+    fn why_it_restarts(&self, id: ServiceId) -> RestartReason {
         let service = self.service(id);
-        let end = match &service.phase {
-            Phase::Failed { reason, .. } => reason.as_str(),
-            _ => "completed",
-        };
-        match service.attempts {
-            0 => end.to_owned(),
-            attempt => format!("{end} (attempt {attempt})"),
+        let attempt = service.attempts;
+        match &service.phase {
+            Phase::Failed { failure, .. } => RestartReason::Failed {
+                failure: failure.clone(),
+                attempt,
+            },
+            _ => RestartReason::Completed { attempt },
         }
     }
 
-    pub(super) fn tell_restart(&mut self, id: ServiceId, why: String) {
-        self.actions
-            .push_back(Action::Notice(Notice::Restarts { service: id, why }));
+    pub(super) fn tell_restart(&mut self, id: ServiceId, reason: RestartReason) {
+        self.actions.push_back(Action::Notice(Notice::Restarts {
+            service: id,
+            reason,
+        }));
     }
 
     /// Makes an end final that a restart would have followed. It was told to stay down, so it has not
@@ -239,47 +249,20 @@ impl Supervisor {
         self.set_phase(id, Phase::Stopped(reason), now);
     }
 
-    /// `exit 1; restarts in 4s (3 of 5)`; without `now`, for words that are not about a moment, `exit 1;
-    /// to be restarted (3 of 5)`.
-    pub(super) fn with_restart(
+    /// The start by policy that is to come; without `now`, where no moment is meant.
+    pub(super) fn next_attempt(
         &self,
         id: ServiceId,
-        end: &str,
         restart_at: Option<Moment>,
         now: Option<Moment>,
-    ) -> String {
-        let Some(at) = restart_at else {
-            return end.to_owned();
-        };
+    ) -> Option<NextAttempt> {
+        let at = restart_at?;
         let service = self.service(id);
-        let count = match (service.attempts, service.config.restart.max_attempts) {
-            (0, _) => String::new(),
-            (attempt, Some(max)) => format!(" ({attempt} of {max})"),
-            (attempt, None) => format!(" ({attempt})"),
-        };
-        let when = match now.map(|now| at.since(now)) {
-            None => "to be restarted".to_owned(),
-            Some(Duration::ZERO) => "restarts now".to_owned(),
-            Some(left) => format!("restarts in {}", human_duration(left)),
-        };
-        format!("{end}; {when}{count}")
-    }
-
-    /// `on-failure, 3 of 5 attempts used`.
-    pub(super) fn restart_policy(&self, id: ServiceId, now: Moment) -> String {
-        let restart = &self.service(id).config.restart;
-        let policy = match restart.policy {
-            RestartPolicy::No => return "no".into(),
-            RestartPolicy::OnFailure => "on-failure",
-            RestartPolicy::Always => "always",
-        };
-        match (self.attempts_spent(id, now), restart.max_attempts) {
-            (0, None) => policy.into(),
-            (1, None) => format!("{policy}, 1 attempt used"),
-            (spent, None) => format!("{policy}, {spent} attempts used"),
-            (spent, Some(1)) => format!("{policy}, {spent} of 1 attempt used"),
-            (spent, Some(max)) => format!("{policy}, {spent} of {max} attempts used"),
-        }
+        Some(NextAttempt {
+            left: now.map(|now| at.since(now)),
+            attempt: service.attempts,
+            max: service.config.restart.max_attempts,
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::base::{ExitStatus, JobId, Moment, Pid, ServiceId};
 use crate::config::model::{self, Condition};
-use crate::control::message::State;
+use crate::domain::{Cause, FailReason, Failure, NeverReady, State, StopReason};
 
 use super::health::Check;
 
@@ -56,7 +56,7 @@ pub(super) struct Said {
     /// It ends by itself: it is not to be disturbed.
     pub stopping: bool,
     /// It cannot say any more that it is ready, and why.
-    pub never_ready: Option<String>,
+    pub never_ready: Option<NeverReady>,
     pub watchdog: Option<Watchdog>,
 }
 
@@ -119,7 +119,7 @@ pub(super) enum Phase {
     /// It ended as it should not; `code` is what the system exits with when it was required and no
     /// restart follows.
     Failed {
-        reason: String,
+        failure: Failure,
         code: u8,
         restart_at: Option<Moment>,
         /// It failed because a dependency did.
@@ -180,7 +180,7 @@ pub(super) enum AfterStop {
     Stay,
     Restart,
     /// It was found wanting: that was its failure, not how it ended.
-    Fail(Rc<Failure>),
+    Fail(Rc<RunningFailure>),
     /// It stays down because this dependency failed.
     Follow(Rc<str>),
     /// It starts again because this dependency failed, and waits for that as at boot.
@@ -194,40 +194,12 @@ pub(super) enum PendingStop {
     Restart,
 }
 
-/// What brought a service up, for a client that waits for it to be down.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    Start,
-    Restart,
-    /// This dependent of it was started.
-    Dependent(Rc<str>),
-    Reload,
-}
-
 /// Why a process that lives has failed.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Failure {
-    pub reason: String,
+pub(super) struct RunningFailure {
+    pub reason: FailReason,
     /// A restart follows also where there is no policy.
     pub restarts: bool,
-}
-
-/// Why a service is STOPPED.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum StopReason {
-    /// `enabled = false`.
-    Disabled,
-    /// The daemon has not started it yet.
-    NotStarted,
-    /// Exit 0, or what counts as that.
-    Completed {
-        at: Moment,
-        restart_at: Option<Moment>,
-    },
-    /// Told to. `killed`: how long it was given before SIGKILL.
-    Asked { killed: Option<Duration> },
-    /// It was not to outlive the failure of this dependency.
-    Followed(Rc<str>),
 }
 
 /// The post-script of the present run.
@@ -284,17 +256,6 @@ impl From<PendingStop> for AfterStop {
         match stop {
             PendingStop::Stay => AfterStop::Stay,
             PendingStop::Restart => AfterStop::Restart,
-        }
-    }
-}
-
-impl std::fmt::Display for Cause {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Cause::Start => f.write_str("by a start"),
-            Cause::Restart => f.write_str("by a restart"),
-            Cause::Dependent(name) => write!(f, "by a start of {name}, which depends on it"),
-            Cause::Reload => f.write_str("by a reload"),
         }
     }
 }

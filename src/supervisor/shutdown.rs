@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::Supervisor;
+use super::client::Refusal;
 use super::event::{Action, Notice};
 use super::service::Phase;
 use crate::base::{ExitStatus, Moment, ServiceId, Signal};
-use crate::control::message::ErrorCode;
+use crate::domain::{KillReason, ShutdownReason};
 
 /// How long strays have between SIGTERM and SIGKILL, within the global bound.
 const STRAY_GRACE: Duration = Duration::from_millis(500);
@@ -91,7 +92,7 @@ impl Life {
 impl Supervisor {
     pub(super) fn begin_shutdown(
         &mut self,
-        reason: String,
+        reason: ShutdownReason,
         exit_code: ExitCode,
         signal: Option<Signal>,
         now: Moment,
@@ -127,20 +128,20 @@ impl Supervisor {
     pub(super) fn on_shutdown_signal(&mut self, signal: Signal, now: Moment) {
         match &mut self.life {
             Life::Up => self.begin_shutdown(
-                format!("{signal} received"),
+                ShutdownReason::Signal(signal),
                 ExitCode::Asked,
                 Some(signal),
                 now,
             ),
             Life::Down(down) if down.signal.is_none() => down.signal = Some(signal),
             Life::Down(_) if matches!(signal, Signal::TERM | Signal::INT) => {
-                self.kill_everything(format!("second signal: {signal}"), now);
+                self.kill_everything(KillReason::SecondSignal(signal), now);
             }
             Life::Down(_) | Life::Over => {}
         }
     }
 
-    fn kill_everything(&mut self, reason: String, now: Moment) {
+    fn kill_everything(&mut self, reason: KillReason, now: Moment) {
         let Life::Down(down) = &mut self.life else {
             return;
         };
@@ -173,8 +174,8 @@ impl Supervisor {
         };
         match down.stage {
             Stage::Services if down.kill_at.is_some_and(|at| at <= now) => {
-                let bound = crate::base::human_duration(self.timeouts.global_shutdown);
-                self.kill_everything(format!("global_shutdown_timeout of {bound} is over"), now);
+                let bound = self.timeouts.global_shutdown;
+                self.kill_everything(KillReason::Timeout(bound), now);
             }
             Stage::Strays { kill_at } if kill_at <= now => self.kill_strays(now),
             Stage::Killing { give_up_at } if give_up_at <= now => self.kill_strays(now),
@@ -226,12 +227,7 @@ impl Supervisor {
         let Life::Down(down) = &self.life else { return };
         let code = down.exit_code;
         for client in std::mem::take(&mut self.waiters).into_keys() {
-            self.refuse(
-                client,
-                ErrorCode::ShuttingDown,
-                "the daemon has shut down".into(),
-                None,
-            );
+            self.refuse(client, Refusal::HasShutDown);
         }
         self.actions.push_back(Action::Exit(code));
         self.life = Life::Over;
@@ -246,7 +242,7 @@ impl Supervisor {
         }
         let service = self.service(id);
         if let Phase::Failed {
-            reason,
+            failure,
             code,
             restart_at: None,
             ..
@@ -255,7 +251,10 @@ impl Supervisor {
             && !service.leaving
         {
             let code = ExitCode::Fixed(*code);
-            let reason = format!("required service {} failed: {reason}", service.config.name);
+            let reason = ShutdownReason::RequiredFailed {
+                service: service.config.name.as_str().into(),
+                failure: failure.clone(),
+            };
             self.begin_shutdown(reason, code, None, now);
         }
     }
@@ -263,15 +262,19 @@ impl Supervisor {
     fn consider_main_program(&mut self, id: ServiceId, now: Moment) {
         let service = self.service(id);
         let ran = service.last_exit.map(ExitStatus::code);
-        let (how, code) = match &service.phase {
-            Phase::Failed { reason, code, .. } => (format!("failed: {reason}"), *code),
-            Phase::Stopped(_) => ("ended".to_owned(), ran.unwrap_or(0)),
+        let name = service.config.name.as_str().into();
+        let (reason, code) = match &service.phase {
+            Phase::Failed { failure, code, .. } => {
+                let failure = failure.clone();
+                let service = name;
+                (ShutdownReason::MainFailed { service, failure }, *code)
+            }
+            Phase::Stopped(_) => (ShutdownReason::MainEnded(name), ran.unwrap_or(0)),
             Phase::Pending { .. }
             | Phase::Starting { .. }
             | Phase::Running { .. }
             | Phase::Stopping { .. } => return,
         };
-        let reason = format!("{} {how}", service.config.name);
         match &mut self.life {
             Life::Up => self.begin_shutdown(reason, ExitCode::Fixed(code), None, now),
             Life::Down(down) if down.main_decides && ran.is_some() => down.exit_code = code,

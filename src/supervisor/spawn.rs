@@ -8,8 +8,10 @@ use std::time::Duration;
 use super::Supervisor;
 use super::event::{Action, Notice, Role, SpawnFailure};
 use super::service::{PendingStop, Phase, Post, Step};
-use crate::base::{JobId, Moment, Pid, ServiceId, human_duration};
+use super::view::Detail;
+use crate::base::{JobId, Moment, Pid, ServiceId};
 use crate::config::model::Script;
+use crate::domain::{FailReason, ScriptFailure};
 
 /// How long a program or script may take from its spawn until it is executed.
 pub(super) const EXECUTE_WITHIN: Duration = Duration::from_secs(30);
@@ -70,20 +72,23 @@ impl Supervisor {
         self.enqueue(id);
     }
 
-    pub(super) fn on_spawn_failed(&mut self, job: JobId, failure: &SpawnFailure, now: Moment) {
+    pub(super) fn on_spawn_failed(&mut self, job: JobId, failure: SpawnFailure, now: Moment) {
         let Some((id, role)) = self.jobs.remove(&job) else {
             return;
         };
         self.enqueue(id);
         match role {
             Role::PreScript | Role::Main => self.fail_start(id, role, failure, now),
-            Role::PostScript => self.end_post_script(id, Some(failure.message.clone())),
+            Role::PostScript => {
+                let failure = ScriptFailure::CannotExecute(failure.message.into());
+                self.end_post_script(id, Some(failure));
+            }
             // Checks are the shell's children.
             Role::Check => {}
         }
     }
 
-    fn fail_start(&mut self, id: ServiceId, role: Role, failure: &SpawnFailure, now: Moment) {
+    fn fail_start(&mut self, id: ServiceId, role: Role, failure: SpawnFailure, now: Moment) {
         let service = self.service(id);
         // It was sent its stop signal before; the queue finds that nothing is left of it.
         if matches!(service.phase, Phase::Stopping { .. }) {
@@ -92,9 +97,10 @@ impl Supervisor {
         if service.pending_stop == Some(PendingStop::Stay) {
             return self.end_as_asked(id, now);
         }
+        let why = failure.message.into();
         let reason = match role {
-            Role::PreScript => format!("pre-script: {}", failure.message),
-            Role::Main | Role::PostScript | Role::Check => failure.message.clone(),
+            Role::PreScript => FailReason::PreScript(ScriptFailure::CannotExecute(why)),
+            Role::Main | Role::PostScript | Role::Check => FailReason::CannotExecute(why),
         };
         self.fail_to_execute(id, reason, failure.exit_code, now);
     }
@@ -107,13 +113,16 @@ impl Supervisor {
             Phase::Starting {
                 step: Step::Executing { until },
                 ..
-            } if until <= now => not_executed(&config.command),
+            } if until <= now => FailReason::NotExecuted {
+                program: config.command.as_str().into(),
+                within: EXECUTE_WITHIN,
+            },
             Phase::Starting {
                 step: Step::PreScript {
                     execute_by: Some(at),
                 },
                 ..
-            } if at <= now => format!("pre-script: {}", script_not_executed(&config.pre_script)),
+            } if at <= now => FailReason::PreScript(not_executed(&config.pre_script)),
             _ => return,
         };
         self.fail_hung(id, reason, now);
@@ -121,13 +130,13 @@ impl Supervisor {
 
     /// Ends a post-script that is not executed in time.
     pub(super) fn give_post_script_up(&mut self, id: ServiceId, now: Moment) {
-        let reason = script_not_executed(&self.service(id).config.post_script);
-        self.tell_post_script_failed(id, reason);
+        let failure = not_executed(&self.service(id).config.post_script);
+        self.tell_post_script_failed(id, failure);
         self.cancel_post_script(id, now);
     }
 
     /// The post-script is over; a reason is told, unless the script was cancelled.
-    pub(super) fn end_post_script(&mut self, id: ServiceId, failure: Option<String>) {
+    pub(super) fn end_post_script(&mut self, id: ServiceId, failure: Option<ScriptFailure>) {
         let post = std::mem::replace(&mut self.service_mut(id).post, Post::None);
         let cancelled = matches!(
             post,
@@ -136,35 +145,31 @@ impl Supervisor {
                 ..
             }
         );
-        if let Some(reason) = failure
+        if let Some(failure) = failure
             && !cancelled
         {
-            self.tell_post_script_failed(id, reason);
+            self.tell_post_script_failed(id, failure);
         }
     }
 
-    fn tell_post_script_failed(&mut self, id: ServiceId, reason: String) {
+    fn tell_post_script_failed(&mut self, id: ServiceId, failure: ScriptFailure) {
         self.actions
             .push_back(Action::Notice(Notice::PostScriptFailed {
                 service: id,
-                reason,
+                failure,
             }));
     }
 }
 
-fn script_not_executed(script: &Option<Script>) -> String {
-    match script {
-        Some(Script::Path(path)) => not_executed(&path.display().to_string()),
-        Some(Script::Inline(_)) | None => not_executed("the script"),
+fn not_executed(script: &Option<Script>) -> ScriptFailure {
+    let path = match script {
+        Some(Script::Path(path)) => Some(path.display().to_string().into()),
+        Some(Script::Inline(_)) | None => None,
+    };
+    ScriptFailure::NotExecuted {
+        path,
+        within: EXECUTE_WITHIN,
     }
-}
-
-fn not_executed(what: &str) -> String {
-    format!(
-        "cannot execute {what}: not done after {}; check that the file systems of its working directory, program, \
-         env files and scripts answer",
-        human_duration(EXECUTE_WITHIN)
-    )
 }
 
 /// When an execution that begins now has taken too long.
@@ -172,13 +177,11 @@ pub(super) fn execute_by(now: Moment) -> Moment {
     now.after(EXECUTE_WITHIN)
 }
 
-/// `pre-script not executed for 12s`; just `pre-script` where that takes no longer than usual, or is done.
-pub(super) fn with_execution(what: &str, execute_by: Option<Moment>, now: Moment) -> String {
+/// A program or script that runs or is on its way; how long it waits to be executed, where that is shown.
+pub(super) fn executing(role: Role, execute_by: Option<Moment>, now: Moment) -> Detail {
     let waited = execute_by.map(|at| now.since(at.before(EXECUTE_WITHIN)));
-    match waited.filter(|waited| *waited >= SHOWN_AFTER) {
-        Some(waited) => format!("{what} not executed for {}", human_duration(waited))
-            .trim_start()
-            .to_owned(),
-        None => what.to_owned(),
+    Detail::Executing {
+        role,
+        waited: waited.filter(|waited| *waited >= SHOWN_AFTER),
     }
 }

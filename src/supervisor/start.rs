@@ -2,10 +2,11 @@
 
 use super::Supervisor;
 use super::event::Role;
-use super::service::{AfterStop, Edge, PendingStop, Phase, Post, Step, StopReason};
+use super::service::{AfterStop, Edge, PendingStop, Phase, Post, Step};
 use super::spawn::execute_by;
 use crate::base::{ExitStatus, JobId, Moment, Pid, ServiceId, Signal};
 use crate::config::model::Condition;
+use crate::domain::{DependencyProblem, FailReason, ScriptFailure, StopReason};
 
 /// What one dependency means for a service that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,45 +81,45 @@ impl Supervisor {
         let mut ready = service.post.job().is_none() && !someone_leaves;
         let mut problem = None;
         for edge in &self.service(id).dependencies {
-            let name = &self.service(edge.on).config.name;
             match self.verdict(edge) {
                 Verdict::MetSince(met) => ready &= met.after(edge.wait_after) <= now,
                 Verdict::Down if asked => {
-                    problem = Some(self.why_it_is_down(edge.on));
+                    problem = Some((edge.on, self.why_it_is_down(edge.on)));
                     break;
                 }
                 Verdict::Waiting | Verdict::Down
                     if since.after(self.timeouts.dependency_wait) <= now =>
                 {
-                    let waited = crate::base::human_duration(self.timeouts.dependency_wait);
-                    problem = Some(format!("dependency {name} not up after {waited}"));
+                    let waited = self.timeouts.dependency_wait;
+                    problem = Some((edge.on, DependencyProblem::NotUp(waited)));
                 }
                 Verdict::Waiting | Verdict::Down => ready = false,
                 Verdict::Failed => {
-                    problem = Some(format!("dependency {name} failed"));
+                    problem = Some((edge.on, DependencyProblem::Failed));
                     break;
                 }
             }
         }
         match problem {
-            Some(reason) => self.fail_for_good(id, reason, now),
+            Some((on, problem)) => {
+                let name = self.service(on).config.name.as_str().into();
+                self.fail_for_good(id, FailReason::Dependency { name, problem }, now);
+            }
             None if ready => self.begin_start(id, now),
             None => {}
         }
     }
 
-    fn why_it_is_down(&self, dependency: ServiceId) -> String {
-        let service = self.service(dependency);
-        let name = &service.config.name;
-        match &service.phase {
-            Phase::Stopped(StopReason::Disabled) => format!("dependency {name} is disabled"),
-            Phase::Stopped(StopReason::NotStarted) => format!("dependency {name} was not started"),
+    fn why_it_is_down(&self, dependency: ServiceId) -> DependencyProblem {
+        match &self.service(dependency).phase {
+            Phase::Stopped(StopReason::Disabled) => DependencyProblem::Disabled,
+            Phase::Stopped(StopReason::NotStarted) => DependencyProblem::NotStarted,
             Phase::Stopped(StopReason::Followed(failed))
             | Phase::Stopping {
                 after: AfterStop::Follow(failed),
                 ..
-            } => format!("dependency {name} was stopped: dependency {failed} failed"),
-            _ => format!("dependency {name} was stopped"),
+            } => DependencyProblem::Followed(failed.clone()),
+            _ => DependencyProblem::Stopped,
         }
     }
 
@@ -174,7 +175,7 @@ impl Supervisor {
                 },
                 ..
             } => {
-                let reason = format!("pre-script: {status} before it was executed");
+                let reason = FailReason::PreScript(ScriptFailure::EndedUnexecuted(status));
                 self.fail(id, reason, status.code().max(1), now);
             }
             _ if status.success() => {
@@ -182,7 +183,10 @@ impl Supervisor {
                 let step = executing(now);
                 self.set_phase(id, Phase::Starting { job, step }, now);
             }
-            _ => self.fail(id, format!("pre-script: {status}"), status.code(), now),
+            _ => {
+                let reason = FailReason::PreScript(ScriptFailure::Ended(status));
+                self.fail(id, reason, status.code(), now);
+            }
         }
     }
 
@@ -249,9 +253,9 @@ impl Supervisor {
             Post::Running {
                 execute_by: Some(_),
                 ..
-            } => Some(format!("{status} before it was executed")),
+            } => Some(ScriptFailure::EndedUnexecuted(status)),
             _ if status.success() => None,
-            _ => Some(status.to_string()),
+            _ => Some(ScriptFailure::Ended(status)),
         };
         self.end_post_script(id, failure);
     }

@@ -1,24 +1,20 @@
-//! What the supervisor shows of itself: the rows of `list`, the counts of `status`, the words beside a
+//! What the supervisor shows of itself: the rows of `list`, the counts of `status`, what there is to say beside a
 //! state.
 
-use super::Supervisor;
-use super::service::{AfterStop, Escalation, Phase, Post, Step, StopReason};
-use super::spawn::with_execution;
-use super::start::Verdict;
-use crate::base::{Moment, Pid, ServiceId, human_duration};
-use crate::config::model::Condition;
-use crate::control::message::{
-    DependencyStatus, Health, Response, ServiceDetail, ServiceStatus, State, SystemStatus,
-};
+use std::rc::Rc;
 
-/// The enabled services and the main program, by whether they are up. A service that has completed is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// How many are.
-    pub up: usize,
-    /// Those that are not, in the order of the file.
-    pub down: Vec<(String, State)>,
-}
+use super::Supervisor;
+use super::client::Refusal;
+use super::event::Role;
+use super::service::{AfterStop, Escalation, Phase, Post, Step};
+use super::spawn::executing;
+use super::start::Verdict;
+use super::view::{Awaited, Dependency, Detail, Progress, Row, Service, System, Unwell};
+use crate::base::{Moment, Pid, ServiceId};
+use crate::domain::{Health, State, StopReason};
+
+/// How many of the dependencies that a service waits for are named.
+const AWAITED_SHOWN: usize = 3;
 
 fn is_up(phase: &Phase) -> bool {
     match phase {
@@ -33,7 +29,7 @@ fn is_up(phase: &Phase) -> bool {
 
 impl Supervisor {
     /// The rows of `list`, in the order of the file. CPU and memory are the shell's to fill in.
-    pub fn list(&self, now: Moment) -> Vec<ServiceStatus> {
+    pub fn list(&self, now: Moment) -> Vec<Row> {
         self.order.iter().map(|id| self.row(*id, now)).collect()
     }
 
@@ -50,14 +46,14 @@ impl Supervisor {
     }
 
     /// The counts.
-    pub fn system_status(&self, now: Moment) -> SystemStatus {
+    pub fn system_status(&self, now: Moment) -> System {
         let count = |state: State| {
             self.order
                 .iter()
                 .filter(|id| self.service(**id).phase.state() == state)
                 .count()
         };
-        SystemStatus {
+        System {
             total: self.order.len(),
             pending: count(State::Pending),
             starting: count(State::Starting),
@@ -71,65 +67,45 @@ impl Supervisor {
                 .filter(|id| self.service(**id).health() == Health::Unhealthy)
                 .count(),
             shutting_down: self.life.is_down(),
-            uptime_seconds: now.since(self.started_at).as_secs_f64(),
+            uptime: now.since(self.started_at),
         }
     }
 
-    /// The service of this name, or the error for a name that nobody has.
+    /// The service of this name.
     ///
     /// # Errors
     /// With the name that was probably meant.
-    pub fn find_service(&self, name: &str) -> Result<ServiceId, Box<Response>> {
-        self.find(name).map_err(|refusal| Box::new(refusal.into()))
+    pub fn find_service(&self, name: &str) -> Result<ServiceId, Refusal> {
+        self.find(name)
     }
 
-    /// Everything about one service, or the error for a name that nobody has. What its processes use and
-    /// what it has written are the shell's to fill in.
-    pub fn service_detail(&self, name: &str, now: Moment) -> Response {
-        let id = match self.find(name) {
-            Ok(id) => id,
-            Err(refusal) => return refusal.into(),
-        };
+    /// Everything about one service.
+    ///
+    /// # Errors
+    /// When no service has this name.
+    pub fn service_detail(&self, name: &str, now: Moment) -> Result<Service, Refusal> {
+        let id = self.find(name)?;
         let service = self.service(id);
-        let config = &service.config;
         let name_of = |id: &ServiceId| self.service(*id).config.name.clone();
-        let dependencies = service.dependencies.iter().map(|edge| DependencyStatus {
+        let dependencies = service.dependencies.iter().map(|edge| Dependency {
             name: name_of(&edge.on),
-            condition: condition_name(edge.condition).into(),
+            condition: edge.condition,
             met: matches!(self.verdict(edge), Verdict::MetSince(_)),
         });
-        let user = config.user.as_ref().map(|spec| spec.user.to_string());
         let dependents = service
             .dependents
             .iter()
             .filter(|id| !self.is_main_program(**id));
-        Response::Service(Box::new(ServiceDetail {
-            status: self.row(id, now),
-            command: std::iter::once(&config.command)
-                .chain(&config.args)
-                .cloned()
-                .collect(),
-            user,
+        let check = service.check.as_ref();
+        Ok(Service {
+            row: self.row(id, now),
             depends_on: dependencies.collect(),
             dependents: dependents.map(name_of).collect(),
-            last_exit: service.last_exit.map(|status| status.to_string()),
-            stop_signal: config.stop_signal.to_string(),
-            stop_timeout_seconds: self.grace(id).as_secs_f64(),
-            log_file: config
-                .log_file
-                .as_ref()
-                .map(|path| path.display().to_string()),
-            dropped_lines: 0,
-            restart_policy: self.restart_policy(id, now),
-            ready: config.ready.to_string(),
-            health_check: config.health.as_ref().map(ToString::to_string),
-            health_reason: service
-                .check
-                .as_ref()
-                .and_then(|check| check.reason().map(str::to_owned)),
-            state_seconds: Some(now.since(service.changed_at).as_secs_f64()),
-            last_lines: Vec::new(),
-        }))
+            stop_timeout: self.grace(id),
+            attempts: self.attempts_spent(id, now),
+            check_error: check.and_then(|check| check.error().cloned()),
+            in_state: now.since(service.changed_at),
+        })
     }
 
     /// How far the whole is on its way up.
@@ -148,164 +124,150 @@ impl Supervisor {
         progress
     }
 
-    /// The answer to `health`: every enabled service is up, where a finished one-shot counts as up.
-    pub fn health(&self) -> Response {
-        let mut reasons: Vec<String> = Vec::new();
+    /// Why not every enabled service is up, where a finished one-shot counts as up; nothing: all are.
+    pub fn health(&self) -> Vec<Unwell> {
+        let mut reasons = Vec::new();
         if self.life.is_down() {
-            reasons.push("the daemon is shutting down".into());
+            reasons.push(Unwell::ShuttingDown);
         }
         for id in self.order.iter().filter(|id| !self.service(**id).leaving) {
             let service = self.service(*id);
-            if let Some(why) = self.why_unwell(*id) {
-                reasons.push(format!("{}: {why}", service.config.name));
+            let name = || service.config.name.clone();
+            if let Some(checks) = self.why_unwell(*id) {
+                let name = name();
+                reasons.push(Unwell::Unhealthy { name, checks });
                 continue;
             }
             let is_off = matches!(service.phase, Phase::Stopped(_)) && !service.config.enabled;
             if !is_up(&service.phase) && !is_off {
-                let state = service.phase.state();
+                // Of no moment: it is the same as long as nothing happens.
                 let detail = match &service.phase {
                     Phase::Failed {
-                        reason, restart_at, ..
-                    } => self.with_restart(*id, reason, *restart_at, None),
+                        failure,
+                        restart_at,
+                        ..
+                    } => Detail::Failed {
+                        failure: failure.clone(),
+                        next: self.next_attempt(*id, *restart_at, None),
+                    },
                     _ => self.detail(*id, Moment(0)),
                 };
-                let brackets = if detail.is_empty() {
-                    String::new()
-                } else {
-                    format!(" ({detail})")
-                };
-                reasons.push(format!("{}: {state}{brackets}", service.config.name));
+                reasons.push(Unwell::NotUp {
+                    name: name(),
+                    state: service.phase.state(),
+                    detail,
+                });
             }
         }
-        Response::Health {
-            healthy: reasons.is_empty(),
-            reasons,
-        }
+        reasons
     }
 
-    fn row(&self, id: ServiceId, now: Moment) -> ServiceStatus {
+    fn row(&self, id: ServiceId, now: Moment) -> Row {
         let service = self.service(id);
         let uptime = match service.phase {
-            Phase::Running { since, .. } => Some(now.since(since).as_secs_f64()),
+            Phase::Running { since, .. } => Some(now.since(since)),
             _ => None,
         };
-        ServiceStatus {
-            name: service.config.name.clone(),
+        Row {
+            id,
+            config: Rc::clone(&service.config),
             state: service.phase.state(),
             detail: self.detail(id, now),
-            pid: service.phase.pid().map(|pid| pid.0),
-            uptime_seconds: uptime,
+            pid: service.phase.pid(),
+            uptime,
             health: service.health(),
             restarts: service.starts.saturating_sub(1),
-            exit_code: service.last_exit.map(crate::base::ExitStatus::code),
-            required: service.config.required,
-            enabled: service.config.enabled,
-            cpu_seconds: None,
-            cpu_percent: None,
-            memory_bytes: None,
+            last_exit: service.last_exit,
         }
     }
 
-    /// The plain words beside the state.
-    pub(super) fn detail(&self, id: ServiceId, now: Moment) -> String {
+    /// What there is to say beside the state.
+    pub(super) fn detail(&self, id: ServiceId, now: Moment) -> Detail {
         let service = self.service(id);
         match &service.phase {
-            Phase::Running { .. } if service.leaving => "to be removed".into(),
+            Phase::Running { .. } if service.leaving => Detail::ToBeRemoved,
             Phase::Pending { .. } => self.what_it_waits_for(id, now),
             Phase::Starting { step, .. } => match step {
-                Step::PreScript { execute_by } => with_execution("pre-script", *execute_by, now),
-                Step::Executing { until } => with_execution("", Some(*until), now),
-                Step::Readying { .. } => {
-                    let status = service.said.status.clone();
-                    status.unwrap_or_else(|| self.what_makes_it_ready(id))
-                }
+                Step::PreScript { execute_by } => executing(Role::PreScript, *execute_by, now),
+                Step::Executing { until } => executing(Role::Main, Some(*until), now),
+                Step::Readying { .. } => match &service.said.status {
+                    Some(status) => Detail::Status(status.clone()),
+                    None => Detail::Readying(self.what_makes_it_ready(id)),
+                },
             },
             Phase::Running { .. } => self.how_it_runs(id, now),
             Phase::Stopping {
                 escalation: Escalation::Killed { waited },
                 ..
-            } => killed_after(*waited),
+            } => Detail::Killed(*waited),
             Phase::Stopping {
                 after: AfterStop::Fail(failure),
                 ..
-            } => failure.reason.clone(),
+            } => Detail::FailedRunning(failure.reason.clone()),
             Phase::Stopping {
                 after: AfterStop::Follow(name) | AfterStop::FollowAndRestart(name),
                 ..
-            } => format!("dependency {name} failed"),
-            Phase::Stopping { .. } => "stop signal sent".into(),
-            Phase::Stopped(StopReason::Disabled) => "disabled".into(),
-            Phase::Stopped(StopReason::NotStarted) => "not started".into(),
-            Phase::Stopped(StopReason::Completed { restart_at, .. }) => {
-                self.with_restart(id, "completed", *restart_at, Some(now))
-            }
-            Phase::Stopped(StopReason::Asked {
-                killed: Some(waited),
-            }) => killed_after(*waited),
-            Phase::Stopped(StopReason::Asked { killed: None }) => "stopped".into(),
-            Phase::Stopped(StopReason::Followed(name)) => format!("dependency {name} failed"),
+            } => Detail::Follows(Rc::clone(name)),
+            Phase::Stopping { .. } => Detail::StopSignalSent,
+            Phase::Stopped(reason) => Detail::Stopped {
+                reason: reason.clone(),
+                next: self.next_attempt(id, service.phase.restart_at(), Some(now)),
+            },
             Phase::Failed {
-                reason, restart_at, ..
-            } => self.with_restart(id, reason, *restart_at, Some(now)),
+                failure,
+                restart_at,
+                ..
+            } => Detail::Failed {
+                failure: failure.clone(),
+                next: self.next_attempt(id, *restart_at, Some(now)),
+            },
         }
     }
 
     /// Beside RUNNING: what ails it, else what it says of itself.
-    fn how_it_runs(&self, id: ServiceId, now: Moment) -> String {
+    fn how_it_runs(&self, id: ServiceId, now: Moment) -> Detail {
         let service = self.service(id);
         if let Post::Running { execute_by, .. } = service.post {
-            return with_execution("post-script", execute_by, now);
+            return executing(Role::PostScript, execute_by, now);
         }
         let check = service.check.as_ref().zip(service.config.health.as_ref());
-        let ails = check.and_then(|(check, config)| check.words(config));
-        let says = service.said.status.clone();
-        let stops = service
-            .said
-            .stopping
-            .then(|| "stopping by itself".to_owned());
-        ails.or(says).or(stops).unwrap_or_default()
+        let ails = check.and_then(|(check, config)| check.failure(config));
+        match (ails, &service.said.status) {
+            (Some(failure), _) => Detail::Checks(failure),
+            (None, Some(status)) => Detail::Status(status.clone()),
+            (None, None) if service.said.stopping => Detail::EndsByItself,
+            (None, None) => Detail::Nothing,
+        }
     }
 
-    fn what_it_waits_for(&self, id: ServiceId, now: Moment) -> String {
+    fn what_it_waits_for(&self, id: ServiceId, now: Moment) -> Detail {
         let service = self.service(id);
-        let mut names = Vec::new();
+        let mut first = Vec::new();
+        let mut more = 0;
         let mut settling = None;
         for edge in &service.dependencies {
-            match self.verdict(edge) {
-                Verdict::MetSince(met) if met.after(edge.wait_after) > now => settling = Some(edge),
-                Verdict::MetSince(_) => {}
-                Verdict::Waiting | Verdict::Failed => {
-                    names.push(self.service(edge.on).config.name.clone());
+            let is_stopped = match self.verdict(edge) {
+                Verdict::MetSince(met) if met.after(edge.wait_after) > now => {
+                    settling = Some(edge);
+                    continue;
                 }
-                Verdict::Down => {
-                    names.push(format!("{} (stopped)", self.service(edge.on).config.name));
-                }
+                Verdict::MetSince(_) => continue,
+                Verdict::Waiting | Verdict::Failed => false,
+                Verdict::Down => true,
+            };
+            if first.len() == AWAITED_SHOWN {
+                more += 1;
+                continue;
             }
+            let name = self.service(edge.on).config.name.clone();
+            first.push(Awaited { name, is_stopped });
         }
         match settling {
-            _ if names.len() > 3 => format!(
-                "waiting for {} and {} more",
-                names[..3].join(", "),
-                names.len() - 3
-            ),
-            _ if !names.is_empty() => format!("waiting for {}", names.join(", ")),
-            Some(edge) => {
-                let name = &self.service(edge.on).config.name;
-                format!("waiting {} after {name}", human_duration(edge.wait_after))
-            }
-            None => String::new(),
+            Some(edge) if first.is_empty() => Detail::Settling {
+                name: self.service(edge.on).config.name.clone(),
+                wait: edge.wait_after,
+            },
+            _ => Detail::WaitingFor { first, more },
         }
-    }
-}
-
-fn killed_after(waited: std::time::Duration) -> String {
-    format!("killed after {}", human_duration(waited))
-}
-
-fn condition_name(condition: Condition) -> &'static str {
-    match condition {
-        Condition::Started => "started",
-        Condition::Healthy => "healthy",
-        Condition::Completed => "completed",
     }
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::Supervisor;
-use super::service::{AfterStop, Escalation, PendingStop, Phase, Post, Step, StopReason};
+use super::service::{AfterStop, Escalation, PendingStop, Phase, Post, Step};
 use crate::base::{JobId, Moment, ServiceId, Signal};
+use crate::domain::{RestartReason, StopReason};
 
 /// SIGCONT follows the stop signal, as in systemd: a stopped process has to be able to hear it. Nearly nobody is
 /// stopped, so it follows only where a moment was not enough to end, and never where it would cancel the stop signal.
@@ -258,11 +259,11 @@ impl Supervisor {
     ) {
         match after {
             AfterStop::Restart if self.may_start_again(id) => {
-                self.tell_restart(id, "asked for".into());
+                self.tell_restart(id, RestartReason::Asked);
                 self.begin_pending(id, true, now);
             }
             AfterStop::FollowAndRestart(name) if self.may_start_again(id) => {
-                self.tell_restart(id, format!("dependency {name} failed"));
+                self.tell_restart(id, RestartReason::DependencyFailed(name));
                 self.begin_pending(id, false, now);
             }
             AfterStop::Fail(failure) if !self.life.is_down() => {

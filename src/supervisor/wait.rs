@@ -5,10 +5,12 @@
 //! once, as one that asked for `start` has when the service was stopped. One that only watches (`wait`) is not overtaken.
 
 use super::Supervisor;
-use super::service::{PendingStop, Phase, StopReason};
+use super::client::{Outcome, Response, Selection};
+use super::service::{PendingStop, Phase};
 use super::start::Verdict;
+use super::view::Detail;
 use crate::base::{ClientId, Moment, ServiceId};
-use crate::control::message::{Outcome, Response, Selection, WaitFor};
+use crate::domain::{StopReason, WaitFor};
 
 /// A client whose answer is still open.
 #[derive(Debug)]
@@ -176,13 +178,8 @@ impl Supervisor {
 
     /// The outcome of a stop that something else has overtaken.
     fn overtaken(&self, id: ServiceId, outcome: Outcome) -> Outcome {
-        let cause = &self.service(id).raised_by;
-        let by = cause.as_ref().map(ToString::to_string);
         Outcome {
-            detail: format!(
-                "overtaken {}",
-                by.as_deref().unwrap_or("by another command")
-            ),
+            detail: Detail::Overtaken(self.service(id).raised_by.clone()),
             ..outcome
         }
     }
@@ -195,7 +192,7 @@ impl Supervisor {
             ok,
             state: service.phase.state(),
             detail: match is_removed {
-                true => "removed from the configuration".into(),
+                true => Detail::Removed,
                 false => self.detail(id, now),
             },
         }

@@ -1,7 +1,8 @@
 //! Clients that come, ask and vanish. Each has one open request at most, as the shell sees to it.
 
 use go_overlay::base::ClientId;
-use go_overlay::control::message::{Request, Selection, WaitFor};
+use go_overlay::domain::WaitFor;
+use go_overlay::supervisor::client::{Request, Selection};
 use go_overlay::supervisor::event::Event;
 
 use crate::model::Model;

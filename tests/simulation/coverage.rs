@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 
 use go_overlay::base::{JobId, ServiceId};
 use go_overlay::config::model::Config;
-use go_overlay::control::message::{Request, State};
+use go_overlay::domain::State;
 use go_overlay::supervisor::Deadline;
+use go_overlay::supervisor::client::Request;
 use go_overlay::supervisor::event::{Event, Role, Word};
 
 use crate::model::Model;
@@ -222,7 +223,6 @@ impl Coverage {
             Request::Signal { service, .. } => (SignalAsked, vec![service.clone()]),
             Request::Wait { service, .. } => (WaitAsked, vec![service.clone()]),
             Request::Shutdown { .. } => return self.meet_all(model, ShutdownAsked),
-            _ => return,
         };
         self.meet(
             model,

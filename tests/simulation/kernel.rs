@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use go_overlay::base::{ExitStatus, JobId, Moment, Pid, Signal};
 use go_overlay::config::model::{Ready, Service};
+use go_overlay::domain::{CheckError, CheckProblem, NeverReady};
 use go_overlay::supervisor::Supervisor;
 use go_overlay::supervisor::event::{Action, Event, Role, SpawnFailure, Word};
 
-use crate::of_actions::CLOSED;
 use crate::plan::{ONE_SHOT, Swarm};
 use crate::rng::Rng;
 use crate::watched::World;
@@ -72,7 +72,7 @@ enum Happening {
         forced: bool,
     },
     Reap,
-    Answer(JobId, Result<(), String>),
+    Answer(JobId, Result<(), CheckError>),
     Says(JobId, Word),
     Ping(JobId),
     Freezes(JobId),
@@ -298,14 +298,14 @@ impl Kernel {
                 self.plan(at, Happening::Says(job, Word::Ready));
                 // A choice of its own, so that it changes no other.
                 if Rng::new(self.planned).chance(self.swarm.words) {
-                    let why = Word::NeverReady(CLOSED.into());
+                    let why = Word::NeverReady(NeverReady::Closed);
                     self.plan(at.after(Duration::from_secs(1)), Happening::Says(job, why));
                 }
             } else if self.rng.chance(500) {
                 let at = now.after(self.rng.between(100, 90_000));
                 let word = match self.rng.chance(500) {
                     true => Word::Ready,
-                    false => Word::NeverReady(CLOSED.into()),
+                    false => Word::NeverReady(NeverReady::Closed),
                 };
                 self.plan(at, Happening::Says(job, word));
             }
@@ -412,8 +412,8 @@ impl Kernel {
         let hangs = self.rng.chance(self.swarm.check_hangs);
         let fails = self.rng.chance(self.swarm.check_fails);
         let result = match (hangs, fails) {
-            (true, _) => Err("no answer".to_owned()),
-            (false, true) => Err("connection refused".to_owned()),
+            (true, _) => Err(failed(CheckProblem::NoAnswer(timeout))),
+            (false, true) => Err(failed(CheckProblem::Status(503))),
             (false, false) => Ok(()),
         };
         let after = match hangs {
@@ -528,7 +528,7 @@ impl Kernel {
         process.zombie = Some(status);
         // The descriptor is closed before the end is told.
         if process.owes_a_newline {
-            let why = Word::NeverReady(CLOSED.into());
+            let why = Word::NeverReady(NeverReady::Closed);
             self.planned += 1;
             self.agenda
                 .insert((now, self.planned), Happening::Says(job, why));
@@ -676,5 +676,12 @@ impl Kernel {
             // Whoever fell silent speaks again, as often as anybody asks for.
             self.begin_pings(job, Duration::from_millis(400), now);
         }
+    }
+}
+
+fn failed(problem: CheckProblem) -> CheckError {
+    CheckError::Failed {
+        probe: "check".into(),
+        problem,
     }
 }

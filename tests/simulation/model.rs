@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use go_overlay::base::{ClientId, ExitStatus, JobId, Moment, Pid, ServiceId, Signal};
 use go_overlay::config::model::{Condition, Config, Service, Timeouts};
-use go_overlay::control::message::{Request, State};
+use go_overlay::domain::State;
+use go_overlay::supervisor::client::Request;
 use go_overlay::supervisor::event::Role;
+use go_overlay::supervisor::view::Detail;
 
 use crate::reference::{Standing, Window};
 
@@ -116,7 +118,7 @@ pub struct Facts {
     pub ready_until: Option<Moment>,
     pub post_due: Option<Moment>,
     /// Why it was told to end.
-    pub stop_detail: String,
+    pub stop_detail: Detail,
     pub restarts_regardless: bool,
     pub restart: Option<Window>,
     /// Attempts in a row: at least, at most.
@@ -180,7 +182,7 @@ impl Facts {
             extended: Moment(0),
             ready_until: None,
             post_due: None,
-            stop_detail: String::new(),
+            stop_detail: Detail::Nothing,
             restarts_regardless: false,
             restart: None,
             attempts: (0, 0),

@@ -1,8 +1,10 @@
 //! What must hold of each action, before the reference takes it in.
 
 use go_overlay::base::{ClientId, JobId, Moment, ServiceId, Signal};
-use go_overlay::control::message::State;
+use go_overlay::domain::State;
+use go_overlay::domain::{FailReason, ScriptFailure};
 use go_overlay::supervisor::event::{Action, Notice, Role, Scope};
+use go_overlay::supervisor::view::Detail;
 
 use crate::invariants::{Broken, View, check, facts};
 use crate::model::{CONTINUE_AFTER, Facts, Kind, Model, Wanted};
@@ -87,7 +89,7 @@ pub fn stop_order(view: &View<'_>, action: &Action) -> Broken {
             to: State::Stopping,
             detail,
             ..
-        }) if detail == "stop signal sent"
+        }) if *detail == Detail::StopSignalSent
             && model.down.is_none()
             && !model.turn.followers.contains(service)
             && model
@@ -120,7 +122,7 @@ pub fn stop_has_a_reason(view: &View<'_>, action: &Action) -> Broken {
         return Ok(());
     };
     let (model, facts) = (view.model, facts(view, *service)?);
-    let has_reason = detail != "stop signal sent"
+    let has_reason = *detail != Detail::StopSignalSent
         || model.down.is_some()
         || model.turn.kind == Kind::Asked
         || model.turn.followers.contains(service)
@@ -128,12 +130,19 @@ pub fn stop_has_a_reason(view: &View<'_>, action: &Action) -> Broken {
         || facts.maybe_again
         || facts.maybe_stop
         || facts.wanted == Wanted::Down;
-    let closed = detail == CLOSED && facts.state == State::Starting;
+    let closed = matches!(detail, Detail::FailedRunning(FailReason::NeverReady(_)))
+        && facts.state == State::Starting;
     let in_time = facts.ready_until.is_some_and(|until| until <= model.now);
     check(!closed || in_time, || {
         format!("the end of {} was not waited for", facts.config.name)
     })?;
-    let unexecuted = detail.contains("cannot execute ");
+    let unexecuted = matches!(
+        detail,
+        Detail::FailedRunning(
+            FailReason::NotExecuted { .. }
+                | FailReason::PreScript(ScriptFailure::NotExecuted { .. })
+        )
+    );
     let in_time = model
         .leading_job(*service)
         .is_some_and(|(_, job)| job.pid.is_none() && job.since.after(EXECUTE_WITHIN) <= model.now);
@@ -147,9 +156,6 @@ pub fn stop_has_a_reason(view: &View<'_>, action: &Action) -> Broken {
         )
     })
 }
-
-/// What a program is ended for that can never say any more that it is ready.
-pub const CLOSED: &str = "its descriptor was closed";
 
 pub fn one_process(view: &View<'_>, action: &Action) -> Broken {
     let Action::Spawn { job, service, role } = action else {

@@ -1,7 +1,7 @@
 //! What must hold after each input, when everything that came of it was taken in.
 
 use go_overlay::base::ServiceId;
-use go_overlay::control::message::State;
+use go_overlay::domain::State;
 use go_overlay::supervisor::event::Role;
 
 use crate::invariants::{Broken, View, check, facts};
@@ -79,7 +79,7 @@ pub fn bounded_actions(view: &View<'_>) -> Broken {
 pub fn health_as_the_results_say(view: &View<'_>) -> Broken {
     let rows = view.supervisor.list(view.model.now);
     for row in rows {
-        let Some(id) = id_of_row(view.model, &row.name) else {
+        let Some(id) = id_of_row(view.model, &row.config.name) else {
             continue;
         };
         let facts = facts(view, id)?;
@@ -87,7 +87,7 @@ pub fn health_as_the_results_say(view: &View<'_>) -> Broken {
         check(row.health == expected.unwrap_or_default(), || {
             format!(
                 "{} is {:?}, and by its results {expected:?}",
-                row.name, row.health
+                row.config.name, row.health
             )
         })?;
     }

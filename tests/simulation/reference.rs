@@ -5,7 +5,9 @@ use std::time::Duration;
 use go_overlay::base::{Moment, ServiceId, Signal};
 use go_overlay::config::change;
 use go_overlay::config::model::{Condition, Health, OnUnhealthy, Restart, RestartPolicy, Service};
-use go_overlay::control::message::{Health as Word, State};
+use go_overlay::domain::FailReason;
+use go_overlay::domain::{Health as Word, State};
+use go_overlay::supervisor::view::Detail;
 
 use crate::model::{Edge, Facts, Model, Wanted};
 
@@ -107,12 +109,9 @@ fn window(restart: &Restart, attempts: (u32, u32), at_least: Duration, now: Mome
     }
 }
 
-/// Whether these words beside STOPPING say that it was found wanting.
-pub fn is_failure(detail: &str) -> bool {
-    let asked = detail == "stop signal sent"
-        || detail.starts_with("dependency ")
-        || detail.starts_with("killed after ");
-    !asked
+/// Whether it is STOPPING since it failed while it ran.
+pub fn is_failure(detail: &Detail) -> bool {
+    matches!(detail, Detail::FailedRunning(_))
 }
 
 /// What its policy makes of an end. Keeps the count of attempts.
@@ -307,8 +306,8 @@ impl Model {
 }
 
 /// Whether its policy restarts an unhealthy service even where it restarts nothing else.
-pub fn restarts_regardless(facts: &Facts, detail: &str) -> bool {
+pub fn restarts_regardless(facts: &Facts, detail: &Detail) -> bool {
     let config = facts.config.health.as_ref();
-    detail.starts_with("unhealthy: ")
+    matches!(detail, Detail::FailedRunning(FailReason::Unhealthy(_)))
         && config.is_some_and(|config| config.on_unhealthy == OnUnhealthy::Restart)
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use go_overlay::base::{ClientId, ServiceId};
-use go_overlay::control::message::{Outcome, Request, Response, Selection, State, WaitFor};
+use go_overlay::domain::{State, WaitFor};
+use go_overlay::supervisor::client::{Outcome, Request, Response, Selection};
 
 use crate::model::{Facts, Model, Open, Wanted};
 use crate::reference::Verdict;
@@ -242,7 +243,7 @@ impl Model {
     /// What is wrong with an answer.
     pub fn fault_of(&self, open: &Open, response: &Response) -> Option<String> {
         let Response::Outcome { ok, services } = response else {
-            let is_error = matches!(response, Response::Error { .. });
+            let is_error = matches!(response, Response::Refused(_));
             let needs_outcome = matches!(
                 open.request,
                 Request::Start(_) | Request::Stop(_) | Request::Restart(_) | Request::Wait { .. }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use go_overlay::base::{Moment, ServiceId, Signal};
 use go_overlay::config::model::Config;
-use go_overlay::control::message::{Request, State};
+use go_overlay::domain::State;
+use go_overlay::supervisor::client::Request;
 use go_overlay::supervisor::event::{Event, Scope};
 
 use crate::clients::{self, Clients};

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use go_overlay::base::{ExitStatus, JobId, Moment, Pid, ServiceId, Signal};
 use go_overlay::config::model::{Config, OnDependencyFailure, Ready};
-use go_overlay::control::message::{Health, State};
+use go_overlay::domain::{Health, State};
 use go_overlay::supervisor::event::{Action, Event, Notice, Role, Scope, Word};
+use go_overlay::supervisor::view::Detail;
 
 use crate::model::{Down, Facts, Job, Kind, Model, Wanted};
 use crate::reference::{self, Standing};
@@ -292,7 +293,7 @@ impl Model {
         }
     }
 
-    fn on_changed(&mut self, id: ServiceId, from: State, to: State, detail: &str) {
+    fn on_changed(&mut self, id: ServiceId, from: State, to: State, detail: &Detail) {
         let now = self.now;
         let (down, post_script) = (self.down.is_some(), self.timeouts.post_script);
         let Some(facts) = self.services.get_mut(&id) else {
@@ -315,12 +316,12 @@ impl Model {
             }
             State::Stopping => {
                 self.turn.told_to_end.insert(id);
-                facts.stop_detail = detail.to_owned();
+                facts.stop_detail = detail.clone();
                 facts.restarts_regardless = reference::restarts_regardless(facts, detail);
                 if !reference::is_failure(detail) {
                     facts.attempts = (0, 0);
                 }
-                if detail.starts_with("dependency ") {
+                if matches!(detail, Detail::Follows(_)) {
                     facts.wanted = match facts.config.on_dependency_failure {
                         OnDependencyFailure::Stop => Wanted::Down,
                         OnDependencyFailure::Restart | OnDependencyFailure::Ignore => Wanted::May,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use go_overlay::base::{Moment, ServiceId, Signal};
-use go_overlay::control::message::State;
+use go_overlay::domain::State;
 use go_overlay::supervisor::event::Role;
 
 use crate::model::{CONTINUE_AFTER, Facts, Model};

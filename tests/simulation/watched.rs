@@ -4,10 +4,11 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
+use go_overlay::api::words::Words;
 use go_overlay::base::{JobId, Moment, ServiceId};
 use go_overlay::config::model::{Config, Service};
-use go_overlay::control::message::{Request, Response};
 use go_overlay::supervisor::Supervisor;
+use go_overlay::supervisor::client::{Request, Response};
 use go_overlay::supervisor::event::{Action, Event};
 
 use crate::coverage::Coverage;
@@ -212,7 +213,7 @@ impl Watched {
             let _ = writeln!(text, "{id:?} {}", plan::summary(&facts.config));
         }
         for row in self.supervisor.list(now) {
-            let (name, state, detail) = (row.name, row.state, row.detail);
+            let (name, state, detail) = (&row.config.name, row.state, Words(&row.detail));
             let _ = writeln!(text, "now {name} is {state} ({detail}) {:?}", row.health);
         }
         let _ = writeln!(text, "the last events:");

@@ -7,9 +7,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use go_overlay::api::protocol;
+use go_overlay::api::words::{self, Words};
 use go_overlay::base::{ClientId, ExitStatus, JobId, Moment, Pid, ServiceId, Signal};
 use go_overlay::config::model::{Condition, Config, Dependency, Service, Timeouts};
-use go_overlay::control::message::{Request, Response, Selection, State};
+use go_overlay::control::message::{
+    ReloadPlan, Request, Response, Selection, ServiceDetail, ServiceStatus, State,
+};
+use go_overlay::domain::{CheckError, CheckProblem};
 use go_overlay::supervisor::Supervisor;
 use go_overlay::supervisor::event::{Action, Event, Notice, Role, SpawnFailure, Word};
 
@@ -123,50 +128,12 @@ impl World {
                     }
                 }
                 Action::Reply { client, response } => {
-                    self.replies.push(response);
+                    self.replies.push(protocol::response(response));
                     self.answered.push(client);
                 }
-                Action::Notice(Notice::Changed {
-                    service,
-                    from,
-                    to,
-                    detail,
-                }) => {
-                    self.log.push(
-                        format!("{} {from}->{to} {detail}", self.name(service))
-                            .trim_end()
-                            .to_owned(),
-                    );
-                }
-                Action::Notice(Notice::Restarts { service, why }) => {
-                    let name = self.name(service);
-                    self.log.push(format!("{name} restarts: {why}"));
-                }
-                Action::Notice(Notice::Health {
-                    service,
-                    from,
-                    to,
-                    reason,
-                }) => {
-                    let name = self.name(service);
-                    let (from, to) = (from.name(), to.name());
-                    self.log.push(
-                        format!("{name} {from}->{to} {reason}")
-                            .trim_end()
-                            .to_owned(),
-                    );
-                }
-                Action::Notice(Notice::PostScriptFailed { service, reason }) => {
-                    self.log.push(format!(
-                        "{} post-script failed: {reason}",
-                        self.name(service)
-                    ));
-                }
-                Action::Notice(Notice::ShuttingDown { reason, .. }) => {
-                    self.log.push(format!("down: {reason}"))
-                }
-                Action::Notice(Notice::KillingAll { reason }) => {
-                    self.log.push(format!("kill all: {reason}"))
+                Action::Notice(notice) => {
+                    let line = self.line(&notice);
+                    self.log.push(line.trim_end().to_owned());
                 }
                 Action::Exit(code) => {
                     let ended = |(name, _): &(String, Role)| self.stuck.contains(name);
@@ -178,6 +145,28 @@ impl World {
         }
         for (job, signal) in died {
             self.end_job(job, ExitStatus::Signaled(signal));
+        }
+    }
+
+    /// A notice as a line of the log.
+    fn line(&self, notice: &Notice) -> String {
+        let why = words::event_detail(notice);
+        match notice {
+            Notice::Changed {
+                service, from, to, ..
+            } => format!("{} {from}->{to} {why}", self.name(*service)),
+            Notice::Restarts { service, .. } => format!("{} restarts: {why}", self.name(*service)),
+            Notice::Health {
+                service, from, to, ..
+            } => {
+                let (from, to) = (from.name(), to.name());
+                format!("{} {from}->{to} {why}", self.name(*service))
+            }
+            Notice::PostScriptFailed { service, .. } => {
+                format!("{} post-script failed: {why}", self.name(*service))
+            }
+            Notice::ShuttingDown { .. } => format!("down: {why}"),
+            Notice::KillingAll { reason } => format!("kill all: {}", Words(reason)),
         }
     }
 
@@ -237,7 +226,7 @@ impl World {
         let job = self.checks.iter().find(|(_, of)| *of == name);
         let job = *job.unwrap_or_else(|| panic!("{name} is not checked")).0;
         self.checks.remove(&job);
-        let result = result.map_err(str::to_owned);
+        let result = result.map_err(check_error);
         self.tell(Event::Checked { job, result });
     }
 
@@ -284,10 +273,31 @@ impl World {
     }
 
     pub fn request(&mut self, request: Request) {
-        self.tell(Event::Request {
-            client: CLIENT,
-            request,
-        });
+        self.request_of(CLIENT, request);
+    }
+
+    pub fn request_of(&mut self, client: ClientId, request: Request) {
+        let request = protocol::change(request).expect("a change");
+        self.tell(Event::Request { client, request });
+    }
+
+    /// The rows of `list`.
+    pub fn list(&self) -> Vec<ServiceStatus> {
+        let rows = self.supervisor.list(self.now);
+        rows.iter().map(protocol::row).collect()
+    }
+
+    /// The answer to `health`.
+    pub fn health(&self) -> Response {
+        protocol::health(&self.supervisor.health())
+    }
+
+    pub fn service(&self, name: &str) -> ServiceDetail {
+        protocol::service(self.supervisor.service_detail(name, self.now).unwrap())
+    }
+
+    pub fn plan(&self, config: &Config) -> ReloadPlan {
+        protocol::reload_plan(self.supervisor.plan(config))
     }
 
     pub fn state(&self, name: &str) -> State {
@@ -299,8 +309,8 @@ impl World {
     }
 
     pub fn row(&self, name: &str) -> (State, String) {
-        let rows = self.supervisor.list(self.now);
-        let row = rows
+        let row = self
+            .list()
             .into_iter()
             .find(|row| row.name == name)
             .unwrap_or_else(|| panic!("no {name}"));
@@ -319,6 +329,19 @@ impl World {
             "{line:?} in {:#?}",
             self.log
         );
+    }
+}
+
+/// What `GET /healthz: 503` says, as data.
+fn check_error(text: &str) -> CheckError {
+    let (probe, problem) = text.split_once(": ").unwrap_or(("check", text));
+    let problem = match problem.parse() {
+        Ok(status) => CheckProblem::Status(status),
+        Err(_) => CheckProblem::Reported(problem.into()),
+    };
+    CheckError::Failed {
+        probe: probe.into(),
+        problem,
     }
 }
 

@@ -11,11 +11,12 @@ use mio::{Interest, Registry, Token};
 use super::super::children::Children;
 use super::super::token::{Slot, Source};
 use super::{
-    Attempt, Exchange, Kind, Probes, Verdict, abstract_name, connect_next, in_words, plain,
-    watch_unix,
+    Attempt, Exchange, Kind, Probes, Verdict, abstract_name, cannot_start, connect_next, failed,
+    plain, reported, watch_unix,
 };
 use crate::base::Pid;
 use crate::config::model::Probe;
+use crate::domain::CheckProblem;
 use crate::sys::check_aside::{CheckAside, Report};
 
 /// Children that are started a turn. A check whose turn has not come waits within its own time.
@@ -65,9 +66,9 @@ impl Probes {
             };
             let attempt = &mut self.table[place];
             let started = start(attempt, &self.asides.stuck, slot, children, registry);
-            if let Err(why) = started {
+            if let Err(problem) = started {
                 let attempt = self.table.remove(place);
-                verdicts.push((attempt.job, Err(in_words(&attempt.health, &why))));
+                verdicts.push((attempt.job, Err(failed(&attempt.health, problem))));
             }
         }
         verdicts
@@ -80,29 +81,26 @@ fn start(
     slot: Slot,
     children: &mut Children,
     registry: &Registry,
-) -> Result<(), String> {
+) -> Result<(), CheckProblem> {
     let Kind::Aside(service, child) = &mut attempt.kind else {
         return Ok(());
     };
     if let Some(pid) = stuck.get(&service.name) {
-        return Err(format!(
-            "the file system does not answer: an earlier check still waits for it (process {})",
-            pid.0
-        ));
+        return Err(CheckProblem::FileSystemHangs(*pid));
     }
     let started = match &attempt.health.probe {
         Probe::Unix(path) => CheckAside::connect(path, service),
         Probe::Http { host, .. } | Probe::Tcp { host, .. } => CheckAside::look_up(host),
         Probe::Exec(_) => return Ok(()),
     };
-    let started = started.map_err(|error| format!("cannot start a process: {}", plain(&error)))?;
+    let started = started.map_err(|error| cannot_start(&error))?;
     children.add_aside(started.pid());
     let token = Source::Probe(slot).token();
     let fd = started.as_raw_fd();
     *child = Some(started);
     registry
         .register(&mut SourceFd(&fd), token, Interest::READABLE)
-        .map_err(|error| plain(&error))
+        .map_err(|error| reported(plain(&error)))
 }
 
 /// Whether a check has to look at a path before it connects.
@@ -120,7 +118,7 @@ pub(super) fn go_on(
     report: Report,
     registry: &Registry,
     token: Token,
-) -> Result<Kind, String> {
+) -> Result<Kind, CheckProblem> {
     let mut kind = match report {
         Report::Connected(stream) => watch_unix(UnixStream::from_std(stream), registry, token)?,
         Report::Addresses(found) if found.is_empty() => {
@@ -128,10 +126,10 @@ pub(super) fn go_on(
                 Probe::Http { host, .. } | Probe::Tcp { host, .. } => host.as_str(),
                 Probe::Unix(_) | Probe::Exec(_) => "",
             };
-            return Err(format!("cannot find the host of {host} in /etc/hosts"));
+            return Err(CheckProblem::UnknownHost(host.into()));
         }
         Report::Addresses(found) => connect_next(found.into(), registry, token)?,
-        Report::Failed(why) => return Err(why),
+        Report::Failed(why) => return Err(reported(why)),
     };
     if let Kind::Connection { exchange, .. } = &mut kind {
         *exchange = Exchange::of(probe);

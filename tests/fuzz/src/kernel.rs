@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use go_overlay::base::{ClientId, ExitStatus, JobId, Moment, Pid, ServiceId, Signal};
 use go_overlay::config::model::{Config, Service};
-use go_overlay::control::message::{Request, Response};
+use go_overlay::domain::CheckError;
 use go_overlay::supervisor::Supervisor;
+use go_overlay::supervisor::client::{Request, Response};
 use go_overlay::supervisor::event::{Action, Event, Notice, Role, SpawnFailure};
 
 /// More actions than this follow from no single event on a handful of services.
@@ -78,7 +79,7 @@ impl Kernel {
         }
     }
 
-    pub fn check_ends(&mut self, job: JobId, result: Result<(), String>) {
+    pub fn check_ends(&mut self, job: JobId, result: Result<(), CheckError>) {
         if self.checks.remove(&job).is_some() {
             self.tell(Event::Checked { job, result });
         }

@@ -32,7 +32,7 @@ fn holds(word: &Word) {
         }
         Word::MainPid(Pid(pid)) => assert!(*pid > 1),
         Word::AliveWithin(period) => assert!(period.is_none_or(|period| !period.is_zero())),
-        Word::NeverReady(reason) => panic!("nobody says {reason:?} of himself"),
+        Word::NeverReady(reason) => panic!("no program reports {reason:?} about itself"),
         Word::ExtendTimeout(by) => assert!(by.as_micros() <= u128::from(u64::MAX)),
         Word::Ready | Word::Stopping | Word::Alive | Word::Trouble => {}
     }

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use go_overlay::api::protocol;
 use go_overlay::base::{ClientId, ExitStatus, JobId, Pid, Signal};
-use go_overlay::control::message::{Request, Selection, WaitFor};
+use go_overlay::domain::{CheckError, CheckProblem, NeverReady, WaitFor};
+use go_overlay::supervisor::client::{Request, Selection};
 use go_overlay::supervisor::event::{Action, Event, Scope, Word};
 
 use super::cursor::Cursor;
@@ -93,8 +95,16 @@ fn checked(kernel: &mut Kernel, cursor: &mut Cursor<'_>) {
     let checks: Vec<JobId> = kernel.checks.keys().copied().collect();
     if !checks.is_empty() {
         let job = cursor.pick(&checks);
-        let result = cursor.pick(&[Ok(()), Err("exit 1".to_owned())]);
+        let failed = CheckProblem::Ended(ExitStatus::Exited(1), None);
+        let result = cursor.pick(&[Ok(()), Err(check_error(failed))]);
         kernel.check_ends(job, result);
+    }
+}
+
+fn check_error(problem: CheckProblem) -> CheckError {
+    CheckError::Failed {
+        probe: "check".into(),
+        problem,
     }
 }
 
@@ -113,7 +123,7 @@ fn word(cursor: &mut Cursor<'_>) -> Word {
         Word::Alive,
         Word::Stopping,
         Word::Trouble,
-        Word::NeverReady("it closed its descriptor".into()),
+        Word::NeverReady(NeverReady::Closed),
         Word::Status("serving".into()),
         Word::Status(String::new()),
         Word::AliveWithin(None),
@@ -199,7 +209,7 @@ fn stale(kernel: &mut Kernel, cursor: &mut Cursor<'_>) {
     match cursor.below(4) {
         0 if unknown => kernel.tell(Event::Exited { job, status }),
         1 if !kernel.checks.contains_key(&job) => {
-            let result = Err("late".into());
+            let result = Err(check_error(CheckProblem::Reported("late".into())));
             kernel.tell(Event::Checked { job, result });
         }
         2 if unknown => {
@@ -219,10 +229,15 @@ fn looks(kernel: &mut Kernel) {
     let status = supervisor.system_status(now);
     assert_eq!(status.total, rows.len());
     for row in &rows {
-        supervisor.service_detail(&row.name, now);
-        assert!(!row.name.is_empty());
+        let name = &row.config.name;
+        assert!(!name.is_empty());
+        protocol::row(row);
+        // One that is leaving is in the list, and has no name to be asked for.
+        if let Ok(detail) = supervisor.service_detail(name, now) {
+            protocol::service(detail);
+        }
     }
-    supervisor.health();
+    protocol::health(&supervisor.health());
     supervisor.main_processes();
 }
 

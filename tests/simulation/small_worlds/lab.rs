@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use go_overlay::base::{ExitStatus, JobId, Moment, Pid, Signal};
 use go_overlay::config::model::{Ready, Service};
+use go_overlay::domain::{CheckError, CheckProblem};
 use go_overlay::supervisor::Supervisor;
 use go_overlay::supervisor::event::{Action, Event, Role, SpawnFailure, Word};
 
@@ -133,7 +134,11 @@ impl Lab {
             }
         }
         for job in &self.checks {
-            for result in [Ok(()), Err("refused".to_owned())] {
+            let refused = CheckError::Failed {
+                probe: "check".into(),
+                problem: CheckProblem::Status(503),
+            };
+            for result in [Ok(()), Err(refused)] {
                 events.push(Event::Checked { job: *job, result });
             }
         }

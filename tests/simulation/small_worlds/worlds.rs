@@ -6,7 +6,8 @@ use go_overlay::config::model::{
     Condition, Config, Dependency, Health, OnDependencyFailure, OnUnhealthy, Probe, Ready, Restart,
     RestartPolicy, Script, Service, Timeouts,
 };
-use go_overlay::control::message::{Request, Selection, WaitFor};
+use go_overlay::domain::WaitFor;
+use go_overlay::supervisor::client::{Request, Selection};
 
 /// Restarts that a policy allows.
 pub const ATTEMPTS: u32 = 2;
