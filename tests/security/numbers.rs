@@ -53,6 +53,7 @@ fn a_process_id_that_is_nobodys_yet_cannot_be_named_as_the_main_one() {
     }
     let stage = Stage::new();
     // Names the next number until an orphan of another user, adopted by the daemon, has it; then ends.
+    let wanted = tries_or(2_000);
     let program = "tries = 0
 def name(pid):
     try: return open(f'/proc/{pid}/comm').read().strip()
@@ -63,7 +64,7 @@ while True:
         say(f'MAINPID={want}'); tries += 1
         if last() >= want: break
     # An orphan lives for seconds, and some time passes until its parent ends.
-    for _ in range(500 if tries >= 10_000 else 0):
+    for _ in range(500 if tries >= TRIES else 0):
         if name(want) not in ('sh', 'sleep'): break
         found = stat(want)
         if found is not None and int(found[1]) == daemon and owner(want) != os.getuid():
@@ -76,11 +77,12 @@ while True:
         "while :; do (sleep 5 &); sleep 0.03; done",
         "tty = false",
     );
-    let config = victim + &attacker(&stage, "evil", "", program);
+    let program = program.replace("TRIES", &wanted.to_string());
+    let config = victim + &attacker(&stage, "evil", "", &program);
     both_ways(&stage, &config, |daemon| {
         let line = daemon.out.wait_for("taken ", RACE);
         let words: Vec<&str> = line.rsplit("taken ").next().unwrap().split(' ').collect();
-        assert!(words[1].parse::<u32>().unwrap() >= 10_000, "{line}");
+        assert!(words[1].parse::<usize>().unwrap() >= wanted, "{line}");
         // It has ended, and no process has taken its place.
         wait_for_detail(daemon, "evil", "completed");
         assert_eq!(daemon.row("victim").state(), "RUNNING");
