@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::config::log::folder_of;
 use crate::config::model::{EnvValue, Health, Probe, Script, Service, User, UserSpec};
 use crate::config::user::resolve;
-use crate::supervisor::event::{Role, SpawnFailure};
+use crate::domain::{Role, SpawnFailure};
 use crate::sys::commands::{DEFAULT_PATH, Refusal, candidates, find_command, reason};
 use crate::sys::environment::{self, Environment, Made};
 use crate::sys::facts::SystemFacts;

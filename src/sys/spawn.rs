@@ -21,7 +21,7 @@ use std::rc::Rc;
 
 use crate::base::Pid;
 use crate::config::model::{Limit, Resource};
-use crate::supervisor::event::SpawnFailure;
+use crate::domain::SpawnFailure;
 use crate::sys::{limits, pipe, survivors};
 pub use report::{Line, Report, Reporter};
 

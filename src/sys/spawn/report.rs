@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
 use super::quick::Ground;
-use crate::supervisor::event::SpawnFailure;
+use crate::domain::SpawnFailure;
 
 /// The most that is kept of an unfinished line, in bytes. The child is the daemon's own code: a longer one is none of
 /// its lines.
