@@ -1,4 +1,4 @@
-//! The words of reasons that are seldom seen: those that are, the tests of the supervisor read in full.
+//! The words of rare reasons. Those of the others are in the tests of the supervisor.
 
 use std::time::Duration;
 

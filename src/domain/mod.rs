@@ -1,8 +1,8 @@
 //! What the daemon is about, as data: the states and the health of services, their programs, and the reasons for what
 //! happens to them.
 //!
-//! Nothing here is a sentence, and nothing knows how it is sent or shown: `api::words` makes English of it, `control`
-//! makes JSON.
+//! Nothing here is a sentence or depends on how it is sent or shown: `api::words` makes English of it, `control`
+//! describes its JSON.
 
 pub mod reason;
 pub mod state;

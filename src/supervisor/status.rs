@@ -140,7 +140,7 @@ impl Supervisor {
             }
             let is_off = matches!(service.phase, Phase::Stopped(_)) && !service.config.enabled;
             if !is_up(&service.phase) && !is_off {
-                // Of no moment: it is the same as long as nothing happens.
+                // Without a time left: it is the same until something happens.
                 let detail = match &service.phase {
                     Phase::Failed {
                         failure,
