@@ -22,6 +22,13 @@ use mio::{Interest, Registry};
 /// Children that are on the way at the same time.
 const AT_ONCE: usize = 32;
 
+/// What starts may cost a turn: others wait for the next one, so that clients and services have theirs in between.
+const COST_A_TURN: usize = 32;
+
+/// What a start by the quick way costs, some 50 µs, and one that copies the daemon (fork(2)).
+const QUICK_COST: usize = 1;
+const COPY_COST: usize = 4;
+
 /// A child that has been on the way for longer is not counted any more.
 const SLOW_AFTER: Duration = Duration::from_millis(100);
 
@@ -33,6 +40,8 @@ pub(super) struct Launches {
     table: Table<Launch>,
     by_job: BTreeMap<JobId, usize>,
     waiting: VecDeque<Wish>,
+    /// What the starts of this turn cost.
+    spent: usize,
     /// What is started again, the long way, once the child of the quick way has ended.
     retries: BTreeMap<JobId, Wish>,
     /// Those of the quick way.
@@ -102,6 +111,10 @@ impl Launches {
     ) -> std::io::Result<()> {
         let slot = self.table.next_slot();
         let Started { pid, report } = started;
+        self.spent += match report.is_of_a_copy() {
+            true => COPY_COST,
+            false => QUICK_COST,
+        };
         let fd = report.as_raw_fd();
         registry.register(
             &mut SourceFd(&fd),
@@ -139,6 +152,20 @@ impl Launches {
         let slow = all().map(|launch| launch.begun.after(SLOW_AFTER));
         // What is slow already makes no more room.
         stuck.chain(slow.filter(|at| *at > now)).min()
+    }
+
+    /// A turn begins.
+    pub fn begin_turn(&mut self) {
+        self.spent = 0;
+    }
+
+    /// Whether something waits for the next turn only.
+    pub fn has_work(&self, now: Moment) -> bool {
+        !self.waiting.is_empty() && self.has_room(now)
+    }
+
+    fn may_start(&self, now: Moment) -> bool {
+        self.spent < COST_A_TURN && self.has_room(now)
     }
 
     fn has_room(&self, now: Moment) -> bool {
@@ -248,7 +275,7 @@ pub(super) fn stopped() -> SpawnFailure {
 impl Reactor {
     /// Starts what the supervisor asked for, or lets it wait for its turn.
     pub(super) fn launch(&mut self, wish: Wish, now: Moment) {
-        if !self.launches.waiting.is_empty() || !self.launches.has_room(now) {
+        if !self.launches.waiting.is_empty() || !self.launches.may_start(now) {
             return self.launches.waiting.push_back(wish);
         }
         if let Err(failure) = self.try_launch(wish, Way::Quick, now) {
@@ -260,7 +287,7 @@ impl Reactor {
 
     /// Starts what has waited, as far as there is room.
     pub(super) fn launch_waiting(&mut self, now: Moment) {
-        while self.launches.has_room(now)
+        while self.launches.may_start(now)
             && let Some(wish) = self.launches.waiting.pop_front()
         {
             if let Err(failure) = self.try_launch(wish, Way::Quick, now) {

@@ -19,6 +19,7 @@ mod outlet;
 mod pace;
 mod perform;
 mod probes;
+mod reaping;
 mod reload;
 mod serve;
 mod shortage;
@@ -26,6 +27,7 @@ mod signs;
 mod stream;
 mod streams;
 mod table;
+mod timers;
 mod token;
 mod trouble;
 
@@ -38,18 +40,17 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 
-use crate::base::{ClientId, ExitStatus, JobId, Moment, Pid, ServiceId, Signal, human_duration};
+use crate::base::{ClientId, JobId, Moment, Pid, ServiceId, human_duration};
 use crate::output::format::counted;
 use crate::output::prefix::Prefixer;
 use crate::supervisor::Supervisor;
-use crate::supervisor::event::{Event, Word};
+use crate::supervisor::event::Event;
 use crate::sys::environment::Environment;
 use crate::sys::manager::ManagerSocket;
 use crate::sys::output_end::OutputEnd;
-use crate::sys::signals::{self, Received, Sender, SignalFd};
-use crate::sys::timer::TimerFd;
+use crate::sys::signals::SignalFd;
 use crate::sys::{clock, memory, usage};
-use children::{Children, Dead, REAPS_A_TURN, Round};
+use children::Children;
 use clients::Clients;
 use console::{Console, Kind};
 use events::Journal;
@@ -63,7 +64,8 @@ use reload::Reloads;
 use shortage::Shortage;
 use signs::Signs;
 use streams::{Outside, Streams};
-use token::Source;
+use timers::Timers;
+use token::{Slot, Source};
 use trouble::Trouble;
 
 /// Events taken from the kernel at a time; more wait for the next turn.
@@ -103,6 +105,19 @@ pub struct Setup {
     pub reader: Option<Pid>,
 }
 
+/// What a turn has to do, as the kernel reported it.
+#[derive(Default)]
+struct Ready {
+    signals: bool,
+    supervisor_timer: bool,
+    listener: bool,
+    reload: bool,
+    launches: Vec<Slot>,
+    probes: Vec<Slot>,
+    /// And whether the other end is closed.
+    clients: Vec<(Slot, bool)>,
+}
+
 /// The daemon's loop and all it owns.
 pub struct Reactor {
     poll: Poll,
@@ -110,10 +125,7 @@ pub struct Reactor {
     supervisor: Supervisor,
     signals: SignalFd,
     trouble: Trouble,
-    supervisor_timer: TimerFd,
-    housekeeping_timer: TimerFd,
-    /// When the housekeeping timer goes off; it may be early, never late.
-    housekeeping_at: Option<Moment>,
+    timers: Timers,
     listener: Option<UnixListener>,
     children: Children,
     launches: Launches,
@@ -167,15 +179,12 @@ impl Reactor {
     /// When the kernel grants no epoll or timer descriptor: there is nothing to be done without.
     pub fn new(setup: Setup) -> io::Result<Box<Reactor>> {
         let poll = Poll::new()?;
-        let supervisor_timer = TimerFd::new()?;
-        let housekeeping_timer = TimerFd::new()?;
+        let timers = Timers::new(poll.registry())?;
         let watch = |fd: RawFd, source: Source| {
             poll.registry()
                 .register(&mut SourceFd(&fd), source.token(), Interest::READABLE)
         };
         watch(setup.signals.as_raw_fd(), Source::Signals)?;
-        watch(supervisor_timer.as_raw_fd(), Source::SupervisorTimer)?;
-        watch(housekeeping_timer.as_raw_fd(), Source::HousekeepingTimer)?;
         if let Some(listener) = &setup.listener {
             watch(listener.as_raw_fd(), Source::Listener)?;
         }
@@ -185,9 +194,7 @@ impl Reactor {
             supervisor: setup.supervisor,
             signals: setup.signals,
             trouble: Trouble::default(),
-            supervisor_timer,
-            housekeeping_timer,
-            housekeeping_at: None,
+            timers,
             listener: setup.listener,
             children: Children::new(),
             launches: Launches::default(),
@@ -253,6 +260,7 @@ impl Reactor {
                 || self.probes.has_work()
                 || self.accept_again
                 || self.reap_again
+                || self.launches.has_work(now)
                 || self.reloads.has_work();
             let timeout = (more_to_do || !self.answered.is_empty())
                 .then_some(Duration::ZERO)
@@ -263,7 +271,9 @@ impl Reactor {
             let waited = self.poll.poll(&mut events, timeout);
             self.after_wait(waited, !events.is_empty(), clock::now());
             self.wake();
-            self.turn(&events, self.pace.now());
+            let now = self.pace.now();
+            let ready = self.sort(&events, now);
+            self.turn(ready, now);
             self.relieve(self.pace.now());
         }
     }
@@ -271,10 +281,10 @@ impl Reactor {
     /// Reads the clock; a stretch in which the daemon did not run does not count.
     fn wake(&mut self) {
         let due = self.supervisor.poll_timeout().map(|deadline| deadline.at);
-        let due = due.into_iter().chain(self.housekeeping_at).min();
+        let due = due.into_iter().chain(self.timers.housekeeping_at()).min();
         if let Some(absent) = self.pace.wake(due) {
             // Its timer went off for a moment that now lies ahead.
-            self.housekeeping_at = None;
+            self.timers.forget_housekeeping();
             let absent = human_duration(absent);
             self.messages.push(format!(
                 "did not run for {absent} (was it paused?): no timeout counts that"
@@ -282,67 +292,75 @@ impl Reactor {
         }
     }
 
-    fn turn(&mut self, events: &Events, now: Moment) {
-        let (mut signals, mut supervisor_timer, mut listener) = (false, false, false);
-        let mut reload = self.reloads.has_work();
-        let mut launches = Vec::new();
+    /// Sorts out what the kernel reported. What only has to be noted is noted.
+    fn sort(&mut self, events: &Events, now: Moment) -> Ready {
+        let mut ready = Ready::default();
         for event in events {
             match Source::from_token(event.token()) {
-                Source::Signals => signals = true,
-                Source::SupervisorTimer => supervisor_timer = true,
-                Source::HousekeepingTimer => self.housekeeping_timer.clear(),
-                Source::Listener => listener = true,
-                Source::Stdout | Source::Stderr | Source::Client(_) | Source::Probe(_) => {}
-                Source::Reload => reload = true,
+                Source::Signals => ready.signals = true,
+                Source::SupervisorTimer => ready.supervisor_timer = true,
+                Source::HousekeepingTimer => self.timers.clear_housekeeping(),
+                Source::Listener => ready.listener = true,
+                // What waits for them to take more is written at the end of each turn.
+                Source::Stdout | Source::Stderr => {}
+                Source::Client(slot) => {
+                    let hung_up = event.is_write_closed() || event.is_error();
+                    ready.clients.push((slot, hung_up));
+                }
+                Source::Probe(slot) => ready.probes.push(slot),
+                Source::Reload => ready.reload = true,
                 Source::StdoutOpened => self.stdout.on_opened(),
                 Source::StderrOpened => self.stderr.on_opened(),
                 Source::Stream(slot) => self.streams.on_ready(slot),
                 Source::LogHelper(slot) => self.on_log_helper(slot, now),
                 Source::Sign(slot) => self.signs.on_ready(slot),
-                Source::Launch(slot) => launches.extend(self.launches.at(slot)),
+                Source::Launch(slot) => ready.launches.push(slot),
             }
         }
+        ready.reload |= self.reloads.has_work();
+        ready.listener |= self.accept_again;
         if self.trouble.take_again() {
-            (signals, supervisor_timer) = (true, true);
+            (ready.signals, ready.supervisor_timer) = (true, true);
         }
-        for job in launches {
-            self.look_at_launch(job, now);
+        ready
+    }
+
+    fn turn(&mut self, ready: Ready, now: Moment) {
+        self.launches.begin_turn();
+        for slot in ready.launches {
+            if let Some(job) = self.launches.at(slot) {
+                self.look_at_launch(job, now);
+            }
         }
-        if signals {
+        if ready.signals {
             self.on_signals(now);
         } else if self.reap_again {
             self.reap(now);
         }
         // What was said in time is heard before time is looked at.
         self.hear_signs(now);
-        if supervisor_timer {
-            self.supervisor_timer.clear();
+        if ready.supervisor_timer {
+            self.timers.clear_supervisor();
             self.supervisor.handle_timeout(now);
             self.perform(now);
         }
-        for event in events {
-            if let Source::Probe(slot) = Source::from_token(event.token()) {
-                let verdict = self.probes.on_ready(slot, self.poll.registry());
-                self.tell_verdict(verdict, now);
-            }
+        for slot in ready.probes {
+            let verdict = self.probes.on_ready(slot, self.poll.registry());
+            self.tell_verdict(verdict, now);
         }
-        for event in events {
-            if let Source::Client(slot) = Source::from_token(event.token())
-                && let Some(client) = self.clients.at(slot)
-            {
-                let hung_up = event.is_write_closed() || event.is_error();
+        for (slot, hung_up) in ready.clients {
+            if let Some(client) = self.clients.at(slot) {
                 self.serve(client, hung_up, now);
             }
         }
-        if listener || self.accept_again {
+        if ready.listener || self.accept_again {
             self.accept(now);
         }
-        if reload {
+        if ready.reload {
             self.advance_reload(now);
         }
         self.serve_answered(now);
-        if self.housekeeping_at.is_some_and(|at| at <= now) {
-            self.housekeeping_at = None;
+        if self.timers.take_housekeeping(now) {
             self.keep_house(now);
         }
         self.pump(now);
@@ -359,140 +377,6 @@ impl Reactor {
             messages: &mut self.messages,
             now,
         });
-    }
-
-    fn on_signals(&mut self, now: Moment) {
-        loop {
-            match self.signals.read() {
-                Ok(Some(received)) => self.on_signal(received, now),
-                Ok(None) => break self.reads_signals(),
-                Err(error) => break self.cannot_read_signals(&error, now),
-            }
-        }
-        // One SIGCHLD may stand for many children, and any signal may have hidden one.
-        self.reap(now);
-        self.watch_foreground(now);
-    }
-
-    /// What each signal means; docs/CLI-COMMANDS.md has the table.
-    fn on_signal(&mut self, received: Received, now: Moment) {
-        let Received { signal, sender } = received;
-        let has_services = self.config_path.is_some();
-        match (signal, sender) {
-            (Signal::CHLD, _) => {}
-            // A write to a closed pipe or beyond `ulimit -f`, and `ulimit -t`: the write failed, or SIGKILL follows.
-            (_, Sender::Own) | (Signal::XCPU, Sender::Kernel) => {}
-            // `nohup go-overlay`, or `go-overlay &` in a script: the terminal has no say.
-            (Signal::HUP | Signal::INT | Signal::QUIT, Sender::Kernel)
-                if signals::was_ignored(signal) => {}
-            (Signal::TERM | Signal::INT | Signal::QUIT | Signal::RTMIN_3, _) => {
-                // The main program ignores what the caller had ignored.
-                let heard = match signals::was_ignored(signal) {
-                    true => Signal::TERM,
-                    false => signal,
-                };
-                self.tell(Event::ShutdownSignal(heard), now);
-            }
-            (Signal::USR1, _) if has_services => self.log_status(now),
-            (Signal::USR2, _) if has_services => {
-                self.streams.reopen_log_files();
-            }
-            (Signal::HUP, _) if has_services => self.reload_by_signal(now),
-            (Signal::WINCH, _) => {
-                self.follow_window_size();
-                self.pass_on(received, now);
-            }
-            (_, Sender::Kernel | Sender::Process) => self.pass_on(received, now),
-        }
-    }
-
-    fn reap(&mut self, now: Moment) {
-        let mut round = Round::default();
-        let words = self.bury_the_dead(&mut round, now);
-        self.reap_again = round.more;
-        match &round.refused {
-            Some(error) => self.cannot_reap(error, now),
-            None => self.reaps(),
-        }
-        self.end_foreground(&round.died);
-        if !round.died.is_empty() {
-            // Last words before the obituary.
-            for service in self.services_of(&round.died) {
-                let mut outside = Outside {
-                    queue: &mut self.stdout.queue,
-                    messages: &mut self.messages,
-                    now,
-                };
-                self.streams.last_words(service, &round.died, &mut outside);
-            }
-            self.tell_found(now);
-        }
-        for (job, word) in words {
-            self.tell(Event::Said { job, word }, now);
-        }
-        for (job, pid) in round.moved {
-            let word = Word::MainPid(pid);
-            self.tell(Event::Said { job, word }, now);
-        }
-        for (job, status) in round.ended {
-            self.on_end(job, status, now);
-        }
-        if round.none_left && self.sweeping {
-            self.tell(Event::ChildrenGone, now);
-        }
-    }
-
-    /// The end of a job: of a check, of a program, or of a child that could not execute it.
-    fn on_end(&mut self, job: JobId, status: ExitStatus, now: Moment) {
-        if let Some(wish) = self.launches.take_retry(job) {
-            return self.retry(wish, now);
-        }
-        let failure = self.launches.take_failure(job);
-        let end = failure.as_ref().map_or(Ok(status), |why| Err(&why.message));
-        if let Some(verdict) = self.probes.on_end(job, end) {
-            return self.tell_verdict(Some(verdict), now);
-        }
-        let event = match failure {
-            Some(failure) => Event::SpawnFailed { job, failure },
-            None => Event::Exited { job, status },
-        };
-        self.tell(event, now);
-    }
-
-    /// Reaps the children that have ended, as many as a turn has time for, and returns what they said of themselves
-    /// before. That is received while they hold their numbers, and may name the process that takes their place.
-    fn bury_the_dead(&mut self, round: &mut Round, now: Moment) -> Vec<(JobId, Word)> {
-        let mut words = Vec::new();
-        round.more = true;
-        for _ in 0..REAPS_A_TURN {
-            let Some(dead) = self.children.next_dead(round) else {
-                round.more = false;
-                break;
-            };
-            if let Dead::Job(job) = dead {
-                self.look_at_launch(job, now);
-                for heard in self.signs.last_words(job, &self.children) {
-                    words.extend(self.take_successor(heard));
-                }
-            }
-            if !self.children.bury(&dead, now, round) {
-                round.more = false;
-                break;
-            }
-            self.follow_main(round);
-        }
-        self.children.finish_round(now, round);
-        words
-    }
-
-    /// The socket of a job goes with its last process, and stays for one that takes its place.
-    fn follow_main(&mut self, round: &Round) {
-        if let Some((job, pid)) = round.moved.last() {
-            self.signs.moved(*job, *pid);
-        }
-        if let Some(job) = round.died.last() {
-            self.signs.forget(*job);
-        }
     }
 
     /// An event goes in, and everything that comes out of it is done.
@@ -549,23 +433,28 @@ impl Reactor {
         self.note_console(Kind::Stderr, now);
     }
 
-    /// Sets both timers to the next deadline. The housekeeping one may go off early: a partial line's
-    /// deadline moves with each read, and moving the timer with it would cost a system call each time.
+    /// Sets both timers to the next deadline.
     fn arm(&mut self, now: Moment) {
         let deadline = self.supervisor.poll_timeout().map(|deadline| deadline.at);
         let at = deadline.map(|at| self.pace.to_kernel(at));
-        let armed = self.supervisor_timer.arm(at);
+        let armed = self.timers.arm_supervisor(at);
         self.after_arming(armed);
-        let quiet = if self.stdout.queue.accepts() {
-            self.streams.deadline()
-        } else {
-            None
+        let Some(next) = self.next_housekeeping(now) else {
+            return self.timers.rest(self.untidy, now);
         };
-        let (clients, children) = (self.clients.deadline(), self.children.deadline());
-        let next = [
-            quiet,
-            clients,
-            children,
+        let armed = self
+            .timers
+            .arm_housekeeping(next, |at| self.pace.to_kernel(at), now);
+        self.after_arming(armed);
+    }
+
+    /// The earliest deadline of all that is not the supervisor's.
+    fn next_housekeeping(&mut self, now: Moment) -> Option<Moment> {
+        let quiet = self.stdout.queue.accepts().then(|| self.streams.deadline());
+        let all = [
+            quiet.flatten(),
+            self.clients.deadline(),
+            self.children.deadline(),
             self.probes.deadline(),
             self.launches.deadline(now),
             self.accept_at,
@@ -576,30 +465,8 @@ impl Reactor {
             self.log_helpers.deadline(),
             self.stdout.retry_at(),
             self.stderr.retry_at(),
-        ]
-        .into_iter()
-        .flatten()
-        .min();
-        let Some(next) = next else {
-            return self.rest(now);
-        };
-        if self.housekeeping_at.is_none_or(|at| next < at || at <= now) {
-            let at = self.pace.to_kernel(next);
-            let armed = self.housekeeping_timer.arm(Some(at));
-            self.after_arming(armed);
-            self.housekeeping_at = Some(next);
-        }
-    }
-
-    /// Nothing waits on time. A timer that would go off soon is left to it, since output comes and goes;
-    /// one that is far off would disturb an idle daemon, and any would touch the memory that is about to be given back.
-    fn rest(&mut self, now: Moment) {
-        let far = self
-            .housekeeping_at
-            .is_some_and(|at| self.untidy || at.since(now) > Duration::from_secs(1));
-        if far && self.housekeeping_timer.arm(None).is_ok() {
-            self.housekeeping_at = None;
-        }
+        ];
+        all.into_iter().flatten().min()
     }
 
     /// The last bytes, and the end.

@@ -105,6 +105,11 @@ impl Report {
         report
     }
 
+    /// Whether the child is on a copy of the daemon's memory, and not on the memory itself.
+    pub fn is_of_a_copy(&self) -> bool {
+        self.ground.is_none()
+    }
+
     /// Whether there is something to read, if only the end.
     pub fn has_news(&self) -> bool {
         let mut end = [PollFd::new(self.end.as_fd(), PollFlags::POLLIN)];
