@@ -14,6 +14,7 @@ use super::token::{Slot, Source};
 use crate::base::{JobId, Moment, Pid, ServiceId, Signal};
 use crate::domain::{Role, SpawnFailure};
 use crate::supervisor::event::Event;
+use crate::sys::process::Status;
 use crate::sys::spawn::quick::Stacks;
 use crate::sys::spawn::{Line, Report, Started};
 use mio::unix::SourceFd;
@@ -32,8 +33,12 @@ const COPY_COST: usize = 4;
 /// A child that has been on the way for longer is not counted any more.
 const SLOW_AFTER: Duration = Duration::from_millis(100);
 
-/// A child that SIGKILL has not ended by then is stuck in the kernel: it executes nothing any more.
+/// How often a child that was sent SIGKILL is looked at. One that waits in the kernel by then is stuck: it executes nothing
+/// any more. Another one has not had a processor yet.
 const STUCK_AFTER: Duration = Duration::from_millis(100);
+
+/// That is not waited for any longer.
+const STARVED_AFTER: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 pub(super) struct Launches {
@@ -65,8 +70,8 @@ struct Launch {
     given_up: bool,
     /// When it was sent SIGKILL.
     killed_at: Option<Moment>,
-    /// That did not end it in time.
-    is_stuck: bool,
+    /// When it is looked at for that.
+    look_at: Option<Moment>,
     report: Report,
 }
 
@@ -128,7 +133,7 @@ impl Launches {
             begun: now,
             given_up: false,
             killed_at: None,
-            is_stuck: false,
+            look_at: None,
             report,
         });
         self.by_job.insert(job, place);
@@ -144,8 +149,7 @@ impl Launches {
     /// When the next child is stuck, or is not counted any more where others wait for that.
     pub fn deadline(&self, now: Moment) -> Option<Moment> {
         let all = || self.table.values();
-        let killed = all().filter(|launch| !launch.is_stuck);
-        let stuck = killed.filter_map(|launch| Some(launch.killed_at?.after(STUCK_AFTER)));
+        let stuck = all().filter_map(|launch| launch.look_at);
         if self.waiting.is_empty() {
             return stuck.min();
         }
@@ -200,7 +204,10 @@ impl Launches {
         match launch.filter(|launch| signal != Signal::CONT && !launch.report.has_news()) {
             None => signal,
             Some(launch) => {
-                launch.killed_at.get_or_insert(now);
+                if launch.killed_at.is_none() {
+                    launch.killed_at = Some(now);
+                    launch.look_at = Some(now.after(STUCK_AFTER));
+                }
                 Signal::KILL
             }
         }
@@ -210,10 +217,15 @@ impl Launches {
     fn take_stuck(&mut self, now: Moment) -> Vec<JobId> {
         let mut stuck = Vec::new();
         for (_, launch) in self.table.iter_mut() {
-            let is_due = |at: Moment| at.after(STUCK_AFTER) <= now;
-            if !launch.is_stuck && launch.killed_at.is_some_and(is_due) {
-                launch.is_stuck = true;
+            if launch.look_at.take_if(|at| *at <= now).is_none() {
+                continue;
+            }
+            let is_over = |at: Moment| at.after(STARVED_AFTER) <= now;
+            let status = Status::of(launch.pid);
+            if launch.killed_at.is_some_and(is_over) || status.is_none_or(|status| status.waits) {
                 stuck.push(launch.job);
+            } else {
+                launch.look_at = Some(now.after(STUCK_AFTER));
             }
         }
         stuck

@@ -111,23 +111,32 @@ fn number(name: &OsStr) -> Option<i32> {
 pub struct Status {
     /// The parent; 0 where that is in another PID namespace.
     pub parent: Pid,
+    /// It waits in the kernel, where no signal reaches it (state D).
+    pub waits: bool,
 }
 
 impl Status {
     /// None for a process that is gone, or not to be seen.
     pub fn of(pid: Pid) -> Option<Status> {
         let text = std::fs::read(format!("/proc/{}/status", pid.0)).ok()?;
-        parent_in(&text).map(|parent| Status {
-            parent: Pid(parent),
+        let state = field(&text, b"State:")?;
+        Some(Status {
+            parent: Pid(parent_in(&text)?),
+            waits: state.starts_with('D'),
         })
     }
 }
 
 /// The parent in a /proc/PID/status that may be cut. In the name, which is before it, the kernel escapes ends of lines.
 pub fn parent_in(status: &[u8]) -> Option<i32> {
+    field(status, b"PPid:")?.parse().ok()
+}
+
+/// What stands behind a name at the start of a whole line.
+fn field<'s>(status: &'s [u8], name: &[u8]) -> Option<&'s str> {
     let mut lines = status.split_inclusive(|byte| *byte == b'\n');
-    let number = lines.find_map(|line| line.strip_prefix(b"PPid:")?.strip_suffix(b"\n"))?;
-    str::from_utf8(number).ok()?.trim().parse().ok()
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_suffix(b"\n"))?;
+    str::from_utf8(value).ok().map(str::trim)
 }
 
 /// A part of /proc/PID/stat. Newer kernels let a reader wait while that process executes a program, which its user can

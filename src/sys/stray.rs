@@ -75,7 +75,7 @@ fn signal_descendants(signal: Signal, spared: &BTreeSet<Pid>) -> usize {
         if spared.contains(&pid) {
             continue;
         }
-        let Some((pinned, Status { parent })) = Pinned::new(pid).zip(Status::of(pid)) else {
+        let Some((pinned, Status { parent, .. })) = Pinned::new(pid).zip(Status::of(pid)) else {
             continue;
         };
         let started = |pid| Stat::of(pid).map(|stat| stat.started);
