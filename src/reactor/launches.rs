@@ -49,7 +49,7 @@ pub(super) struct Launches {
     spent: usize,
     /// What is started again, the long way, once the child of the quick way has ended.
     retries: BTreeMap<JobId, Wish>,
-    /// Those of the quick way.
+    /// Those of the quick way; one is kept.
     pub stacks: Stacks,
     /// Starts since the daemon last gave memory back for them.
     since_tidy: usize,
