@@ -81,7 +81,7 @@ impl Terminal {
         unsafe { libc::tcgetpgrp(self.fd) == libc::getpgrp() }
     }
 
-    /// Gives the foreground to a process group of this session; false where that is refused. SIGTTOU is blocked, so
+    /// Gives the foreground to a process group of the daemon's session (setsid(2)); false where that is refused. SIGTTOU is blocked, so
     /// that a group in the background may do this.
     pub fn give_to(&self, group: Pid) -> bool {
         // SAFETY: the call takes numbers only.

@@ -7,7 +7,7 @@
 
 use std::os::fd::BorrowedFd;
 
-/// Gives back free heap, unused stack, and the mapping of the program's own code and constants, and waits until there
+/// Returns free heap, unused stack and the mapping of the program's own code and constants to the kernel, and waits until there
 /// is something to read from `events`, for instance an epoll(7); it may return before. The wait is part of it: on the
 /// way to any other place the code in between would be mapped again, sixteen pages at a time. None of what it does is
 /// felt but in time: about 50 µs, and the faults of what is needed again.
@@ -19,7 +19,7 @@ pub fn give_back_and_wait(events: BorrowedFd<'_>) {
     }
 }
 
-/// Gives back free heap.
+/// Returns free heap to the kernel.
 #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
 pub fn give_back_heap() {
     // SAFETY: takes a number; it frees what is free.

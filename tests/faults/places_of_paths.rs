@@ -134,7 +134,7 @@ pub const LIST: &[Entry] = &[
         seen: Everywhere,
         paths: &["/proc/self/fd/N"],
         calls: &["openat"],
-        reason: "standard output, where it is a pipe or a terminal, opened anew without blocking",
+        reason: "standard output, where it is a pipe or a terminal, reopened without blocking",
     },
     Entry {
         when: InTheLoop,
