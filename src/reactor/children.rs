@@ -6,10 +6,11 @@
 //! A number is signalled only while a process of the job holds it: the job's process until it is reaped, and its
 //! group through it. So a dead process is looked at first (its group gets SIGKILL) and reaped then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
+use super::helpers::Helpers;
 use crate::base::{ExitStatus, JobId, Moment, Pid, Signal};
 use crate::supervisor::event::Scope;
 use crate::sys::oom::OomKills;
@@ -35,9 +36,7 @@ pub(super) struct Children {
     /// The process that is to be the main one of a job when the present one ends (`MAINPID=`).
     announced: BTreeMap<JobId, Pinned>,
     lingering: Vec<Lingering>,
-    /// Children that work for the daemon itself ([`crate::sys::aside`]).
-    asides: BTreeSet<Pid>,
-    /// Those of them that were jobs' processes.
+    /// Those of the daemon's helpers that were jobs' processes.
     left_behind: BTreeMap<Pid, JobId>,
     /// Jobs that were sent SIGKILL and live, and when they get it again.
     killed: BTreeMap<JobId, (Scope, Moment)>,
@@ -69,7 +68,7 @@ pub(super) enum Dead {
     /// A job's process.
     Job(JobId),
     /// A child that worked for the daemon itself.
-    Aside(Pid),
+    Helper(Pid),
     /// An orphan that was adopted.
     Adopted(Pid),
 }
@@ -98,7 +97,6 @@ impl Children {
             running: BTreeMap::new(),
             announced: BTreeMap::new(),
             lingering: Vec::new(),
-            asides: BTreeSet::new(),
             left_behind: BTreeMap::new(),
             killed: BTreeMap::new(),
             oom_kills: OomKills::new(),
@@ -115,38 +113,14 @@ impl Children {
         self.running.insert(job, child);
     }
 
-    /// Takes a child of the daemon's own into its care: it is reaped without a word.
-    pub fn add_aside(&mut self, pid: Pid) {
-        self.asides.insert(pid);
-    }
-
-    /// Ends such a child, if it has not ended by itself. That it cannot be ended at once, being stuck in the kernel, is
-    /// no reason to wait.
-    pub fn end_aside(&mut self, pid: Pid) {
-        if self.asides.contains(&pid) {
-            let _ = reap::kill_process(pid, Signal::KILL);
-        }
-    }
-
-    /// Whether such a child has not been reaped. One that waits in the kernel may outlive SIGKILL for as long as the file
-    /// system it waits for.
-    pub fn has_aside(&self, pid: Pid) -> bool {
-        self.asides.contains(&pid)
-    }
-
-    /// Those that have not ended.
-    pub fn asides(&self) -> &BTreeSet<Pid> {
-        &self.asides
-    }
-
     /// Waits no more for the end of a job's process, which SIGKILL has not ended on the way to its program: it executes
     /// nothing any more, and keeps neither its service nor the daemon.
-    pub fn leave_behind(&mut self, job: JobId) {
+    pub fn leave_behind(&mut self, job: JobId, helpers: &mut Helpers) {
         if let Some(child) = self.running.remove(&job) {
             self.jobs.remove(&child.pid);
             self.announced.remove(&job);
             self.killed.remove(&job);
-            self.asides.insert(child.pid);
+            helpers.add(child.pid);
             self.left_behind.insert(child.pid, job);
         }
     }
@@ -209,22 +183,22 @@ impl Children {
 
     /// The next child that has ended. What a job's process sent before is to be received now: it still holds what
     /// it is known by. Then comes [`Children::bury`].
-    pub fn next_dead(&self, round: &mut Round) -> Option<Dead> {
+    pub fn next_dead(&self, helpers: &Helpers, round: &mut Round) -> Option<Dead> {
         match reap::find_dead() {
             Ok(Found::Dead(pid)) => Some(match self.jobs.get(&pid) {
                 Some(job) => Dead::Job(*job),
-                None if self.asides.contains(&pid) => Dead::Aside(pid),
+                None if helpers.has(pid) => Dead::Helper(pid),
                 None => Dead::Adopted(pid),
             }),
             Ok(Found::NoneDead) => {
                 // Those that work for the daemon itself are nobody's left-overs.
                 round.none_left = self.jobs.is_empty()
-                    && !self.asides.is_empty()
-                    && stray::has_no_child_but(&self.asides);
+                    && !helpers.pids().is_empty()
+                    && stray::has_no_child_but(helpers.pids());
                 None
             }
             Ok(Found::NoChildren) => {
-                match self.jobs.is_empty() && self.asides.is_empty() {
+                match self.jobs.is_empty() && helpers.pids().is_empty() {
                     true => round.none_left = true,
                     // No other process reaps them: this is not true.
                     false => round.refused = Some(io::Error::from_raw_os_error(libc::ECHILD)),
@@ -239,11 +213,17 @@ impl Children {
     }
 
     /// Reaps a child that has ended. False when the kernel refuses.
-    pub fn bury(&mut self, dead: &Dead, now: Moment, round: &mut Round) -> bool {
+    pub fn bury(
+        &mut self,
+        dead: &Dead,
+        helpers: &mut Helpers,
+        now: Moment,
+        round: &mut Round,
+    ) -> bool {
         let buried = match *dead {
             Dead::Adopted(pid) => reap::reap(pid).map(|_| self.adopted_reaped += 1),
-            Dead::Aside(pid) => reap::reap(pid).map(|_| {
-                self.asides.remove(&pid);
+            Dead::Helper(pid) => reap::reap(pid).map(|_| {
+                helpers.remove(pid);
                 self.left_behind.remove(&pid);
             }),
             Dead::Job(job) => self.bury_job(job, now, round),
@@ -259,11 +239,11 @@ impl Children {
     }
 
     /// Whether no child is left, jobs' and adopted. Those that have ended go unnoticed.
-    pub fn none_left(&mut self, now: Moment) -> bool {
+    pub fn none_left(&mut self, helpers: &mut Helpers, now: Moment) -> bool {
         let mut round = Round::default();
         for _ in 0..REAPS_A_TURN {
-            let dead = self.next_dead(&mut round);
-            if !dead.is_some_and(|dead| self.bury(&dead, now, &mut round)) {
+            let dead = self.next_dead(helpers, &mut round);
+            if !dead.is_some_and(|dead| self.bury(&dead, helpers, now, &mut round)) {
                 break;
             }
         }

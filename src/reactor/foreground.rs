@@ -5,14 +5,20 @@
 //! the shell gave to the daemon. Where no shell could continue it (PID 1, a session without one), the main program
 //! goes on at once, as a stop by the terminal has no effect on an orphaned process group (setpgid(2)).
 
-use super::Reactor;
-use crate::base::{JobId, Moment, Pid, Signal};
+use super::context::Context;
+use crate::base::{JobId, Pid, Signal};
 use crate::supervisor::event::{Event, Scope};
 use crate::sys::job_control::{self, Change, Terminal};
 use crate::sys::signals::{self, Received, Sender};
 
-/// The main program's process.
+/// The main program, while it runs.
+#[derive(Default)]
 pub(super) struct Foreground {
+    main: Option<Main>,
+}
+
+/// Its process.
+struct Main {
     job: JobId,
     pid: Pid,
     /// It gets the terminal's foreground whenever the daemon's group has it.
@@ -24,10 +30,10 @@ pub(super) struct Foreground {
     stop_is_meant: bool,
 }
 
-impl Reactor {
+impl Foreground {
     /// `terminal`: the one that it is on, and whether it has the foreground.
-    pub(super) fn begin_foreground(&mut self, job: JobId, pid: Pid, terminal: Option<bool>) {
-        self.foreground = Some(Foreground {
+    pub fn begin(&mut self, job: JobId, pid: Pid, terminal: Option<bool>) {
+        self.main = Some(Main {
             job,
             pid,
             wants_terminal: terminal.is_some(),
@@ -38,8 +44,8 @@ impl Reactor {
     }
 
     /// The main program is over: the caller's next program needs the terminal.
-    pub(super) fn end_foreground(&mut self, died: &[JobId]) {
-        let over = self.foreground.take_if(|main| died.contains(&main.job));
+    pub fn end(&mut self, died: &[JobId]) {
+        let over = self.main.take_if(|main| died.contains(&main.job));
         if over.is_some_and(|main| main.has_terminal)
             && let Some(terminal) = Terminal::find()
         {
@@ -48,10 +54,10 @@ impl Reactor {
     }
 
     /// A signal that is not the daemon's own business.
-    pub(super) fn pass_on(&mut self, received: Received, now: Moment) {
+    pub fn pass_on(&mut self, received: Received, cx: &mut Context<'_>) {
         let signal = received.signal;
         let is_stop = [Signal::TSTP, Signal::TTIN, Signal::TTOU].contains(&signal);
-        let Some(main) = &mut self.foreground else {
+        let Some(main) = &mut self.main else {
             // Ctrl-Z stops a daemon that was started by hand.
             if signal == Signal::TSTP {
                 signals::stop(signal, false);
@@ -70,21 +76,16 @@ impl Reactor {
             _ if signal == Signal::CONT => Scope::Group,
             Sender::Kernel | Sender::Process | Sender::Own => Scope::Process,
         };
-        self.tell(Event::ForwardSignal { signal, scope }, now);
+        cx.tell(Event::ForwardSignal { signal, scope });
         if wakes {
             // A stopped program could not act on it.
-            self.continue_main(now);
+            continue_main(cx);
         }
-    }
-
-    fn continue_main(&mut self, now: Moment) {
-        let (signal, scope) = (Signal::CONT, Scope::Group);
-        self.tell(Event::ForwardSignal { signal, scope }, now);
     }
 
     /// Gives the main program the foreground where the daemon's group has it; whether it was given.
     fn lend_terminal(&mut self) -> bool {
-        let Some(main) = &mut self.foreground else {
+        let Some(main) = &mut self.main else {
             return false;
         };
         let terminal = Terminal::find().filter(Terminal::is_ours);
@@ -95,8 +96,8 @@ impl Reactor {
     }
 
     /// Whether the main program was stopped or continued. A child's stop is reported by SIGCHLD as its end is.
-    pub(super) fn watch_foreground(&mut self, now: Moment) {
-        let Some(main) = &mut self.foreground else {
+    pub fn on_child_signal(&mut self, cx: &mut Context<'_>) {
+        let Some(main) = &mut self.main else {
             return;
         };
         match job_control::change_of(main.pid) {
@@ -110,21 +111,21 @@ impl Reactor {
             }
             Some(Change::Stopped(signal)) => {
                 main.is_stopped = true;
-                self.on_main_stopped(signal, now);
+                self.on_main_stopped(signal, cx);
             }
         }
     }
 
-    fn on_main_stopped(&mut self, signal: Signal, now: Moment) {
+    fn on_main_stopped(&mut self, signal: Signal, cx: &mut Context<'_>) {
         // The foreground is what the main program lacks, and the shell gave it to the daemon.
         let lacks_terminal = matches!(signal, Signal::TTIN | Signal::TTOU);
         if lacks_terminal && self.lend_terminal() {
-            return self.continue_main(now);
+            return continue_main(cx);
         }
         if !lacks_terminal && signal != Signal::TSTP {
             return;
         }
-        let Some(main) = &mut self.foreground else {
+        let Some(main) = &mut self.main else {
             return;
         };
         let (is_meant, had_terminal) = (main.stop_is_meant, main.has_terminal);
@@ -138,7 +139,12 @@ impl Reactor {
             if !self.lend_terminal() && lacks_terminal {
                 return;
             }
-            self.continue_main(now);
+            continue_main(cx);
         }
     }
+}
+
+fn continue_main(cx: &mut Context<'_>) {
+    let (signal, scope) = (Signal::CONT, Scope::Group);
+    cx.tell(Event::ForwardSignal { signal, scope });
 }

@@ -52,7 +52,7 @@ impl Reactor {
         now: Moment,
     ) -> Result<(), SpawnFailure> {
         let Wish { job, service, role } = wish;
-        let Some(config) = self.supervisor.config(service) else {
+        let Some(config) = self.common.supervisor.config(service) else {
             return Err(failure(
                 "the service is not in the configuration any more".into(),
             ));
@@ -60,7 +60,7 @@ impl Reactor {
         if matches!(role, Role::Main | Role::PreScript) {
             self.open_late_log_file(service, &config);
         }
-        let is_main_program = self.supervisor.is_main_program(service);
+        let is_main_program = self.common.supervisor.is_main_program(service);
         let terminal = is_main_program.then(Terminal::of_a_program).flatten();
         let has_foreground = terminal.as_ref().map(Terminal::is_ours);
         let lent = terminal.filter(|_| has_foreground == Some(true));
@@ -89,11 +89,13 @@ impl Reactor {
         self.children.add(job, pid);
         self.job_services.insert(job, service);
         if is_main_program {
-            self.begin_foreground(job, pid, has_foreground);
+            self.foreground.begin(job, pid, has_foreground);
         }
         let uid = config.user.is_none().then(launch::own_uid);
         for post in sign.posts {
-            let added = self.signs.add(job, (pid, uid), post, self.poll.registry());
+            let added = self
+                .signs
+                .add(job, (pid, uid), post, self.common.poll.registry());
             if let Err(error) = added {
                 self.complain(&config, "cannot watch for its readiness", &error);
             }
@@ -101,7 +103,7 @@ impl Reactor {
         self.watch_output(wish, &config, pid, channels.ours, now);
         let watched = self
             .launches
-            .add(job, Some(wish), started, self.poll.registry(), now);
+            .add(job, Some(wish), started, self.common.poll.registry(), now);
         watched.map_err(|error| {
             let _ = self.children.kill(job, Signal::KILL, Scope::Group, now);
             failure(format!("cannot watch its start: {}", reason(&error)))
@@ -142,7 +144,8 @@ impl Reactor {
     }
 
     fn complain(&mut self, config: &model::Service, what: &str, error: &std::io::Error) {
-        self.messages
+        self.common
+            .messages
             .push(format!("{}: {what}: {}", config.name, reason(error)));
     }
 
@@ -170,10 +173,12 @@ impl Reactor {
             };
             let mut outside = Outside {
                 queue: &mut self.stdout.queue,
-                messages: &mut self.messages,
+                messages: &mut self.common.messages,
                 now,
             };
-            let added = self.streams.add(new, self.poll.registry(), &mut outside);
+            let added = self
+                .streams
+                .add(new, self.common.poll.registry(), &mut outside);
             if let Err(error) = added {
                 self.complain(config, "cannot watch its output", &error);
             }
@@ -202,7 +207,7 @@ impl Reactor {
             .open(may_be_own(config))
             .map_err(|error| failure(format!("cannot make a notify socket: {error}")))?;
         let named = complaint.map(|complaint| format!("{}: {complaint}", config.name));
-        self.messages.extend(named);
+        self.common.messages.extend(named);
         sign.posts.push(Post::Notify(socket));
         Ok(sign)
     }
@@ -210,7 +215,7 @@ impl Reactor {
     /// The main program writes to the same place: what the services said so far comes first.
     fn own_channels(&mut self, now: Moment) -> Channels {
         self.pump(now);
-        self.stdout.flush(self.poll.registry(), now);
+        self.stdout.flush(self.common.poll.registry(), now);
         Channels {
             stdio: Stdio::Inherit,
             _theirs: Vec::new(),
@@ -234,7 +239,7 @@ impl Reactor {
                         ours: vec![(StreamKind::Tty, master)],
                     });
                 }
-                Err(error) => self.messages.push(format!(
+                Err(error) => self.common.messages.push(format!(
                     "{}: cannot open a PTY: {error}; using pipes instead (tty = false does so without this message)",
                     config.name
                 )),
@@ -272,7 +277,7 @@ impl Reactor {
 
     /// Has a log file opened whose folder or owner was not there when the daemon began.
     fn open_late_log_file(&mut self, service: ServiceId, config: &model::Service) {
-        let is_main_program = self.supervisor.is_main_program(service);
+        let is_main_program = self.common.supervisor.is_main_program(service);
         if config.log_file.is_none() || is_main_program || self.streams.keeps_file(service, config)
         {
             return;

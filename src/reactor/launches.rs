@@ -292,7 +292,8 @@ impl Reactor {
         }
         if let Err(failure) = self.try_launch(wish, Way::Quick, now) {
             let job = wish.job;
-            self.supervisor
+            self.common
+                .supervisor
                 .handle(Event::SpawnFailed { job, failure }, now);
         }
     }
@@ -315,7 +316,7 @@ impl Reactor {
             // It may have come to its end, or to its program, a moment ago.
             self.look_at_launch(job, now);
             if self.launches.by_job.contains_key(&job) {
-                self.children.leave_behind(job);
+                self.children.leave_behind(job, &mut self.common.helpers);
                 let failure = stopped();
                 self.tell(Event::SpawnFailed { job, failure }, now);
             }
@@ -334,7 +335,7 @@ impl Reactor {
                 Line::Note(note) => {
                     if let Some(wish) = look.wish {
                         let name = self.name_of(wish.service);
-                        self.messages.push(format!("{name}: {note}"));
+                        self.common.messages.push(format!("{name}: {note}"));
                     }
                 }
                 Line::User(uid) => self.signs.is_of_user(job, uid),
@@ -355,7 +356,9 @@ impl Reactor {
         if let Some(pid) = executed {
             self.tell(Event::Spawned { job, pid }, now);
         }
-        self.untidy |= self.launches.is_over();
+        if self.launches.is_over() {
+            self.common.tidiness.ask();
+        }
     }
 
     /// The child of the quick way did not get to the program, and has ended: the long way finds out why.

@@ -267,8 +267,9 @@ impl Reactor {
     ) -> io::Result<usize> {
         let aside = aside::start(name, work)?;
         let pid = aside.pid;
-        self.children.add_aside(pid);
-        self.log_helpers.add(aside, role, self.poll.registry(), now)
+        self.common.helpers.add(pid);
+        self.log_helpers
+            .add(aside, role, self.common.poll.registry(), now)
     }
 
     fn start_opener(&mut self, mut tasks: VecDeque<Task>, now: Moment) {
@@ -453,7 +454,7 @@ impl Reactor {
             }
             false => said,
         });
-        self.messages.extend(message);
+        self.common.messages.extend(message);
         self.streams.after_help(of.service);
     }
 }

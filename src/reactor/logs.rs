@@ -92,15 +92,17 @@ impl Reactor {
         let mut wanted = Vec::new();
         for name in names {
             wanted.push(
-                self.supervisor
+                self.common
+                    .supervisor
                     .find_service(name)
                     .map_err(|refusal| protocol::refused(&refusal))?,
             );
         }
         let all = self
+            .common
             .supervisor
             .ids()
-            .filter(|id| !self.supervisor.is_main_program(*id));
+            .filter(|id| !self.common.supervisor.is_main_program(*id));
         let chosen = all.filter(|id| wanted.is_empty() || wanted.contains(id));
         Ok(chosen.map(|id| (id, self.name_of(id))).collect())
     }
@@ -178,7 +180,7 @@ impl Reactor {
             for _ in 0..LAST_PORTIONS {
                 let outcome = self
                     .clients
-                    .advance(client, false, self.poll.registry(), now);
+                    .advance(client, false, self.common.poll.registry(), now);
                 match outcome {
                     Outcome::Hungry(client) => self.feed(client, now),
                     Outcome::Nothing | Outcome::Asked { .. } | Outcome::Gone(_) => break,

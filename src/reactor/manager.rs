@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::Reactor;
+use super::context::Context;
 use crate::base::Moment;
 use crate::supervisor::view::Progress;
 use crate::sys::manager::ManagerSocket;
@@ -77,7 +77,19 @@ impl Manager {
         }
     }
 
-    fn report(&mut self, progress: &Progress) {
+    /// Reports what has changed, where there is a manager.
+    pub fn report(&mut self, cx: &mut Context<'_>) {
+        if self.socket.is_none() {
+            return;
+        }
+        if std::mem::take(&mut self.changed) {
+            self.note_progress(&cx.supervisor.progress());
+        }
+        let complaint = self.flush(cx.now);
+        cx.messages.extend(complaint);
+    }
+
+    fn note_progress(&mut self, progress: &Progress) {
         if self.is_stopping {
             return;
         }
@@ -130,21 +142,6 @@ impl Manager {
             ));
         }
         None
-    }
-}
-
-impl Reactor {
-    /// Reports to the manager what has changed, where there is one.
-    pub(super) fn report_to_manager(&mut self, now: Moment) {
-        if self.manager.socket.is_none() {
-            return;
-        }
-        if std::mem::take(&mut self.manager.changed) {
-            let progress = self.supervisor.progress();
-            self.manager.report(&progress);
-        }
-        let complaint = self.manager.flush(now);
-        self.messages.extend(complaint);
     }
 }
 

@@ -8,8 +8,10 @@ mod admission;
 mod children;
 mod clients;
 mod console;
+mod context;
 mod events;
 mod foreground;
+mod helpers;
 mod launch;
 mod launches;
 mod log_helpers;
@@ -27,6 +29,7 @@ mod signs;
 mod stream;
 mod streams;
 mod table;
+mod tidiness;
 mod timers;
 mod token;
 mod trouble;
@@ -38,7 +41,7 @@ use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll};
+use mio::{Events, Interest};
 
 use crate::base::{ClientId, JobId, Moment, Pid, ServiceId, human_duration};
 use crate::output::format::counted;
@@ -53,6 +56,7 @@ use crate::sys::{clock, memory, usage};
 use children::Children;
 use clients::Clients;
 use console::{Console, Kind};
+use context::Common;
 use events::Journal;
 use foreground::Foreground;
 use launches::Launches;
@@ -76,9 +80,6 @@ const ACCEPTS_A_TURN: usize = 64;
 
 /// A connection that could not be taken, for want of a descriptor, is tried again after this.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-
-/// What clients took is given back so long after one of them has left: who asks again at once is answered faster.
-const TIDY_AFTER: Duration = Duration::from_millis(500);
 
 /// Answers given at a time.
 const ANSWERS_A_TURN: usize = 64;
@@ -120,9 +121,8 @@ struct Ready {
 
 /// The daemon's loop and all it owns.
 pub struct Reactor {
-    poll: Poll,
+    common: Common,
     pace: Pace,
-    supervisor: Supervisor,
     signals: SignalFd,
     trouble: Trouble,
     timers: Timers,
@@ -142,7 +142,6 @@ pub struct Reactor {
     shortage: Shortage,
     stdout: Console,
     stderr: Console,
-    messages: Vec<String>,
     config_path: Option<String>,
     debug: bool,
     /// Whose children the jobs are, until their end was told.
@@ -157,14 +156,9 @@ pub struct Reactor {
     reap_again: bool,
     /// Strays were sent a signal: the end of the last child is to be told.
     sweeping: bool,
-    /// Much was done that is not done every day; what it took is to be given back before the next rest.
-    untidy: bool,
-    /// When that is so because of clients: not between two of a row.
-    tidy_at: Option<Moment>,
     /// The daemon's own environment, which never changes.
     inherited: Environment,
-    /// The main program, while it runs.
-    foreground: Option<Foreground>,
+    foreground: Foreground,
     /// What processes use.
     usage: usage::Watch,
     /// The configuration that is read again.
@@ -178,10 +172,12 @@ impl Reactor {
     /// # Errors
     /// When the kernel grants no epoll or timer descriptor: there is nothing to be done without.
     pub fn new(setup: Setup) -> io::Result<Box<Reactor>> {
-        let poll = Poll::new()?;
-        let timers = Timers::new(poll.registry())?;
+        let common = Common::new(setup.supervisor, setup.messages)?;
+        let timers = Timers::new(common.poll.registry())?;
         let watch = |fd: RawFd, source: Source| {
-            poll.registry()
+            common
+                .poll
+                .registry()
                 .register(&mut SourceFd(&fd), source.token(), Interest::READABLE)
         };
         watch(setup.signals.as_raw_fd(), Source::Signals)?;
@@ -190,8 +186,7 @@ impl Reactor {
         }
         let pace = Pace::new();
         let mut reactor = Box::new(Reactor {
-            poll,
-            supervisor: setup.supervisor,
+            common,
             signals: setup.signals,
             trouble: Trouble::default(),
             timers,
@@ -210,7 +205,6 @@ impl Reactor {
             prefixer: setup.prefixer,
             stdout: Console::new(OutputEnd::new(1), Kind::Stdout),
             stderr: Console::new(OutputEnd::new(2), Kind::Stderr),
-            messages: setup.messages,
             config_path: setup.config_path,
             debug: setup.debug,
             job_services: BTreeMap::new(),
@@ -219,17 +213,15 @@ impl Reactor {
             accept_at: None,
             reap_again: false,
             sweeping: false,
-            untidy: true,
             shortage: Shortage::default(),
-            tidy_at: None,
-            foreground: None,
+            foreground: Foreground::default(),
             usage: usage::Watch::default(),
             inherited: Environment::inherited(),
             reloads: Reloads::default(),
             exit: None,
         });
         if let Some(pid) = setup.reader {
-            reactor.children.add_aside(pid);
+            reactor.common.helpers.add(pid);
         }
         reactor.open_sinks();
         reactor.begin_log_files(reactor.pace.now());
@@ -243,7 +235,7 @@ impl Reactor {
         loop {
             let now = self.pace.now();
             self.start_check_asides(now);
-            self.report_to_manager(now);
+            self.manager.report(&mut self.common.context(now));
             self.help_log_files(now);
             self.show(now);
             if let Some(code) = self.exit {
@@ -251,7 +243,7 @@ impl Reactor {
                 return code;
             }
             if self.clients.some_left() {
-                self.tidy_at.get_or_insert(now.after(TIDY_AFTER));
+                self.common.tidiness.ask_after_client(now);
             }
             self.arm(now);
             let more_to_read =
@@ -265,10 +257,10 @@ impl Reactor {
             let timeout = (more_to_do || !self.answered.is_empty())
                 .then_some(Duration::ZERO)
                 .or(self.trouble.patience());
-            if timeout.is_none() && std::mem::take(&mut self.untidy) {
-                memory::give_back_and_wait(self.poll.registry().as_fd());
+            if timeout.is_none() && self.common.tidiness.take() {
+                memory::give_back_and_wait(self.common.poll.registry().as_fd());
             }
-            let waited = self.poll.poll(&mut events, timeout);
+            let waited = self.common.poll.poll(&mut events, timeout);
             self.after_wait(waited, !events.is_empty(), clock::now());
             self.wake();
             let now = self.pace.now();
@@ -280,13 +272,17 @@ impl Reactor {
 
     /// Reads the clock; a stretch in which the daemon did not run does not count.
     fn wake(&mut self) {
-        let due = self.supervisor.poll_timeout().map(|deadline| deadline.at);
+        let due = self
+            .common
+            .supervisor
+            .poll_timeout()
+            .map(|deadline| deadline.at);
         let due = due.into_iter().chain(self.timers.housekeeping_at()).min();
         if let Some(absent) = self.pace.wake(due) {
             // Its timer went off for a moment that now lies ahead.
             self.timers.forget_housekeeping();
             let absent = human_duration(absent);
-            self.messages.push(format!(
+            self.common.messages.push(format!(
                 "did not run for {absent} (was it paused?): no timeout counts that"
             ));
         }
@@ -296,7 +292,10 @@ impl Reactor {
     fn sort(&mut self, events: &Events, now: Moment) -> Ready {
         let mut ready = Ready::default();
         for event in events {
-            match Source::from_token(event.token()) {
+            let Some(source) = Source::from_token(event.token()) else {
+                continue;
+            };
+            match source {
                 Source::Signals => ready.signals = true,
                 Source::SupervisorTimer => ready.supervisor_timer = true,
                 Source::HousekeepingTimer => self.timers.clear_housekeeping(),
@@ -341,12 +340,12 @@ impl Reactor {
         self.hear_signs(now);
         if ready.supervisor_timer {
             self.timers.clear_supervisor();
-            self.supervisor.handle_timeout(now);
+            self.common.supervisor.handle_timeout(now);
             self.perform(now);
         }
         for slot in ready.probes {
-            let verdict = self.probes.on_ready(slot, self.poll.registry());
-            self.tell_verdict(verdict, now);
+            self.probes.on_ready(slot, &mut self.common.context(now));
+            self.settle(now);
         }
         for (slot, hung_up) in ready.clients {
             if let Some(client) = self.clients.at(slot) {
@@ -374,25 +373,44 @@ impl Reactor {
     pub(super) fn pump(&mut self, now: Moment) {
         self.streams.pump(&mut Outside {
             queue: &mut self.stdout.queue,
-            messages: &mut self.messages,
+            messages: &mut self.common.messages,
             now,
         });
     }
 
     /// An event goes in, and everything that comes out of it is done.
     fn tell(&mut self, event: Event, now: Moment) {
-        self.supervisor.handle(event, now);
-        self.perform(now);
+        self.common.events.push_back(event);
+        self.settle(now);
+    }
+
+    /// Hands the supervisor what parts have left for it: one event at a time, and what comes of it is done before the
+    /// next one.
+    fn settle(&mut self, now: Moment) {
+        while let Some(event) = self.common.events.pop_front() {
+            self.common.supervisor.handle(event, now);
+            self.perform(now);
+        }
+    }
+
+    /// What came of waiting for events.
+    fn after_wait(&mut self, waited: io::Result<()>, heard: bool, now: Moment) {
+        let cx = &mut self.common.context(now);
+        if self.trouble.after_wait(waited, heard, cx) {
+            self.streams.look_at_all();
+            self.settle(now);
+            self.signals.wait(trouble::AGAIN);
+        }
     }
 
     fn keep_house(&mut self, now: Moment) {
         self.streams.flush_quiet(&mut Outside {
             queue: &mut self.stdout.queue,
-            messages: &mut self.messages,
+            messages: &mut self.common.messages,
             now,
         });
         for client in self.clients.overdue(now) {
-            self.clients.close(client, self.poll.registry());
+            self.clients.close(client, self.common.poll.registry());
         }
         if self.accept_at.is_some_and(|at| at <= now) {
             self.accept_at = None;
@@ -404,17 +422,17 @@ impl Reactor {
         self.check_log_helpers(now);
         self.keep_watch(now);
         self.expire_reload(now);
-        self.untidy |= self.tidy_at.take_if(|at| *at <= now).is_some();
-        for verdict in self.probes.expire(now) {
-            self.end_command(verdict.0, now);
-            self.tell_verdict(Some(verdict), now);
+        self.common.tidiness.on_deadline(now);
+        for job in self.probes.on_deadline(&mut self.common.context(now)) {
+            self.end_command(job, now);
         }
+        self.settle(now);
     }
 
     /// Writes what there is to standard output and standard error.
     fn show(&mut self, now: Moment) {
-        let registry = self.poll.registry();
-        for message in self.messages.drain(..) {
+        let registry = self.common.poll.registry();
+        for message in self.common.messages.drain(..) {
             self.stderr.message(&message);
         }
         self.stdout.flush(registry, now);
@@ -435,17 +453,23 @@ impl Reactor {
 
     /// Sets both timers to the next deadline.
     fn arm(&mut self, now: Moment) {
-        let deadline = self.supervisor.poll_timeout().map(|deadline| deadline.at);
+        let deadline = self
+            .common
+            .supervisor
+            .poll_timeout()
+            .map(|deadline| deadline.at);
         let at = deadline.map(|at| self.pace.to_kernel(at));
         let armed = self.timers.arm_supervisor(at);
-        self.after_arming(armed);
+        self.trouble
+            .after_arming(armed, &mut self.common.context(now));
         let Some(next) = self.next_housekeeping(now) else {
-            return self.timers.rest(self.untidy, now);
+            return self.timers.rest(self.common.tidiness.is_due(), now);
         };
         let armed = self
             .timers
             .arm_housekeeping(next, |at| self.pace.to_kernel(at), now);
-        self.after_arming(armed);
+        self.trouble
+            .after_arming(armed, &mut self.common.context(now));
     }
 
     /// The earliest deadline of all that is not the supervisor's.
@@ -459,7 +483,7 @@ impl Reactor {
             self.launches.deadline(now),
             self.accept_at,
             self.usage.deadline(),
-            self.tidy_at,
+            self.common.tidiness.deadline(),
             self.manager.deadline(),
             self.reloads.deadline(),
             self.log_helpers.deadline(),
@@ -473,7 +497,7 @@ impl Reactor {
     fn finish(&mut self, now: Moment) {
         self.streams.finish(&mut Outside {
             queue: &mut self.stdout.queue,
-            messages: &mut self.messages,
+            messages: &mut self.common.messages,
             now,
         });
         self.finish_log_files(now);
@@ -483,7 +507,7 @@ impl Reactor {
         let unwritten = self.finish_console(Kind::Stdout, now);
         if unwritten > 0 {
             let unwritten = counted(unwritten, "line");
-            self.messages.push(format!(
+            self.common.messages.push(format!(
                 "{unwritten} may not have been written to standard output"
             ));
         }
@@ -491,7 +515,7 @@ impl Reactor {
             .stdout
             .take_reports()
             .into_iter()
-            .chain(self.messages.drain(..))
+            .chain(self.common.messages.drain(..))
         {
             self.stderr.message(&report);
         }

@@ -1,9 +1,10 @@
 //! What the supervisor decided, done: one function an action.
 
 use super::Reactor;
+use super::context;
 use super::events::Happened;
 use super::launches::{self, Wish};
-use super::probes::{Begun, Verdict};
+use super::probes::Begun;
 use super::signs::Heard;
 use crate::api::protocol;
 use crate::api::words::{self, Words};
@@ -22,7 +23,7 @@ use crate::sys::stray;
 impl Reactor {
     /// Takes the supervisor's actions until there is none.
     pub(super) fn perform(&mut self, now: Moment) {
-        while let Some(action) = self.supervisor.poll_action() {
+        while let Some(action) = self.common.supervisor.poll_action() {
             match action {
                 Action::Spawn { job, service, role } => {
                     self.launch(Wish { job, service, role }, now);
@@ -48,15 +49,18 @@ impl Reactor {
     }
 
     fn begin_check(&mut self, job: JobId, service: ServiceId, now: Moment) {
-        let Some(config) = self.supervisor.config(service) else {
+        let Some(config) = self.common.supervisor.config(service) else {
             return;
         };
         let last = self.check_commands.get(&service);
         if last.is_some_and(|last| self.children.is_there(*last)) {
             let result = Err(CheckError::LastCommandRuns);
-            return self.supervisor.handle(Event::Checked { job, result }, now);
+            return self
+                .common
+                .supervisor
+                .handle(Event::Checked { job, result }, now);
         }
-        let (inherited, registry) = (&self.inherited, self.poll.registry());
+        let (inherited, registry) = (&self.inherited, self.common.poll.registry());
         match self.probes.begin(job, &config, inherited, registry, now) {
             Begun::Going(None) => {}
             Begun::Going(Some(started)) => {
@@ -65,23 +69,18 @@ impl Reactor {
                 // Without its report its end tells that it failed, and not why.
                 let _ = self.launches.add(job, None, started, registry, now);
             }
-            Begun::Over(result) => self.supervisor.handle(Event::Checked { job, result }, now),
+            Begun::Over(result) => self
+                .common
+                .supervisor
+                .handle(Event::Checked { job, result }, now),
         }
     }
 
     /// Starts what checks need of children, and ends what they need no more.
     pub(super) fn start_check_asides(&mut self, now: Moment) {
         if self.probes.has_work() {
-            let registry = self.poll.registry();
-            for verdict in self.probes.start_asides(&mut self.children, registry) {
-                self.tell_verdict(Some(verdict), now);
-            }
-        }
-    }
-
-    pub(super) fn tell_verdict(&mut self, verdict: Option<Verdict>, now: Moment) {
-        if let Some((job, result)) = verdict {
-            self.tell(Event::Checked { job, result }, now);
+            self.probes.start_asides(&mut self.common.context(now));
+            self.settle(now);
         }
     }
 
@@ -94,7 +93,7 @@ impl Reactor {
     fn leave(&mut self, code: u8) {
         for (job, pid) in self.children.left() {
             let name = self.job_services.get(&job).map(|id| self.name_of(*id));
-            self.messages.push(format!(
+            self.common.messages.push(format!(
                 "cannot end {}: process {} may outlive this daemon",
                 name.as_deref().unwrap_or("a check"),
                 pid.0
@@ -128,7 +127,7 @@ impl Reactor {
         if let Some((job, complaint)) = heard.complaint {
             let service = self.job_services.get(&job).map(|id| self.name_of(*id));
             let name = service.unwrap_or_default();
-            self.messages.push(format!("{name}: {complaint}"));
+            self.common.messages.push(format!("{name}: {complaint}"));
         }
         if let Some((job, process)) = heard.successor {
             self.children.announce(job, process);
@@ -149,12 +148,15 @@ impl Reactor {
         if self.launches.give_up(job) {
             let failure = launches::stopped();
             return self
+                .common
                 .supervisor
                 .handle(Event::SpawnFailed { job, failure }, now);
         }
         let signal = self.launches.signal_on_the_way(job, signal, now);
         if let Err(error) = self.children.kill(job, signal, scope, now) {
-            self.messages.push(format!("cannot send {signal}: {error}"));
+            self.common
+                .messages
+                .push(format!("cannot send {signal}: {error}"));
         }
     }
 
@@ -162,25 +164,27 @@ impl Reactor {
     fn signal_strays(&mut self, signal: Signal, now: Moment) {
         self.sweeping = true;
         self.reap_again = true;
-        if self.children.none_left(now) {
-            return self.supervisor.handle(Event::ChildrenGone, now);
+        if self.children.none_left(&mut self.common.helpers, now) {
+            return self.common.supervisor.handle(Event::ChildrenGone, now);
         }
-        match stray::signal_everything(signal, self.children.asides()) {
+        match stray::signal_everything(signal, self.common.helpers.pids()) {
             Ok(0) => {}
             Ok(_) if self.is_alone() && !self.debug && signal != Signal::KILL => {}
             Ok(1) => self
+                .common
                 .messages
                 .push(format!("{signal} to a left-over process")),
             Ok(count) => self
+                .common
                 .messages
                 .push(format!("{signal} to {count} left-over processes")),
-            Err(error) => self.messages.push(format!(
+            Err(error) => self.common.messages.push(format!(
                 "cannot send {signal} to left-over processes: {error}"
             )),
         }
         // A stopped process has to be able to hear it.
         if signal != Signal::KILL {
-            let _ = stray::signal_everything(Signal::CONT, self.children.asides());
+            let _ = stray::signal_everything(Signal::CONT, self.common.helpers.pids());
         }
     }
 
@@ -202,7 +206,7 @@ impl Reactor {
         let name = about(&notice).map(|service| self.name_of(service));
         if self.is_told(&notice) {
             let name = name.as_deref().unwrap_or_default();
-            self.messages.push(words::log_line(&notice, name));
+            self.common.messages.push(words::log_line(&notice, name));
         }
         self.journal.add(happened(&notice, name));
     }
@@ -236,25 +240,22 @@ impl Reactor {
     }
 
     pub(super) fn name_of(&self, service: ServiceId) -> String {
-        self.supervisor.config(service).map_or_else(
-            || "a service that was removed".to_owned(),
-            |config| config.name.clone(),
-        )
+        context::name_of(&self.common.supervisor, service)
     }
 
     /// SIGUSR1: the counts, and a line a service.
     pub(super) fn log_status(&mut self, now: Moment) {
-        let status = self.supervisor.system_status(now);
-        self.messages.push(format!(
+        let status = self.common.supervisor.system_status(now);
+        self.common.messages.push(format!(
             "status: total {}, running {}, failed {}; {} orphans reaped",
             status.total, status.running, status.failed, self.children.adopted_reaped
         ));
-        for row in self.supervisor.list(now) {
+        for row in self.common.supervisor.list(now) {
             let pid = row
                 .pid
                 .map(|pid| format!(" pid {}", pid.0))
                 .unwrap_or_default();
-            self.messages.push(
+            self.common.messages.push(
                 format!(
                     "status: {} {}{pid} {}",
                     row.config.name,
@@ -269,11 +270,11 @@ impl Reactor {
 
     /// Makes the place for each service's lines.
     pub(super) fn open_sinks(&mut self) {
-        for id in self.supervisor.ids().collect::<Vec<_>>() {
-            let Some(config) = self.supervisor.config(id) else {
+        for id in self.common.supervisor.ids().collect::<Vec<_>>() {
+            let Some(config) = self.common.supervisor.config(id) else {
                 continue;
             };
-            if !self.supervisor.is_main_program(id) {
+            if !self.common.supervisor.is_main_program(id) {
                 let sink = self.sink(&config);
                 self.streams.add_service(id, &config, sink);
             }

@@ -15,6 +15,7 @@ use mio::net::{TcpStream, UnixStream};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
+use super::context::Context;
 use super::table::Table;
 use super::token::{Slot, Source};
 use crate::base::terminal::without_steering;
@@ -22,6 +23,7 @@ use crate::base::{ExitStatus, JobId, Moment};
 use crate::config::model::{Health, Probe, Service};
 use crate::domain::{CheckError, CheckProblem, Role};
 use crate::probe::http::{self, Answer, Bad};
+use crate::supervisor::event::Event;
 use crate::sys::check_aside::{CheckAside, cannot_connect as cannot_connect_path};
 use crate::sys::environment::Environment;
 use crate::sys::released::ClosedPromptly;
@@ -34,9 +36,6 @@ const SAID_BYTES: usize = 1024;
 
 /// How much of it is shown, in characters.
 const SHOWN: usize = 120;
-
-/// A check's end.
-pub(super) type Verdict = (JobId, Result<(), CheckError>);
 
 #[derive(Default)]
 pub(super) struct Probes {
@@ -136,32 +135,33 @@ impl Probes {
     }
 
     /// The kernel says that something moved.
-    pub fn on_ready(&mut self, slot: Slot, registry: &Registry) -> Option<Verdict> {
-        let place = self.table.place_of(slot)?;
-        match self.table[place].advance(registry, Source::Probe(slot).token()) {
-            Ok(false) => None,
-            Ok(true) => Some((self.table.remove(place).job, Ok(()))),
-            Err(problem) => {
-                let attempt = self.table.remove(place);
-                Some((attempt.job, Err(failed(&attempt.health, problem))))
-            }
-        }
+    pub fn on_ready(&mut self, slot: Slot, cx: &mut Context<'_>) {
+        let Some(place) = self.table.place_of(slot) else {
+            return;
+        };
+        let result = match self.table[place].advance(cx.registry, Source::Probe(slot).token()) {
+            Ok(false) => return,
+            Ok(true) => Ok(()),
+            Err(problem) => Err(problem),
+        };
+        let attempt = self.table.remove(place);
+        cx.tell(attempt.over(result));
     }
 
-    /// A child has ended, or could not execute its program; the verdict where it was a check's command.
-    pub fn on_end(&mut self, job: JobId, end: Result<ExitStatus, &String>) -> Option<Verdict> {
+    /// A child has ended, or could not execute its program; the event where it was a check's command.
+    pub fn on_end(&mut self, job: JobId, end: Result<ExitStatus, &String>) -> Option<Event> {
         let key = self.key_of(job)?;
         let mut attempt = self.table.remove(key);
         attempt.listen();
         let Kind::Command { said, .. } = &attempt.kind else {
             return None;
         };
-        let problem = match end {
-            Err(why) => reported(why.as_str()),
-            Ok(status) if status.success() => return Some((job, Ok(()))),
-            Ok(status) => CheckProblem::Ended(status, last_line(said).map(Into::into)),
+        let result = match end {
+            Err(why) => Err(reported(why.as_str())),
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(CheckProblem::Ended(status, last_line(said).map(Into::into))),
         };
-        Some((job, Err(failed(&attempt.health, problem))))
+        Some(attempt.over(result))
     }
 
     /// When the first check has had its time.
@@ -169,23 +169,19 @@ impl Probes {
         self.table.values().map(|attempt| attempt.until).min()
     }
 
-    /// Ends the checks that have had their time. Who runs a command kills it: its job is the verdict's.
-    pub fn expire(&mut self, now: Moment) -> Vec<Verdict> {
-        let due: Vec<usize> = self
-            .table
-            .iter()
-            .filter(|(_, attempt)| attempt.until <= now)
-            .map(|(key, _)| key)
-            .collect();
-        let attempts = due.into_iter().map(|key| self.table.remove(key));
-        let asides = &mut self.asides;
-        attempts
-            .inspect(|attempt| asides.give_up(attempt))
-            .map(|attempt| {
-                let problem = attempt.what_is_missing();
-                (attempt.job, Err(failed(&attempt.health, problem)))
-            })
-            .collect()
+    /// Ends the checks that have had their time, and returns their jobs: what runs a command for one kills it.
+    pub fn on_deadline(&mut self, cx: &mut Context<'_>) -> Vec<JobId> {
+        let due = self.table.iter();
+        let due = due.filter(|(_, attempt)| attempt.until <= cx.now);
+        let due: Vec<usize> = due.map(|(place, _)| place).collect();
+        let mut jobs = Vec::with_capacity(due.len());
+        for place in due {
+            let attempt = self.table.remove(place);
+            self.asides.give_up(&attempt);
+            jobs.push(attempt.job);
+            cx.tell(attempt.over(Err(attempt.what_is_missing())));
+        }
+        jobs
     }
 
     /// Nobody waits for this check any more.
@@ -318,6 +314,14 @@ fn plain(error: &io::Error) -> String {
 }
 
 impl Attempt {
+    /// The event of its end.
+    fn over(&self, result: Result<(), CheckProblem>) -> Event {
+        Event::Checked {
+            job: self.job,
+            result: result.map_err(|problem| failed(&self.health, problem)),
+        }
+    }
+
     fn advance(&mut self, registry: &Registry, token: Token) -> Progress {
         if let Kind::Aside(_, child) = &self.kind {
             if let Some(report) = child.as_ref().and_then(CheckAside::receive) {

@@ -12,13 +12,19 @@ impl Reactor {
         loop {
             match self.signals.read() {
                 Ok(Some(received)) => self.on_signal(received, now),
-                Ok(None) => break self.reads_signals(),
-                Err(error) => break self.cannot_read_signals(&error, now),
+                Ok(None) => break self.trouble.reads_signals(),
+                Err(error) => {
+                    let cx = &mut self.common.context(now);
+                    self.trouble.cannot_read_signals(&error, cx);
+                    break self.settle(now);
+                }
             }
         }
         // One SIGCHLD may stand for many children, and any signal may have hidden one.
         self.reap(now);
-        self.watch_foreground(now);
+        self.foreground
+            .on_child_signal(&mut self.common.context(now));
+        self.settle(now);
     }
 
     /// What each signal means; docs/CLI-COMMANDS.md has the table.
@@ -53,21 +59,31 @@ impl Reactor {
         }
     }
 
+    fn pass_on(&mut self, received: Received, now: Moment) {
+        let cx = &mut self.common.context(now);
+        self.foreground.pass_on(received, cx);
+        self.settle(now);
+    }
+
     pub(super) fn reap(&mut self, now: Moment) {
         let mut round = Round::default();
         let words = self.bury_the_dead(&mut round, now);
         self.reap_again = round.more;
         match &round.refused {
-            Some(error) => self.cannot_reap(error, now),
-            None => self.reaps(),
+            Some(error) => {
+                self.trouble
+                    .cannot_reap(error, &mut self.common.context(now));
+                self.settle(now);
+            }
+            None => self.trouble.reaps(),
         }
-        self.end_foreground(&round.died);
+        self.foreground.end(&round.died);
         if !round.died.is_empty() {
             // Last words before the obituary.
             for service in self.services_of(&round.died) {
                 let mut outside = Outside {
                     queue: &mut self.stdout.queue,
-                    messages: &mut self.messages,
+                    messages: &mut self.common.messages,
                     now,
                 };
                 self.streams.last_words(service, &round.died, &mut outside);
@@ -96,8 +112,8 @@ impl Reactor {
         }
         let failure = self.launches.take_failure(job);
         let end = failure.as_ref().map_or(Ok(status), |why| Err(&why.message));
-        if let Some(verdict) = self.probes.on_end(job, end) {
-            return self.tell_verdict(Some(verdict), now);
+        if let Some(event) = self.probes.on_end(job, end) {
+            return self.tell(event, now);
         }
         let event = match failure {
             Some(failure) => Event::SpawnFailed { job, failure },
@@ -112,7 +128,7 @@ impl Reactor {
         let mut words = Vec::new();
         round.more = true;
         for _ in 0..REAPS_A_TURN {
-            let Some(dead) = self.children.next_dead(round) else {
+            let Some(dead) = self.children.next_dead(&self.common.helpers, round) else {
                 round.more = false;
                 break;
             };
@@ -122,7 +138,8 @@ impl Reactor {
                     words.extend(self.take_successor(heard));
                 }
             }
-            if !self.children.bury(&dead, now, round) {
+            let helpers = &mut self.common.helpers;
+            if !self.children.bury(&dead, helpers, now, round) {
                 round.more = false;
                 break;
             }

@@ -92,7 +92,7 @@ impl Reactor {
             let why = "cannot reload: only a main program is supervised, and no file".to_owned();
             return Err(refuse(ErrorCode::Conflict, why));
         };
-        if self.supervisor.system_status(now).shutting_down {
+        if self.common.supervisor.system_status(now).shutting_down {
             return Err(is_shutting_down());
         }
         if self.reloads.current.is_some() {
@@ -100,8 +100,8 @@ impl Reactor {
             let hint = "wait for its end, then reload again";
             return Err(refuse_with(ErrorCode::Conflict, why, hint));
         }
-        let children = &self.children;
-        self.reloads.stuck.retain(|pid| children.has_aside(*pid));
+        let helpers = &self.common.helpers;
+        self.reloads.stuck.retain(|pid| helpers.has(*pid));
         if self.reloads.stuck.len() >= MAX_STUCK {
             let why = format!(
                 "cannot reload {path}: {MAX_STUCK} earlier reloads still hang in the kernel"
@@ -113,7 +113,7 @@ impl Reactor {
             let why = format!("cannot reload {path}: cannot start a process to read it: {error}");
             refuse(ErrorCode::Conflict, why)
         })?;
-        self.children.add_aside(reader.pid());
+        self.common.helpers.add(reader.pid());
         self.reloads.current = Some(Reload {
             reader,
             client,
@@ -129,7 +129,7 @@ impl Reactor {
     fn start_reader(&self, path: &str) -> io::Result<ConfigReader> {
         let reader = ConfigReader::start(Path::new(path))?;
         let (fd, token) = (reader.as_raw_fd(), Source::Reload.token());
-        let registry = self.poll.registry();
+        let registry = self.common.poll.registry();
         registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
         Ok(reader)
     }
@@ -139,7 +139,7 @@ impl Reactor {
         if self.reloads.current.is_some() {
             self.reloads.again = true;
         } else if let Err(Response::Error { message, .. }) = self.begin_reload(None, false, now) {
-            self.messages.push(message);
+            self.common.messages.push(message);
         }
     }
 
@@ -151,7 +151,7 @@ impl Reactor {
         let progress = reload.reader.receive(BYTES_A_TURN);
         self.reloads.more = progress == Progress::Goes;
         if progress == Progress::Ended
-            && let Some(mut reload) = self.reloads.take(self.poll.registry())
+            && let Some(mut reload) = self.reloads.take(self.common.poll.registry())
         {
             let result = self.conclude(&mut reload, now);
             self.end_reload(&reload, result, now);
@@ -161,7 +161,7 @@ impl Reactor {
     /// Ends a reload that has had its time.
     pub(super) fn expire_reload(&mut self, now: Moment) {
         let is_due = self.reloads.deadline().is_some_and(|until| until <= now);
-        if is_due && let Some(reload) = self.reloads.take(self.poll.registry()) {
+        if is_due && let Some(reload) = self.reloads.take(self.common.poll.registry()) {
             let (path, bound) = (self.config_path_shown(), human_duration(READ_WITHIN));
             let touches = reload.reader.touches();
             let what = match touches == path {
@@ -179,7 +179,7 @@ impl Reactor {
     /// The daemon is shutting down: what is read is of no use any more.
     pub(super) fn abandon_reload(&mut self, now: Moment) {
         self.reloads.again = false;
-        if let Some(reload) = self.reloads.take(self.poll.registry()) {
+        if let Some(reload) = self.reloads.take(self.common.poll.registry()) {
             self.end_reload(&reload, Err(is_shutting_down()), now);
         }
     }
@@ -187,10 +187,10 @@ impl Reactor {
     /// Answers, and begins the next one.
     fn end_reload(&mut self, reload: &Reload, result: Result<ReloadPlan, Response>, now: Moment) {
         let pid = reload.reader.pid();
-        self.children.end_aside(pid);
+        self.common.helpers.end(pid);
         self.reloads.stuck.push(pid);
         // A file's syntax tree takes far more than what is kept of it.
-        self.untidy = true;
+        self.common.tidiness.ask();
         if !reload.dry_run {
             self.manager.reloaded();
         }
@@ -206,7 +206,7 @@ impl Reactor {
                 );
                 self.reply(client, &response, now);
             }
-            (None, Err(Response::Error { message, .. })) => self.messages.push(message),
+            (None, Err(Response::Error { message, .. })) => self.common.messages.push(message),
             (None, _) => {}
         }
         if std::mem::take(&mut self.reloads.again) {
@@ -242,7 +242,7 @@ impl Reactor {
             ))
         })?;
         let starting = |config: &Config| {
-            let plan = self.supervisor.plan(config);
+            let plan = self.common.supervisor.plan(config);
             let restarted = plan.restarted.into_iter().map(|change| change.name);
             plan.added.into_iter().chain(restarted).collect()
         };
@@ -265,8 +265,8 @@ impl Reactor {
         dry_run: bool,
         now: Moment,
     ) -> Result<ReloadPlan, Response> {
-        let plan = self.supervisor.plan(&config);
-        if !self.supervisor.has_room_for(plan.added.len()) {
+        let plan = self.common.supervisor.plan(&config);
+        if !self.common.supervisor.has_room_for(plan.added.len()) {
             let why = "too many services are still stopping; try again when they are down";
             let message = format!("cannot reload {path}: {why}");
             return Err(refuse(ErrorCode::Conflict, message));
@@ -275,7 +275,9 @@ impl Reactor {
             return Ok(plan);
         }
         let detail = Words(&plan).to_string();
-        self.messages.push(format!("reloaded {path}: {detail}"));
+        self.common
+            .messages
+            .push(format!("reloaded {path}: {detail}"));
         self.journal.add(Happened {
             service: None,
             event: EventKind::Reload,
@@ -283,7 +285,9 @@ impl Reactor {
             to: None,
             detail,
         });
-        self.supervisor.handle(Event::Reload(config.into()), now);
+        self.common
+            .supervisor
+            .handle(Event::Reload(config.into()), now);
         // Before the first of them is started.
         self.fit_sinks();
         self.perform(now);
@@ -292,16 +296,20 @@ impl Reactor {
 
     /// Each service's place for its lines, as the file says now.
     fn fit_sinks(&mut self) {
-        let ids = self.supervisor.ids();
-        let ids: Vec<ServiceId> = ids.filter(|id| !self.supervisor.has_left(*id)).collect();
-        let configs = ids.iter().filter_map(|id| self.supervisor.config(*id));
+        let ids = self.common.supervisor.ids();
+        let ids: Vec<ServiceId> = ids
+            .filter(|id| !self.common.supervisor.has_left(*id))
+            .collect();
+        let configs = ids
+            .iter()
+            .filter_map(|id| self.common.supervisor.config(*id));
         let width = configs.map(|config| config.name.len()).max().unwrap_or(0);
         self.prefixer = self.prefixer.with_width(width);
         for id in ids {
-            let Some(config) = self.supervisor.config(id) else {
+            let Some(config) = self.common.supervisor.config(id) else {
                 continue;
             };
-            if self.supervisor.is_main_program(id) {
+            if self.common.supervisor.is_main_program(id) {
                 continue;
             }
             let sink = self.sink(&config);

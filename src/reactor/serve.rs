@@ -32,8 +32,11 @@ impl Reactor {
                     let none_waits = error.kind() == io::ErrorKind::WouldBlock;
                     self.accept_at = (!none_waits).then(|| now.after(ACCEPT_RETRY));
                     match none_waits {
-                        true => self.accepts(),
-                        false => self.cannot_accept(&error),
+                        true => self.trouble.accepts(),
+                        false => {
+                            let cx = &mut self.common.context(now);
+                            self.trouble.cannot_accept(&error, cx);
+                        }
                     }
                     return;
                 }
@@ -41,7 +44,10 @@ impl Reactor {
             let Ok(peer) = socket::peer(stream.as_fd()) else {
                 continue;
             };
-            if let Some(evicted) = self.clients.add(stream, peer, self.poll.registry(), now) {
+            if let Some(evicted) = self
+                .clients
+                .add(stream, peer, self.common.poll.registry(), now)
+            {
                 self.tell(Event::ClientGone { client: evicted }, now);
             }
         }
@@ -68,7 +74,7 @@ impl Reactor {
     fn advance_client(&mut self, client: ClientId, hung_up: bool, now: Moment) {
         match self
             .clients
-            .advance(client, hung_up, self.poll.registry(), now)
+            .advance(client, hung_up, self.common.poll.registry(), now)
         {
             Outcome::Nothing => {}
             Outcome::Asked {
@@ -87,12 +93,12 @@ impl Reactor {
                 services: self.list_with_usage(now),
             },
             Request::Status { service: None } => {
-                Response::System(protocol::system(&self.supervisor.system_status(now)))
+                Response::System(protocol::system(&self.common.supervisor.system_status(now)))
             }
             Request::Status {
                 service: Some(name),
             } => self.detail_with_usage(&name, peer, now),
-            Request::Health {} => protocol::health(&self.supervisor.health()),
+            Request::Health {} => protocol::health(&self.common.supervisor.health()),
             Request::Version {} => self.version(now),
             // Output holds what services were told in confidence.
             Request::Logs { .. } if !socket::may_change(peer) => no_logs_for(peer),
@@ -139,9 +145,9 @@ impl Reactor {
     }
 
     fn list_with_usage(&mut self, now: Moment) -> Vec<ServiceStatus> {
-        let views = self.supervisor.list(now);
+        let views = self.common.supervisor.list(now);
         let mut rows: Vec<ServiceStatus> = views.iter().map(protocol::row).collect();
-        let processes = self.supervisor.main_processes();
+        let processes = self.common.supervisor.main_processes();
         let pids: Vec<_> = processes.iter().flatten().map(|(pid, _)| *pid).collect();
         let look = self.usage.ask(&pids, now);
         let mut usages = look.seen.iter().copied();
@@ -157,27 +163,27 @@ impl Reactor {
             }
         }
         // Who watches needs again what this took.
-        self.tidy_at = self.usage.until();
+        self.common.tidiness.ask_at(self.usage.until());
         rows
     }
 
     /// The next look at what processes use, while somebody watches.
     pub(super) fn keep_watch(&mut self, now: Moment) {
         if self.usage.deadline().is_some_and(|at| at <= now) {
-            let processes = self.supervisor.main_processes();
+            let processes = self.common.supervisor.main_processes();
             let pids: Vec<_> = processes.iter().flatten().map(|(pid, _)| *pid).collect();
             self.usage.keep_up(&pids, now);
         }
     }
 
     fn detail_with_usage(&self, name: &str, peer: Peer, now: Moment) -> Response {
-        let view = match self.supervisor.service_detail(name, now) {
+        let view = match self.common.supervisor.service_detail(name, now) {
             Ok(view) => view,
             Err(refusal) => return protocol::refused(&refusal),
         };
         let id = view.row.id;
         let mut detail = protocol::service(view);
-        if let Some((pid, started)) = self.supervisor.main_process(id) {
+        if let Some((pid, started)) = self.common.supervisor.main_process(id) {
             let usage = usage::sample(&[pid]).first().copied().flatten();
             show_usage(&mut detail.status, usage, now.since(started));
         }
@@ -199,7 +205,7 @@ impl Reactor {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: i32::try_from(std::process::id()).unwrap_or(0),
             config: self.config_path.clone(),
-            services: self.supervisor.system_status(now).total,
+            services: self.common.supervisor.system_status(now).total,
         }
     }
 }

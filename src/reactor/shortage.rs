@@ -32,7 +32,7 @@ pub(super) struct Shortage {
 impl Reactor {
     /// There is no memory for what a client asked for: it loses its connection.
     pub(super) fn disconnect_for_memory(&mut self, client: ClientId, now: Moment) {
-        self.clients.close(client, self.poll.registry());
+        self.clients.close(client, self.common.poll.registry());
         self.shortage.disconnected += 1;
         self.tell(Event::ClientGone { client }, now);
     }
@@ -92,7 +92,7 @@ impl Reactor {
             false => "",
         };
         shortage.silent_until = now.after(REPORTED_EVERY);
-        self.messages.push(format!(
+        self.common.messages.push(format!(
             "cannot get more memory{forgot}{clients}; raise the limit (ulimit -v), or lower log_buffer"
         ));
     }

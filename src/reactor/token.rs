@@ -37,53 +37,60 @@ pub(super) struct Slot {
 const KIND_BITS: u32 = 4;
 const INDEX_BITS: u32 = 28;
 
+/// Both ways between a source and its number, from one list: a source that is not in it does not compile.
+macro_rules! numbers {
+    ($($kind:literal = $name:ident $(($slot:ident))?,)*) => {
+        fn kind_and_slot(self) -> (u8, Slot) {
+            match self {
+                $(Source::$name $(($slot))? => {
+                    let slot = None $(.or(Some($slot)))?;
+                    ($kind, slot.unwrap_or(Slot::FIRST))
+                })*
+            }
+        }
+
+        fn of(kind: u8, slot: Slot) -> Option<Source> {
+            match kind {
+                $($kind => Some(Source::$name $(({ let $slot = slot; $slot }))?),)*
+                15.. => None,
+            }
+        }
+    };
+}
+
 impl Source {
+    numbers! {
+        0 = Signals,
+        1 = SupervisorTimer,
+        2 = HousekeepingTimer,
+        3 = Listener,
+        4 = Stdout,
+        5 = Stderr,
+        6 = Client(slot),
+        7 = Stream(slot),
+        8 = Probe(slot),
+        9 = Sign(slot),
+        10 = StdoutOpened,
+        11 = StderrOpened,
+        12 = Reload,
+        13 = LogHelper(slot),
+        14 = Launch(slot),
+    }
+
     pub fn token(self) -> Token {
-        let (kind, slot) = match self {
-            Source::Signals => (0, Slot::FIRST),
-            Source::SupervisorTimer => (1, Slot::FIRST),
-            Source::HousekeepingTimer => (2, Slot::FIRST),
-            Source::Listener => (3, Slot::FIRST),
-            Source::Stdout => (4, Slot::FIRST),
-            Source::Stderr => (5, Slot::FIRST),
-            Source::Client(slot) => (6, slot),
-            Source::Stream(slot) => (7, slot),
-            Source::Probe(slot) => (8, slot),
-            Source::Sign(slot) => (9, slot),
-            Source::StdoutOpened => (10, Slot::FIRST),
-            Source::StderrOpened => (11, Slot::FIRST),
-            Source::Reload => (12, Slot::FIRST),
-            Source::LogHelper(slot) => (13, slot),
-            Source::Launch(slot) => (14, slot),
-        };
-        let low = (u64::from(slot.index) << KIND_BITS) | kind;
+        let (kind, slot) = self.kind_and_slot();
+        let low = (u64::from(slot.index) << KIND_BITS) | u64::from(kind);
         Token(((u64::from(slot.generation) << (KIND_BITS + INDEX_BITS)) | low) as usize)
     }
 
-    pub fn from_token(token: Token) -> Source {
+    /// None where no source has such a token.
+    pub fn from_token(token: Token) -> Option<Source> {
         let bits = token.0 as u64;
-        let index = ((bits >> KIND_BITS) & ((1 << INDEX_BITS) - 1)) as u32;
         let slot = Slot {
-            index,
+            index: ((bits >> KIND_BITS) & ((1 << INDEX_BITS) - 1)) as u32,
             generation: (bits >> (KIND_BITS + INDEX_BITS)) as u32,
         };
-        match bits & ((1 << KIND_BITS) - 1) {
-            0 => Source::Signals,
-            1 => Source::SupervisorTimer,
-            2 => Source::HousekeepingTimer,
-            3 => Source::Listener,
-            4 => Source::Stdout,
-            5 => Source::Stderr,
-            6 => Source::Client(slot),
-            7 => Source::Stream(slot),
-            8 => Source::Probe(slot),
-            9 => Source::Sign(slot),
-            10 => Source::StdoutOpened,
-            11 => Source::StderrOpened,
-            12 => Source::Reload,
-            13 => Source::LogHelper(slot),
-            _ => Source::Launch(slot),
-        }
+        Source::of((bits & ((1 << KIND_BITS) - 1)) as u8, slot)
     }
 }
 
@@ -96,29 +103,25 @@ impl Slot {
 
 #[cfg(test)]
 mod tests {
-    use super::{Slot, Source};
+    use mio::Token;
+
+    use super::{KIND_BITS, Slot, Source};
 
     #[test]
-    fn a_token_gives_back_its_source() {
+    fn every_source_has_a_token_of_its_own() {
         let slot = Slot {
             index: 3_000,
             generation: u32::MAX,
         };
-        for source in [
-            Source::Signals,
-            Source::Listener,
-            Source::Stderr,
-            Source::Client(slot),
-            Source::Stream(slot),
-            Source::Probe(slot),
-            Source::Sign(slot),
-            Source::Launch(slot),
-            Source::StdoutOpened,
-            Source::StderrOpened,
-            Source::Reload,
-            Source::LogHelper(slot),
-        ] {
-            assert_eq!(Source::from_token(source.token()), source);
+        let all: Vec<Source> = (0..=u8::MAX)
+            .filter_map(|kind| Source::of(kind, slot))
+            .collect();
+        assert!(all.contains(&Source::Launch(slot)) && all.contains(&Source::Signals));
+        for source in &all {
+            assert_eq!(Source::from_token(source.token()), Some(*source));
         }
+        let numbers = all.iter().map(|source| source.kind_and_slot().0);
+        assert!(numbers.clone().eq(0..=14) && numbers.max() < Some(1 << KIND_BITS));
+        assert_eq!(Source::from_token(Token(15)), None);
     }
 }

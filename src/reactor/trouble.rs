@@ -5,7 +5,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::Reactor;
+use super::context::Context;
 use crate::base::Moment;
 use crate::supervisor::event::Event;
 
@@ -68,95 +68,95 @@ impl Trouble {
     pub fn take_again(&mut self) -> bool {
         std::mem::take(&mut self.again)
     }
-}
 
-impl Reactor {
-    /// What came of waiting for events.
-    pub(super) fn after_wait(&mut self, waited: io::Result<()>, heard: bool, now: Moment) {
+    /// What came of waiting for events. Returns whether the wait was refused: what it would have reported is looked at
+    /// without, and a pause of [`AGAIN`] keeps the loop from spinning.
+    pub fn after_wait(
+        &mut self,
+        waited: io::Result<()>,
+        heard: bool,
+        cx: &mut Context<'_>,
+    ) -> bool {
         let error = match waited {
             Ok(()) => {
-                self.trouble.waits.clear();
+                self.waits.clear();
                 if heard {
-                    self.trouble.interruptions.clear();
+                    self.interruptions.clear();
                 }
-                return;
+                return false;
             }
             Err(error) => error,
         };
         if error.kind() == io::ErrorKind::Interrupted
-            && self.trouble.interruptions.add(now) <= MOST_INTERRUPTIONS
+            && self.interruptions.add(cx.now) <= MOST_INTERRUPTIONS
         {
-            return;
+            return false;
         }
         // The events are not lost: who waits for them next is told.
-        self.trouble.again = true;
-        self.streams.look_at_all();
-        let count = self.trouble.waits.add(now);
-        self.refused("wait for events", &error, count, now);
-        self.signals.wait(AGAIN);
+        self.again = true;
+        let count = self.waits.add(cx.now);
+        refused("wait for events", &error, count, cx);
+        true
     }
 
     /// The signals could not be read: they are still there.
-    pub(super) fn cannot_read_signals(&mut self, error: &io::Error, now: Moment) {
-        self.trouble.again = true;
-        let count = self.trouble.signals.add(now);
-        self.refused("read signals", error, count, now);
+    pub fn cannot_read_signals(&mut self, error: &io::Error, cx: &mut Context<'_>) {
+        self.again = true;
+        let count = self.signals.add(cx.now);
+        refused("read signals", error, count, cx);
     }
 
-    pub(super) fn reads_signals(&mut self) {
-        self.trouble.signals.clear();
+    pub fn reads_signals(&mut self) {
+        self.signals.clear();
     }
 
     /// Children could not be reaped; they are looked for again.
-    pub(super) fn cannot_reap(&mut self, error: &io::Error, now: Moment) {
-        self.trouble.again = true;
-        let count = self.trouble.reaping.add(now);
-        self.refused("ask for ended processes", error, count, now);
+    pub fn cannot_reap(&mut self, error: &io::Error, cx: &mut Context<'_>) {
+        self.again = true;
+        let count = self.reaping.add(cx.now);
+        refused("ask for ended processes", error, count, cx);
     }
 
-    pub(super) fn reaps(&mut self) {
-        self.trouble.reaping.clear();
+    pub fn reaps(&mut self) {
+        self.reaping.clear();
     }
 
     /// A timer could not be set, or could.
-    pub(super) fn after_arming(&mut self, armed: io::Result<()>) {
+    pub fn after_arming(&mut self, armed: io::Result<()>, cx: &mut Context<'_>) {
         let Err(error) = armed else {
-            self.trouble.said_timer = false;
+            self.said_timer = false;
             return;
         };
-        self.trouble.again = true;
-        if !std::mem::replace(&mut self.trouble.said_timer, true) {
-            self.messages.push(format!(
+        self.again = true;
+        if !std::mem::replace(&mut self.said_timer, true) {
+            cx.message(format!(
                 "cannot set a timer: {error}; looking at the clock instead"
             ));
         }
     }
 
     /// A connection waits that could not be taken; it is tried again.
-    pub(super) fn cannot_accept(&mut self, error: &io::Error) {
-        if !std::mem::replace(&mut self.trouble.said_accept, true) {
-            self.messages.push(format!(
+    pub fn cannot_accept(&mut self, error: &io::Error, cx: &mut Context<'_>) {
+        if !std::mem::replace(&mut self.said_accept, true) {
+            cx.message(format!(
                 "cannot take a client's connection: {error}; trying again"
             ));
         }
     }
 
     /// Every connection was taken.
-    pub(super) fn accepts(&mut self) {
-        self.trouble.said_accept = false;
+    pub fn accepts(&mut self) {
+        self.said_accept = false;
     }
+}
 
-    fn refused(&mut self, what: &str, error: &io::Error, count: u32, now: Moment) {
-        match count {
-            1 => self
-                .messages
-                .push(format!("cannot {what}: {error}; trying again")),
-            MOST => {
-                let reason = format!("cannot {what}: {error}");
-                self.tell(Event::Unable { reason }, now);
-            }
-            _ => {}
-        }
+fn refused(what: &str, error: &io::Error, count: u32, cx: &mut Context<'_>) {
+    match count {
+        1 => cx.message(format!("cannot {what}: {error}; trying again")),
+        MOST => cx.tell(Event::Unable {
+            reason: format!("cannot {what}: {error}"),
+        }),
+        _ => {}
     }
 }
 

@@ -46,10 +46,10 @@ impl Reactor {
         helper.since = now;
         if std::mem::take(&mut helper.is_reported) {
             let what = helper.what();
-            self.messages.push(format!("{what} answers again"));
+            self.common.messages.push(format!("{what} answers again"));
         }
         match (&mut helper.role, report) {
-            (_, Report::Said(text)) => self.messages.push(text),
+            (_, Report::Said(text)) => self.common.messages.push(text),
             (Role::Opener(tasks), report) => {
                 if let Some(task) = tasks.pop_front() {
                     self.on_opened(&task, report, now);
@@ -99,7 +99,7 @@ impl Reactor {
             return;
         };
         // It may only have closed its socket.
-        self.children.end_aside(helper.pid);
+        self.common.helpers.end(helper.pid);
         let ended = "the process for it has ended";
         match helper.role {
             Role::Opener(tasks) => {
@@ -116,14 +116,14 @@ impl Reactor {
                 let said = self
                     .file_of(&of)
                     .and_then(|file| file.end_writer(out.lines));
-                self.messages.extend(said);
+                self.common.messages.extend(said);
                 self.streams.after_help(of.service);
             }
             Role::Console { kind, .. } => {
                 let lost = std::mem::take(&mut self.console_mut(kind).sent).lines;
                 if lost > 0 {
                     let (lost, name) = (counted(lost, "line"), kind.name());
-                    self.messages.push(format!(
+                    self.common.messages.push(format!(
                         "the process that writes {name} has ended; {lost} may be missing"
                     ));
                 }
@@ -173,7 +173,7 @@ impl Reactor {
             if std::mem::replace(&mut helper.is_late, true) {
                 helper.is_reported = true;
                 let what = helper.what();
-                self.messages.push(format!(
+                self.common.messages.push(format!(
                     "{what} does not answer: its mount or its disk hangs"
                 ));
                 continue;
@@ -202,7 +202,7 @@ impl Reactor {
 
     fn note_late(&mut self, of: &Of) {
         let said = self.file_of(of).and_then(|file| file.note_late());
-        self.messages.extend(said);
+        self.common.messages.extend(said);
         self.streams.after_help(of.service);
     }
 
@@ -260,7 +260,8 @@ impl Reactor {
             let unwritten = writers.sum();
             let outlet = self.streams.outlet(service);
             let file = outlet.and_then(|outlet| outlet.log_file.as_mut());
-            self.messages
+            self.common
+                .messages
                 .extend(file.and_then(|file| file.give_up(unwritten)));
         }
         let is_of_files = |role: &Role| matches!(role, Role::Rotator { .. } | Role::Writer { .. });

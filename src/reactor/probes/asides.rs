@@ -8,11 +8,11 @@ use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use super::super::children::Children;
+use super::super::context::Context;
 use super::super::token::{Slot, Source};
 use super::{
-    Attempt, Exchange, Kind, Probes, Verdict, abstract_name, cannot_start, connect_next, failed,
-    plain, reported, watch_unix,
+    Attempt, Exchange, Kind, Probes, abstract_name, cannot_start, connect_next, plain, reported,
+    watch_unix,
 };
 use crate::base::Pid;
 use crate::config::model::Probe;
@@ -50,13 +50,12 @@ impl Probes {
     }
 
     /// Starts the children of checks, as many as a turn has time for, and ends those that are not needed.
-    pub fn start_asides(&mut self, children: &mut Children, registry: &Registry) -> Vec<Verdict> {
+    pub fn start_asides(&mut self, cx: &mut Context<'_>) {
         for pid in self.asides.given_up.drain(..) {
-            children.end_aside(pid);
+            cx.helpers.end(pid);
         }
         let stuck = &mut self.asides.stuck;
-        stuck.retain(|_, pid| children.has_aside(*pid));
-        let mut verdicts = Vec::new();
+        stuck.retain(|_, pid| cx.helpers.has(*pid));
         for _ in 0..STARTS_A_TURN {
             let Some(slot) = self.asides.waiting.pop_front() else {
                 break;
@@ -65,13 +64,12 @@ impl Probes {
                 continue;
             };
             let attempt = &mut self.table[place];
-            let started = start(attempt, &self.asides.stuck, slot, children, registry);
+            let started = start(attempt, &self.asides.stuck, slot, cx);
             if let Err(problem) = started {
                 let attempt = self.table.remove(place);
-                verdicts.push((attempt.job, Err(failed(&attempt.health, problem))));
+                cx.tell(attempt.over(Err(problem)));
             }
         }
-        verdicts
     }
 }
 
@@ -79,8 +77,7 @@ fn start(
     attempt: &mut Attempt,
     stuck: &BTreeMap<String, Pid>,
     slot: Slot,
-    children: &mut Children,
-    registry: &Registry,
+    cx: &mut Context<'_>,
 ) -> Result<(), CheckProblem> {
     let Kind::Aside(service, child) = &mut attempt.kind else {
         return Ok(());
@@ -94,11 +91,11 @@ fn start(
         Probe::Exec(_) => return Ok(()),
     };
     let started = started.map_err(|error| cannot_start(&error))?;
-    children.add_aside(started.pid());
+    cx.helpers.add(started.pid());
     let token = Source::Probe(slot).token();
     let fd = started.as_raw_fd();
     *child = Some(started);
-    registry
+    cx.registry
         .register(&mut SourceFd(&fd), token, Interest::READABLE)
         .map_err(|error| reported(plain(&error)))
 }
