@@ -2,7 +2,7 @@
 //!
 //! The modules in reading order; `docs/ARCHITECTURE.md` is the map and its rules.
 
-pub mod api; // the supervisor's data in words and messages
+pub mod api; // what clients may ask: verbs, streams, words
 pub mod base; // identifiers, time, signals
 pub mod cli; // the command line
 pub mod client; // the other end of the control socket
@@ -16,3 +16,4 @@ pub mod reactor; // the shell: every descriptor
 pub mod render; // text for people
 pub mod supervisor; // the state machine: all decisions, no I/O
 pub mod sys; // the kernel, one object a file
+pub mod wire; // requests and answers as bytes

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers, low to high. A module uses modules of lower layers, never one above or beside it.
-const LAYERS: [(&str, u8); 16] = [
+const LAYERS: [(&str, u8); 17] = [
     ("base", 0),
     ("domain", 1),
     ("config", 2),
@@ -20,17 +20,18 @@ const LAYERS: [(&str, u8); 16] = [
     ("render", 4),
     ("sys", 4),
     ("probe", 4),
-    ("reactor", 5),
-    ("client", 5),
-    ("daemon", 6),
-    ("cli", 7),
-    ("main", 8),
+    ("wire", 5),
+    ("reactor", 6),
+    ("client", 6),
+    ("daemon", 7),
+    ("cli", 8),
+    ("main", 9),
     // The build script, a program of its own that nobody uses.
-    ("link", 8),
+    ("link", 9),
 ];
 
 /// Modules that decide and compute, and never touch the world.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "base",
     "domain",
     "config",
@@ -40,6 +41,7 @@ const PURE: [&str; 9] = [
     "api",
     "render",
     "probe",
+    "wire",
 ];
 
 /// Modules that hold reasons and views as data.
@@ -354,10 +356,21 @@ fn illegal_edges(source: &Source) -> Vec<String> {
 }
 
 fn impurities(source: &Source) -> Vec<String> {
-    match PURE.contains(&source.module()) {
-        true => named(source, &IMPURE, "pure"),
-        false => Vec::new(),
+    let module = source.module();
+    if !PURE.contains(&module) {
+        return Vec::new();
     }
+    let used = source.used_modules().into_iter();
+    let impure = used.filter(|(_, to)| !PURE.contains(&to.as_str()));
+    let edges = impure.filter_map(|(at, to)| {
+        source.finding(
+            at,
+            &format!("pure module {module} must not use {to}: it is not pure"),
+        )
+    });
+    let mut findings = named(source, &IMPURE, "pure");
+    findings.extend(edges);
+    findings
 }
 
 fn prose_and_wire(source: &Source) -> Vec<String> {
@@ -517,6 +530,28 @@ fn planted_prose_and_wire_types_are_found() {
     }
     let words = Source::new("api/words.rs", "fn f() { write!(f, \"yes\") }");
     assert_eq!(prose_and_wire(&words), [""; 0]);
+}
+
+#[test]
+fn what_stands_between_transport_and_core_is_pure() {
+    for (path, text) in [
+        ("wire/x.rs", "use crate::sys::socket::Peer;"),
+        ("wire/x.rs", "use crate::reactor::Reactor;"),
+        ("wire/x.rs", "use mio::net::UnixStream;"),
+        ("api/x.rs", "use std::net::TcpStream;"),
+        ("api/x.rs", "use crate::sys::usage::Watch;"),
+    ] {
+        assert_eq!(impurities(&Source::new(path, text)).len(), 1, "{text}");
+    }
+    // Between them the direction is one: a codec writes what the api says.
+    let found = illegal_edges(&Source::new("api/x.rs", "use crate::wire::json_line;"));
+    assert_eq!(
+        found,
+        ["src/api/x.rs:1: api must not use wire: it is not below"]
+    );
+    let codec = Source::new("wire/x.rs", "use crate::api::{stream, verbs};");
+    assert_eq!(illegal_edges(&codec), [""; 0]);
+    assert_eq!(impurities(&codec), [""; 0]);
 }
 
 #[test]

@@ -2,14 +2,17 @@
 
 use std::path::Path;
 
+use super::journal::{self, Happened};
 use super::words::{self, Words};
 use crate::base::ExitStatus;
 use crate::config::model::{Condition, RestartPolicy};
 use crate::control::message::{
-    DependencyStatus, ErrorCode, Outcome, ReloadChange, ReloadPlan, Request, Response, Selection,
-    ServiceDetail, ServiceStatus, SystemStatus,
+    DependencyStatus, ErrorCode, EventKind, EventRecord, Outcome, ReloadChange, ReloadPlan,
+    Request, Response, Selection, ServiceDetail, ServiceStatus, SystemStatus,
 };
+use crate::output::format::Stamp;
 use crate::supervisor::client::{self, Refusal};
+use crate::supervisor::event::Notice;
 use crate::supervisor::view;
 
 /// The change that is asked for; None for a request that only reads, or is not the supervisor's to answer.
@@ -199,6 +202,61 @@ pub fn reload_plan(plan: view::ReloadPlan) -> ReloadPlan {
             .then(|| "timeouts".to_owned())
             .into_iter()
             .collect(),
+    }
+}
+
+/// A line of `events`.
+pub fn event(item: journal::Item<'_>) -> EventRecord {
+    let record = |wall, event, service, detail| EventRecord {
+        time: Stamp { wall, elapsed: 0 }.rfc3339().to_string(),
+        event,
+        service,
+        from: None,
+        to: None,
+        detail,
+    };
+    match item {
+        journal::Item::Missed { wall, events } => {
+            let detail = format!("{events} events were missed");
+            record(wall, EventKind::Missed, None, detail)
+        }
+        journal::Item::Entry(entry) => {
+            let (kind, detail) = match &entry.happened {
+                Happened::Notice(notice) => (event_kind(notice), words::event_detail(notice)),
+                Happened::Reloaded(counts) => (EventKind::Reload, Words(*counts).to_string()),
+            };
+            let (from, to) = from_and_to(&entry.happened).unzip();
+            EventRecord {
+                from: from.map(str::to_owned),
+                to: to.map(str::to_owned),
+                ..record(entry.wall, kind, entry.service.clone(), detail)
+            }
+        }
+    }
+}
+
+fn event_kind(notice: &Notice) -> EventKind {
+    match notice {
+        Notice::Changed { .. } => EventKind::State,
+        Notice::Restarts { .. } => EventKind::Restart,
+        Notice::Health { .. } => EventKind::Health,
+        Notice::PostScriptFailed { .. } => EventKind::PostScript,
+        Notice::ShuttingDown { .. } | Notice::KillingAll { .. } => EventKind::Shutdown,
+    }
+}
+
+/// The state or health before and after.
+fn from_and_to(happened: &Happened) -> Option<(&'static str, &'static str)> {
+    match happened {
+        Happened::Notice(Notice::Changed { from, to, .. }) => Some((from.name(), to.name())),
+        Happened::Notice(Notice::Health { from, to, .. }) => Some((from.name(), to.name())),
+        Happened::Notice(
+            Notice::Restarts { .. }
+            | Notice::PostScriptFailed { .. }
+            | Notice::ShuttingDown { .. }
+            | Notice::KillingAll { .. },
+        )
+        | Happened::Reloaded(_) => None,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::domain::{
 };
 use crate::supervisor::client::{Refusal, Verb};
 use crate::supervisor::event::Notice;
-use crate::supervisor::view::{Detail, NextAttempt, ReloadPlan, Unwell};
+use crate::supervisor::view::{Detail, NextAttempt, ReloadCounts, ReloadPlan, Unwell};
 
 /// Something in words.
 #[derive(Clone, Copy, Debug)]
@@ -411,16 +411,15 @@ pub fn hint(refusal: &Refusal) -> Option<String> {
     })
 }
 
-impl Display for Words<&ReloadPlan> {
+impl Display for Words<ReloadCounts> {
     /// `1 added, 2 restarted, 4 unchanged`.
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let plan = self.0;
         let counts = [
-            (plan.added.len(), "added"),
-            (plan.removed.len(), "removed"),
-            (plan.restarted.len(), "restarted"),
-            (plan.updated.len(), "updated"),
-            (plan.unchanged, "unchanged"),
+            (self.0.added, "added"),
+            (self.0.removed, "removed"),
+            (self.0.restarted, "restarted"),
+            (self.0.updated, "updated"),
+            (self.0.unchanged, "unchanged"),
         ];
         let mut separator = "";
         for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
@@ -431,6 +430,12 @@ impl Display for Words<&ReloadPlan> {
             "" => f.write_str("nothing changed"),
             _ => Ok(()),
         }
+    }
+}
+
+impl Display for Words<&ReloadPlan> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        Words(self.0.counts()).fmt(f)
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod reason;
 pub mod state;
+pub mod usage;
 
 pub use reason::{
     Cause, CheckError, CheckFailure, CheckProblem, DependencyProblem, FailReason, Failure,
@@ -13,3 +14,4 @@ pub use reason::{
     StopReason,
 };
 pub use state::{Health, Role, State, WaitFor};
+pub use usage::Usage;

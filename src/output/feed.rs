@@ -1,11 +1,12 @@
 //! Reading the remembered output of several services as lines, in the order of time; then, for `logs -f`,
 //! whatever comes. A reader that is slow is overtaken by the memory, and told how many lines it lost.
+//!
+//! A reading yields items; how they are sent is for its reader to say, which makes bytes of each.
 
-use super::format::{Layout, Origin, Stamp};
+use super::format::{Origin, Stamp};
 use super::recent::{Chunk, Mark, Place, Recent};
 use super::splitter::{Piece, Splitter};
 use crate::base::ServiceId;
-use crate::config::model::{LogFormat, Timestamps};
 
 /// Unfinished lines that are kept for one service; the oldest one is given out.
 const MAX_OPEN_LINES: usize = 16;
@@ -25,9 +26,9 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn takes(&self, item: &Item<'_>) -> bool {
-        let piece = item.piece;
-        if item.wall < self.since || piece.is_bare_end() {
+    fn takes(&self, line: &Line<'_>) -> bool {
+        let piece = line.piece;
+        if line.wall < self.since || piece.is_bare_end() {
             return false;
         }
         let found = |text: &[u8]| memchr::memmem::find(text, &self.grep).is_some();
@@ -52,6 +53,7 @@ pub struct Feed {
 #[derive(Debug)]
 struct Reader {
     service: ServiceId,
+    name: String,
     place: Place,
     /// What was read of the record there.
     taken: Taken,
@@ -65,7 +67,6 @@ struct Reader {
     counts_torn: bool,
     /// Lines to leave out at the beginning.
     skip: u64,
-    layout: Layout,
 }
 
 /// A part of a record.
@@ -85,11 +86,46 @@ struct OpenLine {
     wall: u64,
 }
 
-/// A piece of a line, whose, and when it was read.
-struct Item<'a> {
-    wall: u64,
-    origin: Origin,
-    piece: Piece<'a>,
+/// What a reading yields.
+#[derive(Clone, Copy, Debug)]
+pub enum Item<'a> {
+    /// A line.
+    Line(Line<'a>),
+    /// Lines are missing here: the memory lost them before they were read.
+    Missing {
+        /// The service's name.
+        name: &'a str,
+        /// How many.
+        lines: u64,
+        /// When the line after them was read.
+        stamp: Stamp,
+    },
+}
+
+/// A line, or a piece of one.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    /// Which service wrote it.
+    pub service: ServiceId,
+    /// That service's name.
+    pub name: &'a str,
+    /// When it was read: nanoseconds since 1970.
+    pub wall: u64,
+    /// The stream and the process it came from.
+    pub origin: Origin,
+    /// Its text.
+    pub piece: Piece<'a>,
+}
+
+impl Line<'_> {
+    /// When it was read. How long the daemon had run by then is not remembered.
+    pub fn stamp(&self) -> Stamp {
+        stamp(self.wall)
+    }
+}
+
+fn stamp(wall: u64) -> Stamp {
+    Stamp { wall, elapsed: 0 }
 }
 
 impl Feed {
@@ -118,11 +154,12 @@ impl Feed {
         }
     }
 
-    /// Adds the next lines as JSON objects, a line each; false when there is nothing more for now.
+    /// Adds the next items as `encode` writes them; false when there is nothing more for now.
     /// `recent` finds a service's memory; one that is gone is left out from then on.
     pub fn read<'a>(
         &mut self,
         recent: impl Fn(ServiceId) -> Option<&'a Recent>,
+        mut encode: impl FnMut(Item<'_>, &mut Vec<u8>),
         out: &mut Vec<u8>,
     ) -> bool {
         self.readers
@@ -136,11 +173,11 @@ impl Feed {
             Some((chunk.wall, reader, recent))
         });
         match next.min_by_key(|(wall, _, _)| *wall) {
-            Some((_, reader, recent)) => reader.step(recent, &self.filter, out),
+            Some((_, reader, recent)) => reader.step(recent, &self.filter, &mut encode, out),
             None => {
                 if !self.follow {
                     for reader in &mut self.readers {
-                        reader.give_open(&self.filter, out);
+                        reader.give_open(&self.filter, &mut encode, out);
                     }
                 }
                 return false;
@@ -157,9 +194,9 @@ impl Feed {
 
 impl Reader {
     fn new(service: ServiceId, name: &str, recent: &Recent) -> Reader {
-        let (json, none) = (LogFormat::Json, Timestamps::None);
         Reader {
             service,
+            name: name.to_owned(),
             place: recent.beginning(),
             taken: Taken::default(),
             end: None,
@@ -167,14 +204,13 @@ impl Reader {
             torn: recent.torn().to_vec(),
             counts_torn: false,
             skip: 0,
-            layout: Layout::new(json, none, name, String::new(), false),
         }
     }
 
     /// How many lines there are to be read.
     fn count(mut self, recent: &Recent, filter: &Filter) -> u64 {
         let mut count = 0;
-        let mut sink = |_: &mut Layout, item: Item<'_>| count += u64::from(filter.takes(&item));
+        let mut sink = |line: Line<'_>| count += u64::from(filter.takes(&line));
         while recent.read(self.place).is_some() {
             self.advance(recent, &mut sink);
         }
@@ -182,11 +218,19 @@ impl Reader {
         count
     }
 
-    fn step(&mut self, recent: &Recent, filter: &Filter, out: &mut Vec<u8>) {
+    fn step(
+        &mut self,
+        recent: &Recent,
+        filter: &Filter,
+        encode: &mut impl FnMut(Item<'_>, &mut Vec<u8>),
+        out: &mut Vec<u8>,
+    ) {
         let mut skip = self.skip;
         let start = out.len();
-        let lost = self.advance(recent, &mut |layout, item| {
-            give(layout, &item, filter, &mut skip, out);
+        let lost = self.advance(recent, &mut |line| {
+            if is_given(&line, filter, &mut skip) {
+                encode(Item::Line(line), out);
+            }
         });
         self.skip = skip;
         if let Some((lost, wall)) = lost {
@@ -197,47 +241,58 @@ impl Reader {
             if lines == 0 {
                 return;
             }
-            // The lines that are missing stood before those that were just read.
+            // The lines that are missing came before those that were just read.
             let read = out.split_off(start);
-            self.layout
-                .write_dropped(lines, Stamp { wall, elapsed: 0 }, out);
+            let missing = Item::Missing {
+                name: &self.name,
+                lines,
+                stamp: stamp(wall),
+            };
+            encode(missing, out);
             out.extend_from_slice(&read);
         }
     }
 
-    fn give_open(&mut self, filter: &Filter, out: &mut Vec<u8>) {
+    fn give_open(
+        &mut self,
+        filter: &Filter,
+        encode: &mut impl FnMut(Item<'_>, &mut Vec<u8>),
+        out: &mut Vec<u8>,
+    ) {
         let mut skip = self.skip;
-        self.flush_open(&mut |layout, item| give(layout, &item, filter, &mut skip, out));
+        self.flush_open(&mut |line| {
+            if is_given(&line, filter, &mut skip) {
+                encode(Item::Line(line), out);
+            }
+        });
         self.skip = skip;
     }
 
     /// Gives out the unfinished lines as they are, but for characters that are not complete yet.
-    fn flush_open(&mut self, sink: &mut impl FnMut(&mut Layout, Item<'_>)) {
+    fn flush_open(&mut self, sink: &mut impl FnMut(Line<'_>)) {
+        let (service, name) = (self.service, self.name.as_str());
         for OpenLine {
             origin,
             splitter,
             wall,
         } in &mut self.open
         {
-            let (layout, origin, wall) = (&mut self.layout, *origin, *wall);
+            let (origin, wall) = (*origin, *wall);
             splitter.pause(&mut |piece| {
-                let item = Item {
+                sink(Line {
+                    service,
+                    name,
                     wall,
                     origin,
                     piece,
-                };
-                sink(layout, item);
+                });
             });
         }
     }
 
     /// Takes a part of a record, and gives out the pieces that it completes. How many lines the memory lost
     /// before it comes back, with the record's time.
-    fn advance(
-        &mut self,
-        recent: &Recent,
-        sink: &mut impl FnMut(&mut Layout, Item<'_>),
-    ) -> Option<(u64, u64)> {
+    fn advance(&mut self, recent: &Recent, sink: &mut impl FnMut(Line<'_>)) -> Option<(u64, u64)> {
         let (chunk, next, overtaken) = recent.read(self.place)?;
         let mut lost = overtaken.unwrap_or(0).saturating_sub(self.taken.lines);
         self.place = chunk.place;
@@ -254,15 +309,16 @@ impl Reader {
         let was_torn = self.torn.contains(&origin);
         let mut torn = was_torn;
         let counts_torn = self.counts_torn;
-        let layout = &mut self.layout;
+        let (service, name) = (self.service, self.name.as_str());
         let mut give = |piece: Piece<'_>| {
             if !torn {
-                let item = Item {
+                sink(Line {
+                    service,
+                    name,
                     wall,
                     origin,
                     piece,
-                };
-                sink(layout, item);
+                });
             } else if piece.ends_line {
                 torn = false;
                 lost += u64::from(counts_torn);
@@ -322,7 +378,7 @@ impl Reader {
     }
 
     /// The place of a stream's unfinished line.
-    fn open_line(&mut self, origin: Origin, sink: &mut impl FnMut(&mut Layout, Item<'_>)) -> usize {
+    fn open_line(&mut self, origin: Origin, sink: &mut impl FnMut(Line<'_>)) -> usize {
         if let Some(at) = self.open.iter().position(|open| open.origin == origin) {
             return at;
         }
@@ -332,14 +388,15 @@ impl Reader {
                 mut splitter,
                 wall,
             } = self.open.remove(0);
-            let layout = &mut self.layout;
+            let (service, name) = (self.service, self.name.as_str());
             splitter.flush(&mut |piece| {
-                let item = Item {
+                sink(Line {
+                    service,
+                    name,
                     wall,
                     origin,
                     piece,
-                };
-                sink(layout, item);
+                });
             });
         }
         self.open.push(OpenLine {
@@ -351,20 +408,14 @@ impl Reader {
     }
 }
 
-fn give(layout: &mut Layout, item: &Item<'_>, filter: &Filter, skip: &mut u64, out: &mut Vec<u8>) {
-    if !filter.takes(item) {
-        return;
+/// Whether a line is wanted, and not among those that are left out at the beginning.
+fn is_given(line: &Line<'_>, filter: &Filter, skip: &mut u64) -> bool {
+    if !filter.takes(line) {
+        return false;
     }
-    if *skip > 0 {
-        *skip -= 1;
-        return;
-    }
-    let stamp = Stamp {
-        wall: item.wall,
-        elapsed: 0,
-    };
-    layout.begin(stamp, item.origin, &[]);
-    layout.write(item.piece, out);
+    let is_left_out = *skip > 0;
+    *skip = skip.saturating_sub(1);
+    !is_left_out
 }
 
 #[cfg(test)]

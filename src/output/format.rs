@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use memchr::{memchr, memchr_iter, memrchr_iter};
 
+use super::json;
 use super::screen::{self, ESCAPE};
 use super::splitter::{MAX_LINE, Piece};
 use crate::base::allocation::make_room;
@@ -115,11 +116,11 @@ impl Layout {
         }
         self.made_for = Some((stamp, origin));
         self.head.clear();
-        // Writing to memory does not fail.
-        let _ = match self.format {
-            LogFormat::Plain => self.plain_head(stamp),
-            LogFormat::Json => self.json_head(stamp, origin),
-        };
+        match self.format {
+            // Writing to memory does not fail.
+            LogFormat::Plain => drop(self.plain_head(stamp)),
+            LogFormat::Json => json::head(&mut self.head, stamp, &self.name, origin),
+        }
     }
 
     fn plain_head(&mut self, stamp: Stamp) -> std::io::Result<()> {
@@ -137,18 +138,6 @@ impl Layout {
             }
         }
         self.head.write_all(self.prefix.as_bytes())
-    }
-
-    fn json_head(&mut self, stamp: Stamp, origin: Origin) -> std::io::Result<()> {
-        // A service's name needs no escaping.
-        write!(
-            self.head,
-            "{{\"time\":\"{}\",\"service\":\"{}\",\"stream\":\"{}\",\"pid\":{},\"line\":",
-            stamp.rfc3339(),
-            self.name,
-            origin.stream.name(),
-            origin.pid
-        )
     }
 
     /// The most that a piece takes with all that is written around it, in bytes.
@@ -169,7 +158,7 @@ impl Layout {
             return;
         }
         match self.format {
-            LogFormat::Json => self.write_json(piece, out),
+            LogFormat::Json => json::line(out, &self.head, piece),
             LogFormat::Plain => {
                 let start = out.len();
                 out.extend_from_slice(&self.head);
@@ -239,50 +228,19 @@ impl Layout {
         is_shown
     }
 
-    fn write_json(&self, piece: Piece<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.head);
-        let joined;
-        let text = match (piece.head.is_empty(), piece.tail.is_empty()) {
-            (true, _) => piece.tail,
-            (false, true) => piece.head,
-            (false, false) => {
-                joined = [piece.head, piece.tail].concat();
-                &joined
-            }
-        };
-        let replaced = std::str::from_utf8(text).is_err();
-        // Text is always JSON, and writing to memory does not fail.
-        let _ = match std::str::from_utf8(text) {
-            Ok(text) => serde_json::to_writer(&mut *out, text),
-            Err(_) => serde_json::to_writer(&mut *out, &String::from_utf8_lossy(text)),
-        };
-        if replaced {
-            out.extend_from_slice(b",\"invalid_utf8\":true");
-        }
-        if !piece.starts_line {
-            out.extend_from_slice(b",\"continued\":true");
-        }
-        out.extend_from_slice(b"}\n");
-    }
-
     /// Says that lines of the service were dropped.
     pub fn write_dropped(&mut self, lines: u64, stamp: Stamp, out: &mut Vec<u8>) {
-        let text = dropped(lines);
-        let _ = match self.format {
-            LogFormat::Json => writeln!(
-                out,
-                "{{\"time\":\"{}\",\"service\":\"{}\",\"stream\":\"supervisor\",\"line\":\"{text}\",\"dropped\":{lines}}}",
-                stamp.rfc3339(),
-                self.name
-            ),
+        match self.format {
+            LogFormat::Json => json::missing(out, stamp, &self.name, lines),
             LogFormat::Plain => {
                 self.made_for = None;
                 self.head.clear();
+                // Writing to memory does not fail.
                 let _ = self.plain_head(stamp);
                 out.extend_from_slice(&self.head);
-                writeln!(out, "{text}")
+                let _ = writeln!(out, "{}", dropped(lines));
             }
-        };
+        }
     }
 }
 

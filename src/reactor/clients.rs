@@ -11,17 +11,17 @@ use mio::net::UnixStream;
 use mio::{Interest, Registry};
 
 use super::admission::{Admission, Holder as Place, MAX_CLIENTS, admit};
-use super::events;
 use super::table::Table;
 use super::token::{Slot, Source};
+use crate::api::stream::{History, Progress, Subscription};
 use crate::base::allocation::make_room;
 use crate::base::{ClientId, Moment};
 use crate::control::frame::{self, LineBuffer};
 use crate::control::message::{ErrorCode, MAX_REQUEST_BYTES, Request, Response};
-use crate::output::feed::Feed;
 use crate::sys::limits::{self, Holder};
 use crate::sys::released::{self, ClosedPromptly};
 use crate::sys::socket::{self, Peer};
+use crate::wire::json_line::JsonLine;
 
 /// How long a client may sit without a whole request, or without reading its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,22 +48,14 @@ struct Client {
     written: usize,
     /// A request went to the supervisor and its answer is not here yet.
     waiting: bool,
+    codec: JsonLine,
     /// What it reads: its answer goes on until that is over.
-    feed: Option<Reading>,
+    feed: Option<Subscription>,
     /// It sent its last byte; it may still want its answer.
     ended: bool,
     /// To be closed once the output is written.
     closing: bool,
     idle_since: Moment,
-}
-
-/// An answer of many lines.
-#[derive(Debug)]
-pub(super) enum Reading {
-    /// Of the services' output.
-    Logs(Feed),
-    /// Of what has happened.
-    Events(events::Reader),
 }
 
 /// What a client's readiness led to.
@@ -139,6 +131,7 @@ impl Clients {
             output: Vec::new(),
             written: 0,
             waiting: false,
+            codec: JsonLine::default(),
             feed: None,
             ended: false,
             closing: false,
@@ -201,7 +194,13 @@ impl Clients {
     }
 
     /// Begins a client's answer, which goes on as a feed.
-    pub fn begin_feed(&mut self, id: ClientId, opening: &Response, feed: Reading, now: Moment) {
+    pub fn begin_feed(
+        &mut self,
+        id: ClientId,
+        opening: &Response,
+        feed: Subscription,
+        now: Moment,
+    ) {
         self.reply(id, opening, now);
         if let Some(&key) = self.by_id.get(&id) {
             let client = &mut self.table[key];
@@ -218,20 +217,25 @@ impl Clients {
         make_room(&mut self.table[key].output, bytes)
     }
 
-    /// Lets `read` add to what a client is sent. When it gives back false the answer is over.
-    pub fn feed(&mut self, id: ClientId, read: impl FnOnce(&mut Reading, &mut Vec<u8>) -> bool) {
+    /// Adds to what a client is sent what its subscription yields, up to `room` bytes and one step. Whether the client
+    /// can be moved on at once.
+    pub fn feed(&mut self, id: ClientId, history: &impl History, room: usize) -> bool {
         let Some(&key) = self.by_id.get(&id) else {
-            return;
+            return false;
         };
         let client = &mut self.table[key];
-        if let Some(feed) = &mut client.feed
-            && !read(feed, &mut client.output)
-        {
+        let Some(subscription) = &mut client.feed else {
+            return false;
+        };
+        let (codec, out) = (&mut client.codec, &mut client.output);
+        let progress = subscription.read(history, codec, room, out);
+        if progress == Progress::Over {
             client.feed = None;
             client.waiting = false;
         }
         // It may stay for as long as the client does not read.
         client.output.shrink_to_fit();
+        progress == Progress::More || !client.output.is_empty()
     }
 
     /// How many there are.
@@ -242,17 +246,15 @@ impl Clients {
     /// Nothing comes any more: who follows has his answer's end when he has read what there is.
     pub fn end_feeds(&mut self) {
         for (_, client) in self.table.iter_mut() {
-            match &mut client.feed {
-                Some(Reading::Logs(feed)) => feed.follow = false,
-                Some(Reading::Events(reader)) => reader.follow = false,
-                None => {}
+            if let Some(feed) = &mut client.feed {
+                feed.stop_following();
             }
         }
     }
 
     /// Whether anyone reads the services' output.
     pub fn reads_logs(&self) -> bool {
-        let reads = |client: &Client| matches!(client.feed, Some(Reading::Logs(_)));
+        let reads = |client: &Client| matches!(client.feed, Some(Subscription::Logs(_)));
         self.table.values().any(reads)
     }
 

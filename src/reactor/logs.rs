@@ -1,12 +1,15 @@
 //! `logs` and `events`: a client reads what is remembered, and follows it.
 
-use super::clients::{Outcome, Reading};
+use super::clients::Outcome;
+use super::streams::Streams;
 use super::{ANSWERS_A_TURN, Reactor};
+use crate::api::journal::Journal;
 use crate::api::protocol;
+use crate::api::stream::{History, Subscription};
 use crate::base::{ClientId, Moment, ServiceId};
-use crate::control::frame;
 use crate::control::message::{Request, Response};
 use crate::output::feed::{Feed, Filter};
+use crate::output::recent::Recent;
 use crate::sys::clock;
 
 /// What is put before a client at a time, at most and at least.
@@ -16,11 +19,28 @@ const LEAST_PORTION_BYTES: usize = 16 * 1024;
 /// What is put before all clients together: where they are many, each gets less at a time.
 const ALL_PORTIONS_BYTES: usize = 8 * 1024 * 1024;
 
-/// Steps taken for a client a turn, whether they hold what it wants or not: parts of records.
-const STEPS_A_TURN: usize = 256;
-
 /// Portions that are offered to a client when the daemon ends: more than its socket holds.
 const LAST_PORTIONS: usize = 64;
+
+/// What subscriptions read.
+struct Remembered<'a> {
+    streams: &'a Streams,
+    journal: &'a Journal,
+}
+
+impl History for Remembered<'_> {
+    fn recent(&self, service: ServiceId) -> Option<&Recent> {
+        self.streams.recent(service)
+    }
+
+    fn journal(&self) -> &Journal {
+        self.journal
+    }
+
+    fn wall(&self) -> u64 {
+        clock::wall()
+    }
+}
 
 impl Reactor {
     /// Begins the answer to `logs`.
@@ -65,7 +85,7 @@ impl Reactor {
             services: chosen.into_iter().map(|(_, name)| name).collect(),
         };
         self.clients
-            .begin_feed(client, &opening, Reading::Logs(feed), now);
+            .begin_feed(client, &opening, Subscription::Logs(feed), now);
         self.answered.push_back(client);
         Ok(())
     }
@@ -80,7 +100,7 @@ impl Reactor {
         now: Moment,
     ) -> Result<(), Response> {
         self.services_of_logs(&services)?;
-        let reader = Reading::Events(self.journal.reader(services, last, follow));
+        let reader = Subscription::Events(self.journal.reader(services, last, follow));
         self.clients
             .begin_feed(client, &Response::Events {}, reader, now);
         self.answered.push_back(client);
@@ -118,40 +138,13 @@ impl Reactor {
         if !fits {
             return self.disconnect_for_memory(client, now);
         }
-        let (streams, answered) = (&self.streams, &mut self.answered);
-        let journal = &self.journal;
-        self.clients.feed(client, |reading, out| {
-            let feed = match reading {
-                Reading::Logs(feed) => feed,
-                Reading::Events(reader) => {
-                    let goes_on = journal.read(reader, room, out);
-                    if !goes_on {
-                        out.extend(frame::encode(&Response::End {}));
-                    }
-                    if !out.is_empty() {
-                        answered.push_back(client);
-                    }
-                    return goes_on;
-                }
-            };
-            for _ in 0..STEPS_A_TURN {
-                if out.len() >= room {
-                    break;
-                }
-                if !feed.read(|id| streams.recent(id), out) {
-                    let is_over = !feed.follow || feed.is_empty();
-                    if is_over {
-                        out.extend(frame::encode(&Response::End {}));
-                    }
-                    if is_over || !out.is_empty() {
-                        answered.push_back(client);
-                    }
-                    return !is_over;
-                }
-            }
-            answered.push_back(client);
-            true
-        });
+        let history = Remembered {
+            streams: &self.streams,
+            journal: &self.journal,
+        };
+        if self.clients.feed(client, &history, room) {
+            self.answered.push_back(client);
+        }
     }
 
     /// Something came: those who follow look at it.

@@ -2,15 +2,15 @@
 
 use super::Reactor;
 use super::context;
-use super::events::Happened;
 use super::launches::{self, Wish};
 use super::probes::Begun;
 use super::signs::Heard;
+use crate::api::journal::{Entry, Happened};
 use crate::api::protocol;
 use crate::api::words::{self, Words};
 use crate::base::{ClientId, ExitStatus, JobId, Moment, ServiceId, Signal};
 use crate::config::model::Service;
-use crate::control::message::{EventKind, Response};
+use crate::control::message::Response;
 use crate::domain::{CheckError, FailReason, Failure, Health, ShutdownReason, State, StopReason};
 use crate::output::file_text::FileText;
 use crate::output::format::Layout;
@@ -18,7 +18,7 @@ use crate::output::recent::Recent;
 use crate::output::sink::Sink;
 use crate::supervisor::event::{Action, Event, Notice, Scope, Word};
 use crate::supervisor::view::Detail;
-use crate::sys::stray;
+use crate::sys::{clock, stray};
 
 impl Reactor {
     /// Takes the supervisor's actions until there is none.
@@ -208,7 +208,11 @@ impl Reactor {
             let name = name.as_deref().unwrap_or_default();
             self.common.messages.push(words::log_line(&notice, name));
         }
-        self.journal.add(happened(&notice, name));
+        self.journal.add(Entry {
+            wall: clock::wall(),
+            service: name,
+            happened: Happened::Notice(notice),
+        });
     }
 
     /// Whether a notice is worth a line on standard error.
@@ -315,26 +319,6 @@ fn about(notice: &Notice) -> Option<ServiceId> {
         | Notice::Health { service, .. }
         | Notice::PostScriptFailed { service, .. } => Some(*service),
         Notice::ShuttingDown { .. } | Notice::KillingAll { .. } => None,
-    }
-}
-
-/// The notice as an event of the journal.
-fn happened(notice: &Notice, service: Option<String>) -> Happened {
-    let (event, from, to) = match notice {
-        Notice::Changed { from, to, .. } => (EventKind::State, Some(from.name()), Some(to.name())),
-        Notice::Restarts { .. } => (EventKind::Restart, None, None),
-        Notice::Health { from, to, .. } => (EventKind::Health, Some(from.name()), Some(to.name())),
-        Notice::PostScriptFailed { .. } => (EventKind::PostScript, None, None),
-        Notice::ShuttingDown { .. } | Notice::KillingAll { .. } => {
-            (EventKind::Shutdown, None, None)
-        }
-    };
-    Happened {
-        service,
-        event,
-        from,
-        to,
-        detail: words::event_detail(notice),
     }
 }
 

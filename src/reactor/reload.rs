@@ -14,13 +14,13 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
 use super::Reactor;
-use super::events::Happened;
 use super::token::Source;
+use crate::api::journal::{Entry, Happened};
 use crate::api::protocol;
 use crate::api::words::Words;
 use crate::base::{ClientId, Moment, Pid, ServiceId, human_duration};
 use crate::config::{self, Config, Facts};
-use crate::control::message::{ErrorCode, EventKind, Response};
+use crate::control::message::{ErrorCode, Response};
 use crate::supervisor::event::Event;
 use crate::supervisor::view::ReloadPlan;
 use crate::sys::clock;
@@ -274,16 +274,14 @@ impl Reactor {
         if dry_run {
             return Ok(plan);
         }
-        let detail = Words(&plan).to_string();
+        let counts = plan.counts();
         self.common
             .messages
-            .push(format!("reloaded {path}: {detail}"));
-        self.journal.add(Happened {
+            .push(format!("reloaded {path}: {}", Words(counts)));
+        self.journal.add(Entry {
+            wall: clock::wall(),
             service: None,
-            event: EventKind::Reload,
-            from: None,
-            to: None,
-            detail,
+            happened: Happened::Reloaded(counts),
         });
         self.common
             .supervisor

@@ -12,10 +12,11 @@ use super::{ACCEPT_RETRY, ACCEPTS_A_TURN, ANSWERS_A_TURN, Reactor};
 use crate::api::protocol;
 use crate::base::{ClientId, Moment};
 use crate::control::message::{ErrorCode, Request, Response, ServiceStatus};
+use crate::domain::Usage;
 use crate::output::tail;
 use crate::supervisor::event::Event;
 use crate::sys::socket::{self, Peer};
-use crate::sys::usage::{self, Usage};
+use crate::sys::usage;
 
 impl Reactor {
     pub(super) fn accept(&mut self, now: Moment) {

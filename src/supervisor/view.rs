@@ -220,6 +220,34 @@ pub struct ReloadPlan {
     pub timeouts: bool,
 }
 
+impl ReloadPlan {
+    /// How many services there are of each kind.
+    pub fn counts(&self) -> ReloadCounts {
+        ReloadCounts {
+            added: self.added.len(),
+            removed: self.removed.len(),
+            restarted: self.restarted.len(),
+            updated: self.updated.len(),
+            unchanged: self.unchanged,
+        }
+    }
+}
+
+/// How many services a reload affects, by what it does to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReloadCounts {
+    /// New services.
+    pub added: usize,
+    /// Services that left the file.
+    pub removed: usize,
+    /// Services that are started again.
+    pub restarted: usize,
+    /// Services that go on with other settings.
+    pub updated: usize,
+    /// Services that are not touched.
+    pub unchanged: usize,
+}
+
 /// What changed about one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReloadChange {

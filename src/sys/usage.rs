@@ -13,27 +13,7 @@ use nix::unistd;
 
 use super::{clock, process};
 use crate::base::{Moment, Pid};
-
-/// What a process tree uses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// User and system time of the processes that are alive. What their children used that have ended stands in
-    /// /proc/PID/stat, which makes a look half as dear again.
-    pub cpu: Duration,
-    /// Resident memory; a page that several processes share is counted once for each.
-    pub memory_bytes: u64,
-}
-
-/// Of a younger process no share is told: it has done little but start.
-const YOUNG: Duration = Duration::from_millis(100);
-
-impl Usage {
-    /// The CPU time as a share of this time since the start, as ps(1) counts: percent of one processor, to a tenth.
-    pub fn percent(self, age: Duration) -> Option<f64> {
-        let share = self.cpu.as_secs_f64() / age.as_secs_f64();
-        (age >= YOUNG).then(|| (share * 1000.0).round() / 10.0)
-    }
-}
+use crate::domain::Usage;
 
 /// While somebody watches, a look is taken so often.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -240,7 +220,8 @@ fn parent(pid: i32, proc: &File) -> Option<i32> {
     process::parent_in(read(proc, &format!("{pid}/status"), &mut line)?)
 }
 
-/// Of all threads of a process, those that have ended too; None when it is gone. The clock's number is made as
+/// Of all threads of a process, those that have ended too; None when it is gone. What its ended children used is in
+/// /proc/PID/stat only, which makes a look half as dear again. The clock's number is made as
 /// clock_getcpuclockid(3) makes it, which asks the kernel whether it is right: so does whoever reads it.
 fn cpu_time(pid: i32) -> Option<Duration> {
     let clock = ClockId::from_raw((!pid << 3) | 2);

@@ -3,9 +3,21 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::api::stream::Codec;
 use crate::output::format::StreamKind;
+use crate::wire::json_line::JsonLine;
 
 const NAMES: [&str; 2] = ["web", "db"];
+
+/// Reads a step, as the control socket's clients get it.
+fn step<'a>(
+    feed: &mut Feed,
+    recent: impl Fn(ServiceId) -> Option<&'a Recent>,
+    out: &mut Vec<u8>,
+) -> bool {
+    let mut codec = JsonLine::default();
+    feed.read(recent, |item, out| codec.line(item, out), out)
+}
 
 struct World {
     recents: Vec<Recent>,
@@ -58,7 +70,7 @@ impl World {
 
     fn read(&self, feed: &mut Feed) -> Vec<String> {
         let mut out = Vec::new();
-        while feed.read(|id| self.recents.get(id.index()), &mut out) {}
+        while step(feed, |id| self.recents.get(id.index()), &mut out) {}
         let text = String::from_utf8_lossy(&out).into_owned();
         let objects = text.lines().map(|line| {
             let value: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
@@ -214,7 +226,7 @@ fn a_step_adds_little_whatever_the_record_is() {
     let mut feed = world.feed(Filter::default(), None, true);
     let mut out = Vec::new();
     let mut lines = 0;
-    while feed.read(|id| world.recents.get(id.index()), &mut out) {
+    while step(&mut feed, |id| world.recents.get(id.index()), &mut out) {
         lines += memchr::memchr_iter(b'\n', &out).count();
         assert!(out.len() < 16 * 1024, "{}", out.len());
         out.clear();
@@ -236,7 +248,7 @@ proptest! {
             number += count;
             world.say(0, &text);
             for _ in 0..steps {
-                if !feed.read(|id| world.recents.get(id.index()), &mut out) {
+                if !step(&mut feed, |id| world.recents.get(id.index()), &mut out) {
                     break;
                 }
             }
@@ -292,7 +304,7 @@ fn a_line_without_its_beginning_is_left_out_of_each_stream() {
     let mut text = Vec::new();
     let services = [(ServiceId::new(0, 0), "web", &recent)];
     let mut feed = Feed::new(services.into_iter(), Filter::default(), None, false);
-    while feed.read(|_| Some(&recent), &mut text) {}
+    while step(&mut feed, |_| Some(&recent), &mut text) {}
     let text = String::from_utf8_lossy(&text);
     assert!(
         !text.contains("torn") && text.contains("\"whole\""),
@@ -328,7 +340,7 @@ fn more_unfinished_lines_than_are_kept_are_given_out() {
     let mut text = Vec::new();
     let services = [(ServiceId::new(0, 0), "web", &recent)];
     let mut feed = Feed::new(services.into_iter(), Filter::default(), None, false);
-    while feed.read(|_| Some(&recent), &mut text) {}
+    while step(&mut feed, |_| Some(&recent), &mut text) {}
     let text = String::from_utf8_lossy(&text);
     assert_eq!(text.lines().count(), 20, "{text}");
 }

@@ -1,6 +1,7 @@
 //! The log path as text: bytes to lines, lines to standard output, to a file and to the memory, and out of the
 //! memory again. No byte is lost, whatever the portions they come in.
 
+use go_overlay::api::stream::Codec;
 use go_overlay::base::ServiceId;
 use go_overlay::config::model::{LogFormat, Overflow, Timestamps};
 use go_overlay::control::message::LogLine;
@@ -12,6 +13,7 @@ use go_overlay::output::queue::Queue;
 use go_overlay::output::recent::{Mark, Recent};
 use go_overlay::output::sink::{Sink, StreamText};
 use go_overlay::output::splitter::{MAX_LINE, Piece, Splitter};
+use go_overlay::wire::json_line::JsonLine;
 
 use super::cursor::{Cursor, portions};
 
@@ -299,5 +301,6 @@ fn feed(recent: &Recent, lines: Option<u64>, follow: bool) -> Feed {
 }
 
 fn read(feed: &mut Feed, recent: &Recent, out: &mut Vec<u8>) {
-    while feed.read(|_| Some(recent), out) {}
+    let mut codec = JsonLine::default();
+    while feed.read(|_| Some(recent), |item, out| codec.line(item, out), out) {}
 }
