@@ -12,6 +12,9 @@ use go_overlay::base::{ExitStatus, Signal};
 use go_overlay::config::model::{Health, OnUnhealthy, Probe, Restart, RestartPolicy};
 use go_overlay::config::{self, Account, Facts, FileKind, Lookup, Severity};
 
+#[path = "config_diagnostics/keys.rs"]
+mod keys;
+
 /// A small machine.
 struct World;
 

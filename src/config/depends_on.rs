@@ -7,11 +7,14 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::diagnostic::{Finding, may_suggest};
+use super::entry::Entry;
 use super::instead;
 use super::model::{Condition, Dependency, OnDependencyFailure};
 use super::scalar::{Table, Value, integer_of, parse_duration, type_name};
 
-pub(super) fn dependencies(fields: &mut Table<'_, '_>) -> (Vec<Dependency>, Vec<Range<usize>>) {
+/// `depends_on` with `wait_after`.
+pub(super) fn dependencies(entry: &mut Entry<'_>) {
+    let fields = &mut entry.fields;
     let mut found: Vec<(String, Range<usize>, Condition)> = Vec::new();
     match fields
         .get("depends_on")
@@ -57,8 +60,8 @@ pub(super) fn dependencies(fields: &mut Table<'_, '_>) -> (Vec<Dependency>, Vec<
         condition: *condition,
         wait_after: waits.of(name),
     });
-    let edges = edges.collect();
-    (edges, found.into_iter().map(|(_, span, _)| span).collect())
+    entry.service.depends_on = edges.collect();
+    entry.dependencies_at = found.into_iter().map(|(_, span, _)| span).collect();
 }
 
 /// `[{ name = "db", condition = "healthy" }]`, as others write it.
@@ -98,6 +101,7 @@ fn tables_in_a_list(fields: &mut Table<'_, '_>, items: &[Value<'_>]) {
     }
 }
 
+/// `on_dependency_failure`.
 pub(super) fn on_dependency_failure(fields: &mut Table<'_, '_>) -> OnDependencyFailure {
     let words = [
         ("ignore", OnDependencyFailure::Ignore),

@@ -4,18 +4,21 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
+use super::FileKind;
 use super::diagnostic::Finding;
+use super::entry::Entry;
 use super::model::EnvValue;
 use super::scalar::{Table, type_name};
-use super::{Facts, FileKind};
 
-pub(super) fn env_files(fields: &mut Table<'_, '_>, facts: Option<&dyn Facts>) -> Vec<PathBuf> {
+/// `env_file`.
+pub(super) fn env_files(entry: &mut Entry<'_>) -> Vec<PathBuf> {
+    let fields = &mut entry.fields;
     let files = match fields.get("env_file").map(|value| value.get_ref()) {
         Some(DeValue::Array(_)) => fields.strings("env_file").unwrap_or_default(),
         _ => fields.string("env_file").into_iter().collect(),
     };
     for (file, span) in &files {
-        if let Some(facts) = facts
+        if let Some(facts) = entry.facts
             && facts.file(Path::new(file)) != FileKind::File
         {
             let what = format!("`env_file`: there is no file `{file}`");
@@ -25,6 +28,7 @@ pub(super) fn env_files(fields: &mut Table<'_, '_>, facts: Option<&dyn Facts>) -
     files.into_iter().map(|(file, _)| file.into()).collect()
 }
 
+/// `env`.
 pub(super) fn environment(fields: &mut Table<'_, '_>) -> Vec<(String, EnvValue)> {
     let Some(table) = fields.table("env", "a table") else {
         return Vec::new();

@@ -8,7 +8,8 @@ use toml::de::DeValue;
 
 use super::diagnostic::Finding;
 use super::endpoint::{self, Authority, Refused};
-use super::model::{EnvValue, Health, OnUnhealthy, Probe};
+use super::entry::Entry;
+use super::model::{Health, OnUnhealthy, Probe};
 use super::program::{not_executable, unsuitable};
 use super::scalar::{Table, integer_of, number_text};
 use super::{Facts, Lookup};
@@ -16,7 +17,8 @@ use super::{Facts, Lookup};
 /// Exactly one of them says what is tried.
 const PROBES: [&str; 4] = ["http", "tcp", "unix", "exec"];
 
-const KEYS: [&str; 11] = [
+/// The keys of the table.
+pub(super) const KEYS: [&str; 11] = [
     "http",
     "tcp",
     "unix",
@@ -49,15 +51,21 @@ const EXAMPLE: &str = "add one line, such as http = \"http://127.0.0.1:8080/heal
     unix = \"/run/x.sock\" or exec = [\"redis-cli\", \"ping\"]";
 
 /// What a program of a check is looked up with, as the service's own is.
-pub(super) struct Place<'p> {
-    pub env: &'p [(String, EnvValue)],
-    pub cwd: Option<&'p Path>,
+struct Place<'p> {
+    path: Option<&'p str>,
+    cwd: Option<&'p Path>,
     /// None: nothing is looked up.
-    pub facts: Option<&'p dyn Facts>,
+    facts: Option<&'p dyn Facts>,
 }
 
 /// `[services.health]`.
-pub(super) fn read(fields: &mut Table<'_, '_>, place: &Place<'_>) -> Option<Health> {
+pub(super) fn read(entry: &mut Entry<'_>) -> Option<Box<Health>> {
+    let place = &Place {
+        path: entry.search_path(),
+        cwd: entry.working_dir(),
+        facts: entry.facts,
+    };
+    let fields = &mut entry.fields;
     let span = fields.span_of_key("health")?;
     let table = fields.table("health", "a table")?;
     let mut fields = Table {
@@ -104,7 +112,7 @@ pub(super) fn read(fields: &mut Table<'_, '_>, place: &Place<'_>) -> Option<Heal
             None
         }
     };
-    Some(Health {
+    Some(Box::new(Health {
         probe: probe?,
         interval,
         timeout,
@@ -112,7 +120,7 @@ pub(super) fn read(fields: &mut Table<'_, '_>, place: &Place<'_>) -> Option<Heal
         start_period,
         start_interval,
         on_unhealthy: on_unhealthy.unwrap_or(OnUnhealthy::Restart),
-    })
+    }))
 }
 
 fn unknown_keys(fields: &mut Table<'_, '_>) {
@@ -254,13 +262,9 @@ fn exec(fields: &mut Table<'_, '_>, place: &Place<'_>) -> Option<Probe> {
         fields.report(finding.help("write it such as exec = [\"redis-cli\", \"ping\"]"));
         return None;
     };
-    let path = place.env.iter().find_map(|(key, value)| match value {
-        EnvValue::Text(text) if key == "PATH" => Some(text.as_str()),
-        _ => None,
-    });
     let found = place
         .facts
-        .map(|facts| facts.command(program, path, place.cwd));
+        .map(|facts| facts.command(program, place.path, place.cwd));
     let finding = match found.unwrap_or(Lookup::Found) {
         Lookup::Found => None,
         Lookup::NotExecutable(file) => Some(not_executable(&file, span.clone())),

@@ -25,6 +25,12 @@ const LIMITS: [(&str, Resource); 16] = [
     ("rttime", Resource::Rttime),
 ];
 
+/// The names of all limits.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    LIMITS.iter().map(|(name, _)| *name)
+}
+
+/// `umask`.
 pub(super) fn umask(fields: &mut Table<'_, '_>) -> Option<u32> {
     let value = fields.get("umask")?;
     let mask = match value.get_ref() {
@@ -49,6 +55,7 @@ pub(super) fn umask(fields: &mut Table<'_, '_>) -> Option<u32> {
     mask
 }
 
+/// `limits`.
 pub(super) fn limits(fields: &mut Table<'_, '_>) -> Vec<Limit> {
     let Some(table) = fields.table("limits", "a table") else {
         return Vec::new();
@@ -58,7 +65,7 @@ pub(super) fn limits(fields: &mut Table<'_, '_>) -> Vec<Limit> {
         let name = key.get_ref().as_ref();
         let Some((_, resource)) = LIMITS.iter().find(|(known, _)| *known == name) else {
             let finding = Finding::error(key.span(), format!("unknown limit `{name}`"), "unknown");
-            fields.report_unknown(finding, name, LIMITS.iter().map(|(known, _)| *known));
+            fields.report_unknown(finding, name, names());
             continue;
         };
         let (soft, hard) = match value.get_ref() {

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::FileKind;
 use super::diagnostic::Finding;
+use super::entry::Entry;
 use super::model::{Log, LogFormat, Overflow, Timestamps};
 use super::scalar::{Table, type_name};
-use super::{Facts, FileKind};
 use crate::base::nearest;
 
-const KEYS: [&str; 8] = [
+/// The keys of the table.
+pub(super) const KEYS: [&str; 8] = [
     "format",
     "timestamps",
     "overflow",
@@ -74,7 +76,8 @@ pub(super) fn of_all(file: &mut Table<'_, '_>) -> Log {
 }
 
 /// `[services.log]`, `log_overflow`, `log_buffer` and `log_stdout`; what they do not say is as in `[log]`.
-pub(super) fn of_service(fields: &mut Table<'_, '_>, defaults: &Log) -> Log {
+pub(super) fn of_service(entry: &mut Entry<'_>) -> Log {
+    let fields = &mut entry.fields;
     for (short, long) in SHORT {
         let inner = fields.get("log").and_then(|value| match value.get_ref() {
             DeValue::Table(table) => table.get_key_value(long),
@@ -90,7 +93,7 @@ pub(super) fn of_service(fields: &mut Table<'_, '_>, defaults: &Log) -> Log {
         }
     }
     let before = fields.findings.len();
-    let mut log = settings(fields, Place::OfService, defaults);
+    let mut log = settings(fields, Place::OfService, entry.log);
     if fields.findings.len() == before {
         nothing_to_rotate(fields);
     }
@@ -266,7 +269,8 @@ fn overflow(fields: &mut Table<'_, '_>, key: &str) -> Option<Overflow> {
 }
 
 /// `log_file`.
-pub(super) fn file(fields: &mut Table<'_, '_>, facts: Option<&dyn Facts>) -> Option<PathBuf> {
+pub(super) fn file(entry: &mut Entry<'_>) -> Option<PathBuf> {
+    let fields = &mut entry.fields;
     let (text, span) = fields.string("log_file")?;
     if text.is_empty() {
         let finding = Finding::error(span, "`log_file` is empty", "expected a path");
@@ -274,7 +278,7 @@ pub(super) fn file(fields: &mut Table<'_, '_>, facts: Option<&dyn Facts>) -> Opt
         return None;
     }
     let path = PathBuf::from(text);
-    let Some(facts) = facts else {
+    let Some(facts) = entry.facts else {
         return Some(path);
     };
     let parent = folder_of(&path);

@@ -6,29 +6,19 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::diagnostic::{Finding, may_suggest};
+use super::diagnostic::Finding;
+use super::entry::Entry;
 use super::instead;
-use super::model::{EnvValue, Script};
+use super::model::Script;
 use super::scalar::Table;
-use super::service::KEYS;
 use super::{Facts, FileKind, Lookup};
-use crate::base::nearest;
 
-pub(super) fn command(
-    fields: &mut Table<'_, '_>,
-    header: Range<usize>,
-    env: &[(String, EnvValue)],
-    cwd: Option<&Path>,
-    facts: Option<&dyn Facts>,
-) -> String {
-    // A slip in the key is reported as an unknown key, with the one that was meant.
-    let compares = may_suggest(fields.findings.len(), KEYS.len());
-    let is_misspelt =
-        |key: &str| !KEYS.contains(&key) && (!compares || nearest(key, KEYS) == Some("command"));
-    if fields.get("command").is_none() && !fields.table.keys().any(|key| is_misspelt(key.get_ref()))
-    {
+/// `command`.
+pub(super) fn command(entry: &mut Entry<'_>) -> String {
+    let fields = &mut entry.fields;
+    if fields.get("command").is_none() && !entry.misspells_command {
         let finding = Finding::error(
-            header,
+            entry.header.clone(),
             "this service has no command",
             "`command` is missing",
         );
@@ -49,14 +39,17 @@ pub(super) fn command(
         ));
         return command;
     }
-    let path = env.iter().find_map(|(key, value)| match value {
-        EnvValue::Text(text) if key == "PATH" => Some(text.as_str()),
-        _ => None,
-    });
-    let Some(facts) = facts else {
-        return command;
-    };
-    match facts.command(&command, path, cwd) {
+    if let Some(facts) = entry.facts {
+        look_up(entry, &command, span, facts);
+    }
+    command
+}
+
+/// Whether the machine has the program.
+fn look_up(entry: &mut Entry<'_>, command: &str, span: Range<usize>, facts: &dyn Facts) {
+    let (path, cwd) = (entry.search_path(), entry.working_dir());
+    let fields = &mut entry.fields;
+    match facts.command(command, path, cwd) {
         Lookup::Found => {}
         Lookup::NotExecutable(path) => fields.report(not_executable(&path, span)),
         Lookup::Unsuitable(path, why) => fields.report(unsuitable(&path, &why, span)),
@@ -67,10 +60,10 @@ pub(super) fn command(
                 "not found",
             );
             let has_args = fields.get("args").is_some();
-            let words = instead::words(&command);
+            let words = instead::words(command);
             fields.report(match (words.split_first(), searched) {
-                _ if instead::needs_shell(&command) => {
-                    let (shell, line) = instead::shell_and_line(&command);
+                _ if instead::needs_shell(command) => {
+                    let (shell, line) = instead::shell_and_line(command);
                     let keys = instead::keys(shell, &["-c", line], has_args);
                     finding.help(format!("no shell reads it; {keys}"))
                 }
@@ -89,7 +82,6 @@ pub(super) fn command(
             });
         }
     }
-    command
 }
 
 /// A program without the execute bit.
@@ -166,7 +158,9 @@ pub(super) fn arguments(fields: &mut Table<'_, '_>) -> Vec<String> {
     arguments
 }
 
-pub(super) fn post_script(fields: &mut Table<'_, '_>, facts: Option<&dyn Facts>) -> Option<Script> {
+/// `pos_script`, by either name.
+pub(super) fn post_script(entry: &mut Entry<'_>) -> Option<Script> {
+    let fields = &mut entry.fields;
     if let (Some(first), Some(second)) = (
         fields.span_of_key("pos_script"),
         fields.span_of_key("post_script"),
@@ -180,18 +174,15 @@ pub(super) fn post_script(fields: &mut Table<'_, '_>, facts: Option<&dyn Facts>)
             .also(first, "first here"),
         );
     }
-    script(fields, "pos_script", facts).or_else(|| script(fields, "post_script", facts))
+    script(entry, "pos_script").or_else(|| script(entry, "post_script"))
 }
 
-/// A script: a file, or its text. `facts` None: nothing is looked up.
-pub(super) fn script(
-    fields: &mut Table<'_, '_>,
-    key: &str,
-    facts: Option<&dyn Facts>,
-) -> Option<Script> {
+/// A script: a file, or its text.
+pub(super) fn script(entry: &mut Entry<'_>, key: &str) -> Option<Script> {
+    let fields = &mut entry.fields;
     let (text, span) = fields.string(key)?;
     let is_inline = text.starts_with("#!") || text.contains('\n');
-    if let Some(facts) = facts {
+    if let Some(facts) = entry.facts {
         let interpreter = if is_inline {
             let line = text.lines().next().unwrap_or_default();
             Some(line.strip_prefix("#!").unwrap_or("/bin/sh").to_owned())
@@ -247,12 +238,10 @@ fn interpreter_exists(
 }
 
 /// The folder that a service runs in.
-pub(super) fn working_dir(
-    fields: &mut Table<'_, '_>,
-    facts: Option<&dyn Facts>,
-) -> Option<PathBuf> {
+pub(super) fn working_dir(entry: &mut Entry<'_>) -> Option<PathBuf> {
+    let fields = &mut entry.fields;
     let (text, span) = fields.string("working_dir")?;
-    if let Some(facts) = facts
+    if let Some(facts) = entry.facts
         && facts.file(Path::new(&text)) != FileKind::Directory
     {
         let what = format!("`working_dir`: there is no directory `{text}`");

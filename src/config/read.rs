@@ -3,11 +3,11 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::{Finding, may_suggest};
-use super::model::{Config, Log, Timeouts};
+use super::diagnostic::Finding;
+use super::model::{Config, Log};
 use super::scalar::{Table, type_name};
-use super::{Facts, graph, log, service};
-use crate::base::{MAX_SERVICES, nearest};
+use super::{Facts, graph, keys, log, service, timeouts};
+use crate::base::MAX_SERVICES;
 
 /// Tables that the specification knows and this version does not.
 const LATER: [&str; 1] = ["http"];
@@ -22,7 +22,7 @@ pub(super) fn file(
     findings: &mut Vec<Finding>,
 ) -> Config {
     unknown_keys(table, findings);
-    let timeouts = timeouts(&mut Table { table, findings });
+    let timeouts = timeouts::read(&mut Table { table, findings });
     let log = log::of_all(&mut Table { table, findings });
     let read = match table
         .get("services")
@@ -127,7 +127,7 @@ fn unknown_keys(table: &DeTable<'_>, findings: &mut Vec<Finding>) {
                 Finding::error(span, format!("unknown table `{name}`"), "unknown")
                     .help("each service stands under a line [[services]]"),
             ),
-            _ if service::KEYS.contains(&name) => findings.push(
+            _ if keys::is_key(name) => findings.push(
                 Finding::error(
                     span,
                     format!("`{name}` stands outside of a service"),
@@ -135,7 +135,7 @@ fn unknown_keys(table: &DeTable<'_>, findings: &mut Vec<Finding>) {
                 )
                 .help("move it below a [[services]] line"),
             ),
-            _ if TIMEOUTS.contains(&name) => findings.push(
+            _ if timeouts::is_key(name) => findings.push(
                 Finding::error(
                     span,
                     format!("`{name}` stands outside of its table"),
@@ -149,43 +149,5 @@ fn unknown_keys(table: &DeTable<'_>, findings: &mut Vec<Finding>) {
                 file.report_unknown(finding, name, ["services", "timeouts", "log"]);
             }
         }
-    }
-}
-
-const TIMEOUTS: [&str; 4] = [
-    "post_script_timeout",
-    "service_shutdown_timeout",
-    "global_shutdown_timeout",
-    "dependency_wait_timeout",
-];
-
-fn timeouts(file: &mut Table<'_, '_>) -> Timeouts {
-    let defaults = Timeouts::default();
-    let Some(table) = file.table("timeouts", "a table") else {
-        return defaults;
-    };
-    for key in table.keys() {
-        let name = key.get_ref().as_ref();
-        if !TIMEOUTS.contains(&name) {
-            let is_shown = may_suggest(file.findings.len(), 1);
-            let near = is_shown.then(|| nearest(name, TIMEOUTS)).flatten();
-            let finding =
-                Finding::error(key.span(), format!("unknown timeout `{name}`"), "unknown");
-            file.report(match near {
-                Some(near) => finding.help(format!("did you mean `{near}`?")),
-                None => finding.help(format!("the timeouts are {}", TIMEOUTS.join(", "))),
-            });
-        }
-    }
-    let mut fields = Table {
-        table,
-        findings: file.findings,
-    };
-    let mut timeout = |key, default| fields.duration(key).unwrap_or(default);
-    Timeouts {
-        post_script: timeout("post_script_timeout", defaults.post_script),
-        service_shutdown: timeout("service_shutdown_timeout", defaults.service_shutdown),
-        global_shutdown: timeout("global_shutdown_timeout", defaults.global_shutdown),
-        dependency_wait: timeout("dependency_wait_timeout", defaults.dependency_wait),
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Finding;
-use super::model::{Ready, Service};
+use super::entry::Entry;
+use super::model::Ready;
 use super::scalar::{Table, integer_of, type_name};
 
 const EXPECTED: &str =
@@ -22,10 +23,9 @@ const SHORTEST_WATCHDOG: Duration = Duration::from_millis(10);
 /// A longer text would hardly stand in one line.
 const MAX_TEXT: usize = 1024;
 
-/// All three keys.
-pub(super) fn read(fields: &mut Table<'_, '_>, service: &mut Service) {
-    service.ready = ready(fields);
-    service.watchdog = watchdog(fields);
+/// `ready_timeout`, behind `ready`.
+pub(super) fn timeout(entry: &mut Entry<'_>) {
+    let (fields, service) = (&mut entry.fields, &mut entry.service);
     let Some(timeout) = fields.duration("ready_timeout") else {
         return;
     };
@@ -51,7 +51,7 @@ pub(super) fn read(fields: &mut Table<'_, '_>, service: &mut Service) {
 }
 
 /// How often it has to say that it is alive.
-fn watchdog(fields: &mut Table<'_, '_>) -> Option<Duration> {
+pub(super) fn watchdog(fields: &mut Table<'_, '_>) -> Option<Duration> {
     let period = fields.duration("watchdog")?;
     if period < SHORTEST_WATCHDOG
         && let Some(value) = fields.get("watchdog")
@@ -63,7 +63,8 @@ fn watchdog(fields: &mut Table<'_, '_>) -> Option<Duration> {
     Some(period)
 }
 
-fn ready(fields: &mut Table<'_, '_>) -> Ready {
+/// `ready`.
+pub(super) fn ready(fields: &mut Table<'_, '_>) -> Ready {
     let Some(value) = fields.get("ready") else {
         return Ready::Started;
     };

@@ -10,7 +10,8 @@ use super::model::{Restart, RestartPolicy};
 use super::scalar::{Table, integer_of, type_name};
 use crate::base::{ExitStatus, Signal};
 
-const KEYS: [&str; 7] = [
+/// The keys of the table.
+pub(super) const KEYS: [&str; 7] = [
     "policy",
     "delay",
     "max_delay",

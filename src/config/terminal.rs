@@ -3,14 +3,17 @@
 use toml::de::DeValue;
 
 use super::diagnostic::Finding;
+use super::entry::Entry;
 use super::model::{Stdin, TtySize};
-use super::scalar::{Table, type_name};
+use super::scalar::type_name;
 
 /// The kernel counts rows and columns in 16 bits.
 const MAX_SIZE: u16 = u16::MAX;
 
 /// `stdin`: the terminal where there is one, unless it says otherwise.
-pub(super) fn stdin(fields: &mut Table<'_, '_>, tty: bool) -> Stdin {
+pub(super) fn stdin(entry: &mut Entry<'_>) -> Stdin {
+    let tty = entry.has_tty();
+    let fields = &mut entry.fields;
     let stdin = fields.word("stdin", &[("tty", Stdin::Tty), ("null", Stdin::Null)]);
     if stdin == Some(Stdin::Tty)
         && !tty
@@ -29,7 +32,9 @@ pub(super) fn stdin(fields: &mut Table<'_, '_>, tty: bool) -> Stdin {
 const SIZE_EXAMPLE: &str = "write it such as tty_size = \"132x50\", columns first";
 
 /// `tty_size = "80x24"`, columns first.
-pub(super) fn size(fields: &mut Table<'_, '_>, tty: bool) -> Option<TtySize> {
+pub(super) fn size(entry: &mut Entry<'_>) -> Option<TtySize> {
+    let tty = entry.has_tty();
+    let fields = &mut entry.fields;
     let value = fields.get("tty_size")?;
     let span = value.span();
     let DeValue::String(text) = value.get_ref() else {

@@ -6,7 +6,8 @@ use std::fmt;
 
 use super::Facts;
 use super::diagnostic::{Finding, may_suggest};
-use super::scalar::{Table, number_text};
+use super::entry::Entry;
+use super::scalar::number_text;
 
 /// The highest number of a user or a group. The one above is (uid_t)-1, which tells the kernel to leave the
 /// id as it is (setresuid(2)): a process of that user would stay what the daemon is.
@@ -94,11 +95,9 @@ impl Unresolved {
     }
 }
 
-pub(super) fn read(
-    fields: &mut Table<'_, '_>,
-    key: &str,
-    facts: Option<&dyn Facts>,
-) -> Option<UserSpec> {
+/// `user` or `script_user`.
+pub(super) fn read(entry: &mut Entry<'_>, key: &str) -> Option<Box<UserSpec>> {
+    let fields = &mut entry.fields;
     let value = fields.get(key)?;
     let (text, span) = match number_text(value.get_ref()) {
         Some(uid) => (uid, value.span()),
@@ -115,7 +114,7 @@ pub(super) fn read(
             return None;
         }
     };
-    if let Some(facts) = facts
+    if let Some(facts) = entry.facts
         && let Err(why) = resolve(&spec, facts)
     {
         let finding = Finding::error(span, why.to_string(), why.place()).on_machine();
@@ -127,7 +126,7 @@ pub(super) fn read(
             Unresolved::ReservedId(_) => finding,
         });
     }
-    Some(spec)
+    Some(Box::new(spec))
 }
 
 fn suggest(finding: Finding, name: &str, known: Vec<String>) -> Finding {
