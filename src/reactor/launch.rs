@@ -122,8 +122,7 @@ impl Reactor {
         let quick = is_quick.then(|| launch::quick(inherited, config)).flatten();
         if let Some((mut program, paths)) = quick {
             sign.equip(&mut program);
-            if let Ok(started) = spawn::quick::start(handed, program, paths, &self.launches.stacks)
-            {
+            if let Ok(started) = spawn::quick::start(handed, program, paths, &self.launches.pool) {
                 return Ok(started);
             }
         }

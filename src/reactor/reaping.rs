@@ -133,6 +133,7 @@ impl Reactor {
                 break;
             };
             if let Dead::Job(job) = dead {
+                self.launches.child_ended(job);
                 self.look_at_launch(job, now);
                 for heard in self.signs.last_words(job, &self.children) {
                     words.extend(self.take_successor(heard));

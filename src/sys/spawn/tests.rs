@@ -510,6 +510,73 @@ fn a_failure_leaves_no_child_and_no_descriptor() {
     assert!(open(0) && open(1) && open(2));
 }
 
+fn wait_for_report(report: &mut Report) {
+    use std::os::fd::AsFd;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    while !report.look().is_over {
+        let end = PollFd::new(report.as_fd(), PollFlags::POLLIN);
+        poll(&mut [end], PollTimeout::NONE).unwrap();
+    }
+}
+
+/// Makes the table large. Other tests close descriptors of theirs at any time.
+fn fill_table(many: &mut Vec<File>) {
+    while many.last().is_none_or(|file| file.as_raw_fd() < 150) {
+        many.push(File::open("/dev/null").unwrap());
+    }
+}
+
+#[test]
+fn a_child_that_shares_the_table_leaves_the_daemons_as_it_was() {
+    let (mut many, mut shared) = (Vec::new(), 0);
+    let pool = quick::Pool::default();
+    // More than can be on their way at a time, unless what they were lent is returned.
+    for _ in 0..40 {
+        many.pop();
+        fill_table(&mut many);
+        let (mut reader, writer): (PipeReader, _) = std::io::pipe().unwrap();
+        let (fd, paths) = (writer.as_raw_fd(), vec![c("/bin/sh")]);
+        let handed = Handed {
+            stdio: Stdio::Pipes { out: fd, err: fd },
+            ..BARE
+        };
+        let program = shell("ls /proc/self/fd | xargs; echo error >&2; exit 3");
+        let mut started = quick::start(&handed, program, paths, &pool).unwrap();
+        assert!(!started.report.is_of_a_copy());
+        shared += pool.slots.lent();
+        drop(writer);
+        wait_for_report(&mut started.report);
+        assert_eq!(pool.slots.lent(), 0);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "0 1 2 3\nerror\n");
+        assert_eq!(wait(started.pid), 3);
+    }
+    assert!(shared > 20, "most got a copy of the table");
+}
+
+#[test]
+fn a_child_that_ends_before_it_has_its_own_table_is_seen_to_end() {
+    let (mut many, mut shared) = (Vec::new(), 0);
+    let pool = quick::Pool::default();
+    for _ in 0..50 {
+        many.pop();
+        fill_table(&mut many);
+        let paths = vec![c("/bin/true")];
+        let mut started = quick::start(&BARE, shell(""), paths, &pool).unwrap();
+        let pid = RawPid::from_raw(started.pid.0);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        waitpid(pid, None).unwrap();
+        shared += pool.slots.lent();
+        started.report.child_ended();
+        wait_for_report(&mut started.report);
+        assert_eq!(pool.slots.lent(), 0);
+    }
+    assert!(shared > 20, "most got a copy of the table");
+}
+
 fn fd_of(fd: RawFd) -> std::os::fd::BorrowedFd<'static> {
     // SAFETY: the standard descriptors stay open for the program's life.
     unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }
