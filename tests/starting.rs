@@ -46,6 +46,16 @@ fn wait_detail(daemon: &Daemon, name: &str, part: &str) -> Row {
     })
 }
 
+/// Waits until a service's process is `sleep`, and returns its id. A shell reads its script after its execution, and
+/// could hang in that.
+fn wait_asleep(daemon: &Daemon, name: &str) -> i32 {
+    let pid = daemon.wait_state(name, "RUNNING").pid().unwrap();
+    until("the program after its shell", PATIENCE, || {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        (name.trim() == "sleep").then_some(pid)
+    })
+}
+
 /// Lets the mount work again before the daemon is killed: what hangs in it cannot be.
 struct Release<'a>(&'a Hanging);
 
@@ -98,7 +108,7 @@ fn what_a_start_needs_may_hang_and_goes_on_when_it_answers() {
             .config(configure(&mount) + &busy())
             .start();
         let _release = Release(&mount);
-        let first = daemon.wait_state("web", "RUNNING").pid();
+        let first = wait_asleep(&daemon, "web");
         mount.hang(&[operation]);
         daemon.cli_ok(&["restart", "web", "--no-wait"]);
         mount.wait_until_one_hangs();
@@ -106,7 +116,8 @@ fn what_a_start_needs_may_hang_and_goes_on_when_it_answers() {
         assert_ne!(row.state(), "RUNNING", "{what}");
         assert_the_rest_goes_on(&daemon);
         mount.release();
-        assert_ne!(daemon.wait_state("web", "RUNNING").pid(), first, "{what}");
+        let second = daemon.wait_state("web", "RUNNING").pid();
+        assert_ne!(second, Some(first), "{what}");
         daemon.shut_down();
     }
 }
@@ -120,7 +131,7 @@ fn a_start_that_hangs_does_not_keep_the_daemon_from_its_end() {
         let config = configure(&mount) + &busy();
         let mut daemon = Launch::on(&stage).config(config).start();
         let _release = Release(&mount);
-        daemon.wait_state("web", "RUNNING");
+        wait_asleep(&daemon, "web");
         mount.hang(&[operation]);
         daemon.cli_ok(&["restart", "web", "--no-wait"]);
         mount.wait_until_one_hangs();
