@@ -17,6 +17,7 @@ use go_overlay::config::model::{
 };
 use go_overlay::control::frame::{self, LineBuffer};
 use go_overlay::control::message::Response;
+use go_overlay::domain::Now;
 use go_overlay::output::format::{Layout, Origin, Stamp, StreamKind};
 use go_overlay::output::queue::Queue;
 use go_overlay::output::recent::Recent;
@@ -83,7 +84,7 @@ fn main() {
     let list = Response::List {
         services: world
             .supervisor
-            .list(Moment(1))
+            .list(Now::at(Moment(1)))
             .iter()
             .map(protocol::row)
             .collect(),
@@ -173,7 +174,7 @@ impl World {
             services: services.collect(),
         };
         let mut world = World {
-            supervisor: Supervisor::new(config, None, Moment(0)),
+            supervisor: Supervisor::new(config, None, Now::default()),
             alive: Vec::new(),
             next: 0,
             now: Moment(1),
@@ -192,7 +193,7 @@ impl World {
         let status = ExitStatus::Exited(1);
         let before = self.alive.len();
         self.tell(Event::Exited { job, status });
-        self.supervisor.handle_timeout(self.now);
+        self.supervisor.handle_timeout(Now::at(self.now));
         self.drain();
         assert_eq!(self.alive.len(), before + 1);
     }
@@ -211,7 +212,7 @@ impl World {
     }
 
     fn tell(&mut self, event: Event) {
-        self.supervisor.handle(event, self.now);
+        self.supervisor.handle(event, Now::at(self.now));
         self.drain();
     }
 
@@ -221,7 +222,7 @@ impl World {
                 self.alive.push(job);
                 let pid = Pid(100);
                 self.supervisor
-                    .handle(Event::Spawned { job, pid }, self.now);
+                    .handle(Event::Spawned { job, pid }, Now::at(self.now));
             }
         }
         let _ = black_box(self.supervisor.poll_timeout());

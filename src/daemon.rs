@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{Config, model};
+use crate::domain::Clock;
 use crate::output::prefix::Prefixer;
 use crate::reactor::{Reactor, Setup};
 use crate::render::ColorChoice;
@@ -141,10 +142,11 @@ fn supervise(
             messages.extend(notes);
         }
     }
-    let now = clock::now();
+    let clock = Clock::new(clock::reading());
+    let now = clock.now();
     let prefixer = prefixer(&loaded.config, options);
     // Containers that fail together may all be pid 1, but did not start in the same nanosecond.
-    let seed = now.0 ^ (u64::from(std::process::id()) << 32);
+    let seed = now.mono.0 ^ (u64::from(std::process::id()) << 32);
     let listener = match &bound {
         Some(bound) => Some(
             bound
@@ -158,6 +160,7 @@ fn supervise(
     let setup = Setup {
         manager,
         supervisor: Supervisor::new(loaded.config, main_program, now).with_seed(seed),
+        clock,
         signals,
         listener,
         prefixer,

@@ -643,7 +643,9 @@ fn jittered(seed: u64) -> Vec<Duration> {
     while let Some(deadline) = world.supervisor.poll_timeout() {
         delays.push(deadline.at.since(world.now));
         let before = world.log.len();
-        world.supervisor.handle_timeout(deadline.at);
+        world
+            .supervisor
+            .handle_timeout(world.clocks.at(deadline.at));
         world.drain();
         assert!(world.log.len() > before);
     }

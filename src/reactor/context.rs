@@ -11,12 +11,15 @@ use mio::{Poll, Registry};
 use super::helpers::Helpers;
 use super::tidiness::Tidiness;
 use crate::base::{Moment, ServiceId};
+use crate::domain::Clock;
 use crate::supervisor::Supervisor;
 use crate::supervisor::event::Event;
 
 /// What a context is made of.
 pub(super) struct Common {
     pub poll: Poll,
+    /// The time of this turn.
+    pub clock: Clock,
     pub supervisor: Supervisor,
     /// What the supervisor has not been handed yet: empty between two calls of parts.
     pub events: VecDeque<Event>,
@@ -42,9 +45,10 @@ pub(super) struct Context<'a> {
 impl Common {
     /// # Errors
     /// When the kernel grants no epoll descriptor.
-    pub fn new(supervisor: Supervisor, messages: Vec<String>) -> io::Result<Common> {
+    pub fn new(supervisor: Supervisor, clock: Clock, messages: Vec<String>) -> io::Result<Common> {
         Ok(Common {
             poll: Poll::new()?,
+            clock,
             supervisor,
             events: VecDeque::new(),
             messages,

@@ -307,7 +307,7 @@ impl Reactor {
             let job = wish.job;
             self.common
                 .supervisor
-                .handle(Event::SpawnFailed { job, failure }, now);
+                .handle(Event::SpawnFailed { job, failure }, self.common.clock.now());
         }
     }
 

@@ -17,7 +17,6 @@ mod log_helpers;
 mod logs;
 mod manager;
 mod outlet;
-mod pace;
 mod perform;
 mod probes;
 mod reaping;
@@ -44,6 +43,7 @@ use mio::{Events, Interest};
 
 use crate::api::journal::Journal;
 use crate::base::{ClientId, JobId, Moment, Pid, ServiceId, human_duration};
+use crate::domain::Clock;
 use crate::output::format::counted;
 use crate::output::prefix::Prefixer;
 use crate::supervisor::Supervisor;
@@ -61,7 +61,6 @@ use foreground::Foreground;
 use launches::Launches;
 use log_helpers::LogHelpers;
 use manager::Manager;
-use pace::Pace;
 use probes::Probes;
 use reload::Reloads;
 use shortage::Shortage;
@@ -87,6 +86,8 @@ const ANSWERS_A_TURN: usize = 64;
 pub struct Setup {
     /// Built from the checked configuration.
     pub supervisor: Supervisor,
+    /// By which it was built.
+    pub clock: Clock,
     /// The blocked signals, readable.
     pub signals: SignalFd,
     /// The control socket; None where none could be had.
@@ -121,7 +122,6 @@ struct Ready {
 /// The daemon's loop and all it owns.
 pub struct Reactor {
     common: Common,
-    pace: Pace,
     signals: SignalFd,
     trouble: Trouble,
     timers: Timers,
@@ -171,7 +171,10 @@ impl Reactor {
     /// # Errors
     /// When the kernel grants no epoll or timer descriptor: there is nothing to be done without.
     pub fn new(setup: Setup) -> io::Result<Box<Reactor>> {
-        let common = Common::new(setup.supervisor, setup.messages)?;
+        let mut clock = setup.clock;
+        clock.advance(clock::next_reading(clock.reading()), None);
+        let now = clock.now().mono;
+        let common = Common::new(setup.supervisor, clock, setup.messages)?;
         let timers = Timers::new(common.poll.registry())?;
         let watch = |fd: RawFd, source: Source| {
             common
@@ -183,7 +186,6 @@ impl Reactor {
         if let Some(listener) = &setup.listener {
             watch(listener.as_raw_fd(), Source::Listener)?;
         }
-        let pace = Pace::new();
         let mut reactor = Box::new(Reactor {
             common,
             signals: setup.signals,
@@ -194,9 +196,8 @@ impl Reactor {
             launches: Launches::default(),
             check_commands: BTreeMap::new(),
             clients: Clients::new(),
-            streams: Streams::new(pace.now()),
+            streams: Streams::new(now),
             log_helpers: LogHelpers::new(),
-            pace,
             probes: Probes::default(),
             signs: Signs::default(),
             manager: Manager::new(setup.manager),
@@ -223,16 +224,16 @@ impl Reactor {
             reactor.common.helpers.add(pid);
         }
         reactor.open_sinks();
-        reactor.begin_log_files(reactor.pace.now());
+        reactor.begin_log_files(now);
         Ok(reactor)
     }
 
     /// Runs until the supervisor says Exit; gives back the exit code.
     pub fn run(&mut self) -> u8 {
         let mut events = Events::with_capacity(EVENTS);
-        self.tell(Event::Boot, self.pace.now());
+        self.tell(Event::Boot, self.common.clock.now().mono);
         loop {
-            let now = self.pace.now();
+            let now = self.common.clock.now().mono;
             self.start_check_asides(now);
             self.manager.report(&mut self.common.context(now));
             self.help_log_files(now);
@@ -260,16 +261,16 @@ impl Reactor {
                 memory::give_back_and_wait(self.common.poll.registry().as_fd());
             }
             let waited = self.common.poll.poll(&mut events, timeout);
-            self.after_wait(waited, !events.is_empty(), clock::now());
             self.wake();
-            let now = self.pace.now();
+            let now = self.common.clock.now().mono;
+            self.after_wait(waited, !events.is_empty(), now);
             let ready = self.sort(&events, now);
             self.turn(ready, now);
-            self.relieve(self.pace.now());
+            self.relieve(now);
         }
     }
 
-    /// Reads the clock; a stretch in which the daemon did not run does not count.
+    /// Reads the clocks, once a turn; a stretch in which the daemon did not run does not count.
     fn wake(&mut self) {
         let due = self
             .common
@@ -277,7 +278,8 @@ impl Reactor {
             .poll_timeout()
             .map(|deadline| deadline.at);
         let due = due.into_iter().chain(self.timers.housekeeping_at()).min();
-        if let Some(absent) = self.pace.wake(due) {
+        let reading = clock::next_reading(self.common.clock.reading());
+        if let Some(absent) = self.common.clock.advance(reading, due) {
             // Its timer went off for a moment that now lies ahead.
             self.timers.forget_housekeeping();
             let absent = human_duration(absent);
@@ -339,7 +341,9 @@ impl Reactor {
         self.hear_signs(now);
         if ready.supervisor_timer {
             self.timers.clear_supervisor();
-            self.common.supervisor.handle_timeout(now);
+            self.common
+                .supervisor
+                .handle_timeout(self.common.clock.now());
             self.perform(now);
         }
         for slot in ready.probes {
@@ -387,7 +391,9 @@ impl Reactor {
     /// next one.
     fn settle(&mut self, now: Moment) {
         while let Some(event) = self.common.events.pop_front() {
-            self.common.supervisor.handle(event, now);
+            self.common
+                .supervisor
+                .handle(event, self.common.clock.now());
             self.perform(now);
         }
     }
@@ -457,7 +463,7 @@ impl Reactor {
             .supervisor
             .poll_timeout()
             .map(|deadline| deadline.at);
-        let at = deadline.map(|at| self.pace.to_kernel(at));
+        let at = deadline.map(|at| self.common.clock.to_kernel(at));
         let armed = self.timers.arm_supervisor(at);
         self.trouble
             .after_arming(armed, &mut self.common.context(now));
@@ -466,7 +472,7 @@ impl Reactor {
         };
         let armed = self
             .timers
-            .arm_housekeeping(next, |at| self.pace.to_kernel(at), now);
+            .arm_housekeeping(next, |at| self.common.clock.to_kernel(at), now);
         self.trouble
             .after_arming(armed, &mut self.common.context(now));
     }

@@ -58,7 +58,7 @@ impl Reactor {
             return self
                 .common
                 .supervisor
-                .handle(Event::Checked { job, result }, now);
+                .handle(Event::Checked { job, result }, self.common.clock.now());
         }
         let (inherited, registry) = (&self.inherited, self.common.poll.registry());
         match self.probes.begin(job, &config, inherited, registry, now) {
@@ -72,7 +72,7 @@ impl Reactor {
             Begun::Over(result) => self
                 .common
                 .supervisor
-                .handle(Event::Checked { job, result }, now),
+                .handle(Event::Checked { job, result }, self.common.clock.now()),
         }
     }
 
@@ -150,7 +150,7 @@ impl Reactor {
             return self
                 .common
                 .supervisor
-                .handle(Event::SpawnFailed { job, failure }, now);
+                .handle(Event::SpawnFailed { job, failure }, self.common.clock.now());
         }
         let signal = self.launches.signal_on_the_way(job, signal, now);
         if let Err(error) = self.children.kill(job, signal, scope, now) {
@@ -165,7 +165,10 @@ impl Reactor {
         self.sweeping = true;
         self.reap_again = true;
         if self.children.none_left(&mut self.common.helpers, now) {
-            return self.common.supervisor.handle(Event::ChildrenGone, now);
+            return self
+                .common
+                .supervisor
+                .handle(Event::ChildrenGone, self.common.clock.now());
         }
         match stray::signal_everything(signal, self.common.helpers.pids()) {
             Ok(0) => {}
@@ -248,13 +251,16 @@ impl Reactor {
     }
 
     /// SIGUSR1: the counts, and a line a service.
-    pub(super) fn log_status(&mut self, now: Moment) {
-        let status = self.common.supervisor.system_status(now);
+    pub(super) fn log_status(&mut self) {
+        let status = self
+            .common
+            .supervisor
+            .system_status(self.common.clock.now());
         self.common.messages.push(format!(
             "status: total {}, running {}, failed {}; {} orphans reaped",
             status.total, status.running, status.failed, self.children.adopted_reaped
         ));
-        for row in self.common.supervisor.list(now) {
+        for row in self.common.supervisor.list(self.common.clock.now()) {
             let pid = row
                 .pid
                 .map(|pid| format!(" pid {}", pid.0))

@@ -46,7 +46,7 @@ impl Reactor {
                 };
                 self.tell(Event::ShutdownSignal(heard), now);
             }
-            (Signal::USR1, _) if has_services => self.log_status(now),
+            (Signal::USR1, _) if has_services => self.log_status(),
             (Signal::USR2, _) if has_services => {
                 self.streams.reopen_log_files();
             }

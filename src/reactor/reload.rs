@@ -92,7 +92,12 @@ impl Reactor {
             let why = "cannot reload: only a main program is supervised, and no file".to_owned();
             return Err(refuse(ErrorCode::Conflict, why));
         };
-        if self.common.supervisor.system_status(now).shutting_down {
+        if self
+            .common
+            .supervisor
+            .system_status(self.common.clock.now())
+            .shutting_down
+        {
             return Err(is_shutting_down());
         }
         if self.reloads.current.is_some() {
@@ -285,7 +290,7 @@ impl Reactor {
         });
         self.common
             .supervisor
-            .handle(Event::Reload(config.into()), now);
+            .handle(Event::Reload(config.into()), self.common.clock.now());
         // Before the first of them is started.
         self.fit_sinks();
         self.perform(now);

@@ -93,14 +93,17 @@ impl Reactor {
             Request::List {} => Response::List {
                 services: self.list_with_usage(now),
             },
-            Request::Status { service: None } => {
-                Response::System(protocol::system(&self.common.supervisor.system_status(now)))
-            }
+            Request::Status { service: None } => Response::System(protocol::system(
+                &self
+                    .common
+                    .supervisor
+                    .system_status(self.common.clock.now()),
+            )),
             Request::Status {
                 service: Some(name),
             } => self.detail_with_usage(&name, peer, now),
             Request::Health {} => protocol::health(&self.common.supervisor.health()),
-            Request::Version {} => self.version(now),
+            Request::Version {} => self.version(),
             // Output holds what services were told in confidence.
             Request::Logs { .. } if !socket::may_change(peer) => no_logs_for(peer),
             Request::Logs { .. } => match self.begin_logs(client, request, now) {
@@ -146,7 +149,7 @@ impl Reactor {
     }
 
     fn list_with_usage(&mut self, now: Moment) -> Vec<ServiceStatus> {
-        let views = self.common.supervisor.list(now);
+        let views = self.common.supervisor.list(self.common.clock.now());
         let mut rows: Vec<ServiceStatus> = views.iter().map(protocol::row).collect();
         let processes = self.common.supervisor.main_processes();
         let pids: Vec<_> = processes.iter().flatten().map(|(pid, _)| *pid).collect();
@@ -178,7 +181,11 @@ impl Reactor {
     }
 
     fn detail_with_usage(&self, name: &str, peer: Peer, now: Moment) -> Response {
-        let view = match self.common.supervisor.service_detail(name, now) {
+        let view = match self
+            .common
+            .supervisor
+            .service_detail(name, self.common.clock.now())
+        {
             Ok(view) => view,
             Err(refusal) => return protocol::refused(&refusal),
         };
@@ -201,12 +208,16 @@ impl Reactor {
         Response::Service(Box::new(detail))
     }
 
-    fn version(&self, now: Moment) -> Response {
+    fn version(&self) -> Response {
         Response::Version {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: i32::try_from(std::process::id()).unwrap_or(0),
             config: self.config_path.clone(),
-            services: self.common.supervisor.system_status(now).total,
+            services: self
+                .common
+                .supervisor
+                .system_status(self.common.clock.now())
+                .total,
         }
     }
 }

@@ -36,7 +36,7 @@ use slab::Slab;
 
 use crate::base::{ClientId, ExitStatus, JobId, Moment, ServiceId, Signal};
 use crate::config::model::{self, Config, Timeouts};
-use crate::domain::ShutdownReason;
+use crate::domain::{Now, ShutdownReason};
 use event::{Action, Event, Notice, Role, Scope};
 use jitter::Jitter;
 use service::{Phase, Service, Step};
@@ -84,14 +84,14 @@ pub struct Supervisor {
     life: Life,
     jitter: Jitter,
     started_at: Moment,
-    /// The moment of the input that is being followed up.
-    now: Moment,
+    /// The instant of the input that is being followed up.
+    now: Now,
 }
 
 impl Supervisor {
     /// A supervisor in which nothing has been started. `main_program` runs when every enabled service
     /// is up, and its end is the end of everything.
-    pub fn new(config: Config, main_program: Option<model::Service>, now: Moment) -> Supervisor {
+    pub fn new(config: Config, main_program: Option<model::Service>, now: Now) -> Supervisor {
         let mut supervisor = Supervisor {
             services: Slab::with_capacity(config.services.len() + 1),
             next_generation: 0,
@@ -110,14 +110,14 @@ impl Supervisor {
             waiters: BTreeMap::new(),
             life: Life::Up,
             jitter: Jitter::new(0),
-            started_at: now,
+            started_at: now.mono,
             now,
         };
         for service in config.services {
-            let id = supervisor.insert(service, now);
+            let id = supervisor.insert(service, now.mono);
             supervisor.order.push(id);
         }
-        supervisor.main_program = main_program.map(|service| supervisor.insert(service, now));
+        supervisor.main_program = main_program.map(|service| supervisor.insert(service, now.mono));
         supervisor.draw_edges();
         supervisor
     }
@@ -131,11 +131,12 @@ impl Supervisor {
     }
 
     /// Takes in what happened at `now`; what follows from it comes out of [`Supervisor::poll_action`].
-    pub fn handle(&mut self, event: Event, now: Moment) {
+    pub fn handle(&mut self, event: Event, now: Now) {
         if self.life.is_over() {
             return;
         }
         self.now = now;
+        let now = now.mono;
         self.free_places();
         match event {
             Event::Boot => self.boot(now),
@@ -158,11 +159,12 @@ impl Supervisor {
     }
 
     /// To be called when the moment of [`Supervisor::poll_timeout`] has come; harmless before it.
-    pub fn handle_timeout(&mut self, now: Moment) {
+    pub fn handle_timeout(&mut self, now: Now) {
         if self.life.is_over() {
             return;
         }
         self.now = now;
+        let now = now.mono;
         self.free_places();
         let due: Vec<ServiceId> = self
             .deadlines
@@ -248,7 +250,7 @@ impl Supervisor {
         if self.life.is_over() {
             return false;
         }
-        let now = self.now;
+        let now = self.now.mono;
         let Some(id) = self.queue.pop_front() else {
             return self.advance_whole(now);
         };

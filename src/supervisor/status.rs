@@ -11,7 +11,7 @@ use super::spawn::executing;
 use super::start::Verdict;
 use super::view::{Awaited, Dependency, Detail, Progress, Row, Service, System, Unwell};
 use crate::base::{Moment, Pid, ServiceId};
-use crate::domain::{Health, State, StopReason};
+use crate::domain::{Health, Now, State, StopReason};
 
 /// How many of the dependencies that a service waits for are named.
 const AWAITED_SHOWN: usize = 3;
@@ -29,8 +29,9 @@ fn is_up(phase: &Phase) -> bool {
 
 impl Supervisor {
     /// The rows of `list`, in the order of the file. CPU and memory are the shell's to fill in.
-    pub fn list(&self, now: Moment) -> Vec<Row> {
-        self.order.iter().map(|id| self.row(*id, now)).collect()
+    pub fn list(&self, now: Now) -> Vec<Row> {
+        let row = |id: &ServiceId| self.row(*id, now.mono);
+        self.order.iter().map(row).collect()
     }
 
     /// The main processes of the rows of [`Supervisor::list`], in the same order, and when each was started.
@@ -46,7 +47,7 @@ impl Supervisor {
     }
 
     /// The counts.
-    pub fn system_status(&self, now: Moment) -> System {
+    pub fn system_status(&self, now: Now) -> System {
         let count = |state: State| {
             self.order
                 .iter()
@@ -67,7 +68,7 @@ impl Supervisor {
                 .filter(|id| self.service(**id).health() == Health::Unhealthy)
                 .count(),
             shutting_down: self.life.is_down(),
-            uptime: now.since(self.started_at),
+            uptime: now.mono.since(self.started_at),
         }
     }
 
@@ -83,7 +84,8 @@ impl Supervisor {
     ///
     /// # Errors
     /// When no service has this name.
-    pub fn service_detail(&self, name: &str, now: Moment) -> Result<Service, Refusal> {
+    pub fn service_detail(&self, name: &str, now: Now) -> Result<Service, Refusal> {
+        let now = now.mono;
         let id = self.find(name)?;
         let service = self.service(id);
         let name_of = |id: &ServiceId| self.service(*id).config.name.clone();

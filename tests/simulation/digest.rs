@@ -10,8 +10,10 @@ use go_overlay::base::Moment;
 /// So far back it does not matter any more when: longer than any time in the configurations.
 const LONG_AGO: i128 = 60_000_000_000;
 
-/// Numbers that only count, and decide nothing.
-const COUNTS: [&str; 4] = ["next_job", "starts", "Jitter", "actions"];
+/// Numbers that only count, and the time of day: they decide nothing.
+const COUNTS: [&str; 6] = [
+    "next_job", "starts", "Jitter", "actions", "seconds", "nanos",
+];
 
 /// Numbers that are names.
 const NAMES: [&str; 3] = ["JobId", "Pid", "ClientId"];

@@ -133,6 +133,14 @@ impl Kernel {
         self.agenda.keys().next().map(|(at, _)| *at)
     }
 
+    /// It went on for that long while the daemon did not run: what was to happen has happened.
+    pub fn run_ahead(&mut self, by: Duration, now: Moment) {
+        for ((at, number), happening) in std::mem::take(&mut self.agenda) {
+            let at = at.before(by).max(now);
+            self.agenda.insert((at, number), happening);
+        }
+    }
+
     fn plan(&mut self, at: Moment, happening: Happening) {
         self.planned += 1;
         self.agenda.insert((at, self.planned), happening);

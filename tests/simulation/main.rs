@@ -4,9 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod clients;
+#[path = "../world/clocks.rs"]
+mod clocks;
 mod coverage;
 mod digest;
 mod invariants;
+mod jumps;
 mod kernel;
 mod model;
 mod of_actions;

@@ -1,7 +1,7 @@
 //! What must hold after each input, when everything that came of it was taken in.
 
 use go_overlay::base::ServiceId;
-use go_overlay::domain::State;
+use go_overlay::domain::{Now, State};
 use go_overlay::supervisor::event::Role;
 
 use crate::invariants::{Broken, View, check, facts};
@@ -77,7 +77,7 @@ pub fn bounded_actions(view: &View<'_>) -> Broken {
 }
 
 pub fn health_as_the_results_say(view: &View<'_>) -> Broken {
-    let rows = view.supervisor.list(view.model.now);
+    let rows = view.supervisor.list(Now::at(view.model.now));
     for row in rows {
         let Some(id) = id_of_row(view.model, &row.config.name) else {
             continue;

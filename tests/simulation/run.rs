@@ -10,6 +10,7 @@ use go_overlay::supervisor::client::Request;
 use go_overlay::supervisor::event::{Event, Scope};
 
 use crate::clients::{self, Clients};
+use crate::jumps::{self, Jumps};
 use crate::kernel::Kernel;
 use crate::plan::{self, Plan};
 use crate::rng::Rng;
@@ -25,9 +26,10 @@ pub struct Run {
     pub plan: Plan,
     rng: Rng,
     pub watched: Watched,
-    kernel: Kernel,
+    pub kernel: Kernel,
+    pub jumps: Jumps,
     clients: Clients,
-    now: Moment,
+    pub now: Moment,
     pub step: usize,
 }
 
@@ -41,6 +43,7 @@ impl Run {
             rng: Rng::new(!seed),
             watched: Watched::new(&plan.config, plan.main_program.as_ref(), plan.jitter_seed),
             kernel: Kernel::new(seed, plan.swarm.clone()),
+            jumps: Jumps::new(seed, jumps::Kind::Unnoticed),
             plan,
             clients: Clients::default(),
             now: Moment(0),
@@ -68,6 +71,7 @@ impl Run {
     /// One step in which something may go wrong.
     fn chaos(&mut self) -> Result<(), Failure> {
         self.step += 1;
+        self.disturb_clocks();
         let swarm = self.plan.swarm.clone();
         if self.rng.chance(swarm.jumps) {
             self.now = self.now.after(self.rng.between(0, 100_000));

@@ -11,6 +11,7 @@ use go_overlay::supervisor::Supervisor;
 use go_overlay::supervisor::client::{Request, Response};
 use go_overlay::supervisor::event::{Action, Event};
 
+use crate::clocks::Clocks;
 use crate::coverage::Coverage;
 use crate::invariants::{OF_ACTIONS, OF_THE_WHOLE, OfAction, OfWhole, View};
 use crate::model::{Kind, Model};
@@ -30,6 +31,7 @@ pub trait World {
 
 pub struct Watched {
     pub supervisor: Supervisor,
+    pub clocks: Clocks,
     pub model: Model,
     pub last_reply: Option<Response>,
     /// Everything, where it was asked for.
@@ -82,11 +84,14 @@ fn ids_of(supervisor: &Supervisor) -> Vec<(ServiceId, String)> {
 
 impl Watched {
     pub fn new(config: &Config, main_program: Option<&Service>, jitter_seed: u64) -> Watched {
-        let supervisor = Supervisor::new(config.clone(), main_program.cloned(), Moment(0))
-            .with_seed(jitter_seed);
+        let clocks = Clocks::default();
+        let supervisor =
+            Supervisor::new(config.clone(), main_program.cloned(), clocks.at(Moment(0)))
+                .with_seed(jitter_seed);
         Watched {
             model: Model::new(config, main_program, &ids_of(&supervisor)),
             supervisor,
+            clocks,
             last_reply: None,
             trace: None,
             coverage: Coverage::default(),
@@ -132,7 +137,7 @@ impl Watched {
         self.note(Line::Timeout(now));
         let due = self.supervisor.poll_timeout();
         self.coverage.timeout(&self.model, due);
-        self.supervisor.handle_timeout(now);
+        self.supervisor.handle_timeout(self.clocks.at(now));
         self.drain(now, world)?;
         self.sweep(world)
     }
@@ -141,7 +146,7 @@ impl Watched {
         self.coverage.event(&self.model, &event);
         self.note(Line::In(now, event.clone()));
         self.model.on_event(&event);
-        self.supervisor.handle(event, now);
+        self.supervisor.handle(event, self.clocks.at(now));
     }
 
     fn drain(&mut self, now: Moment, world: &mut dyn World) -> Result<(), Failure> {
@@ -212,7 +217,7 @@ impl Watched {
         for (id, facts) in &self.model.services {
             let _ = writeln!(text, "{id:?} {}", plan::summary(&facts.config));
         }
-        for row in self.supervisor.list(now) {
+        for row in self.supervisor.list(self.clocks.at(now)) {
             let (name, state, detail) = (&row.config.name, row.state, Words(&row.detail));
             let _ = writeln!(text, "now {name} is {state} ({detail}) {:?}", row.health);
         }

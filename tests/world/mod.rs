@@ -4,6 +4,8 @@
 // Each test program uses a part of this.
 #![allow(dead_code)]
 
+pub mod clocks;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -18,11 +20,14 @@ use go_overlay::domain::{CheckError, CheckProblem};
 use go_overlay::supervisor::Supervisor;
 use go_overlay::supervisor::event::{Action, Event, Notice, Role, SpawnFailure, Word};
 
+use clocks::Clocks;
+
 pub const CLIENT: ClientId = ClientId(1);
 
 pub struct World {
     pub supervisor: Supervisor,
     pub now: Moment,
+    pub clocks: Clocks,
     pub alive: BTreeMap<JobId, (String, Role)>,
     /// Checks that were not answered.
     pub checks: BTreeMap<JobId, String>,
@@ -55,9 +60,11 @@ impl World {
     }
 
     pub fn with(config: Config, main: Option<Service>) -> World {
+        let (now, clocks) = (Moment(0), Clocks::default());
         World {
-            supervisor: Supervisor::new(config, main, Moment(0)),
-            now: Moment(0),
+            supervisor: Supervisor::new(config, main, clocks.at(now)),
+            now,
+            clocks,
             alive: BTreeMap::new(),
             checks: BTreeMap::new(),
             next_pid: 100,
@@ -83,7 +90,7 @@ impl World {
     }
 
     pub fn tell(&mut self, event: Event) {
-        self.supervisor.handle(event, self.now);
+        self.supervisor.handle(event, self.clocks.at(self.now));
         self.drain();
     }
 
@@ -124,7 +131,8 @@ impl World {
                 Action::SignalStrays(signal) => {
                     self.log.push(format!("strays {signal}"));
                     if !self.strays {
-                        self.supervisor.handle(Event::ChildrenGone, self.now);
+                        let now = self.clocks.at(self.now);
+                        self.supervisor.handle(Event::ChildrenGone, now);
                     }
                 }
                 Action::Reply { client, response } => {
@@ -191,7 +199,7 @@ impl World {
                 pid: Pid(self.next_pid),
             }
         };
-        self.supervisor.handle(answer, self.now);
+        self.supervisor.handle(answer, self.clocks.at(self.now));
     }
 
     /// The late answer to a spawn: the program is executed, or cannot be.
@@ -261,7 +269,7 @@ impl World {
         {
             assert!(deadline.at >= self.now, "a deadline in the past");
             self.now = deadline.at;
-            self.supervisor.handle_timeout(self.now);
+            self.supervisor.handle_timeout(self.clocks.at(self.now));
             self.drain();
             let next = self.supervisor.poll_timeout();
             assert!(
@@ -283,7 +291,7 @@ impl World {
 
     /// The rows of `list`.
     pub fn list(&self) -> Vec<ServiceStatus> {
-        let rows = self.supervisor.list(self.now);
+        let rows = self.supervisor.list(self.clocks.at(self.now));
         rows.iter().map(protocol::row).collect()
     }
 
@@ -293,7 +301,8 @@ impl World {
     }
 
     pub fn service(&self, name: &str) -> ServiceDetail {
-        protocol::service(self.supervisor.service_detail(name, self.now).unwrap())
+        let now = self.clocks.at(self.now);
+        protocol::service(self.supervisor.service_detail(name, now).unwrap())
     }
 
     pub fn plan(&self, config: &Config) -> ReloadPlan {

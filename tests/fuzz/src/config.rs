@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
-use go_overlay::base::{Moment, Signal};
+use go_overlay::base::Signal;
 use go_overlay::config::model::{Condition, Health, Probe, Ready, Restart, Service};
 use go_overlay::config::{self, Checked, Config, Finding, Severity, change};
+use go_overlay::domain::Now;
 use go_overlay::supervisor::Supervisor;
 
 use super::machine::Machine;
@@ -195,10 +196,10 @@ fn says_the_same_with_a_comment(text: &str, config: &Config) {
 
 /// Whoever holds a configuration need not check it again.
 fn goes_on(config: &Config) {
-    let supervisor = Supervisor::new(config.clone(), None, Moment(0));
+    let supervisor = Supervisor::new(config.clone(), None, Now::default());
     let plan = supervisor.plan(config);
     assert_eq!(plan.unchanged, config.services.len(), "{plan:?}");
-    let rows = supervisor.list(Moment(0));
+    let rows = supervisor.list(Now::default());
     assert_eq!(rows.len(), config.services.len());
 }
 

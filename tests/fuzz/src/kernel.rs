@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use go_overlay::base::{ClientId, ExitStatus, JobId, Moment, Pid, ServiceId, Signal};
 use go_overlay::config::model::{Config, Service};
-use go_overlay::domain::CheckError;
+use go_overlay::domain::{CheckError, Now};
 use go_overlay::supervisor::Supervisor;
 use go_overlay::supervisor::client::{Request, Response};
 use go_overlay::supervisor::event::{Action, Event, Notice, Role, SpawnFailure};
@@ -44,7 +44,7 @@ pub struct Kernel {
 impl Kernel {
     pub fn new(config: Config, main: Option<Service>) -> Kernel {
         Kernel {
-            supervisor: Supervisor::new(config, main, Moment(0)).with_seed(1),
+            supervisor: Supervisor::new(config, main, Now::default()).with_seed(1),
             now: Moment(0),
             alive: BTreeMap::new(),
             checks: BTreeMap::new(),
@@ -62,7 +62,7 @@ impl Kernel {
 
     /// Tells what happened, and does what follows.
     pub fn tell(&mut self, event: Event) {
-        self.supervisor.handle(event, self.now);
+        self.supervisor.handle(event, Now::at(self.now));
         self.obey();
     }
 
@@ -99,7 +99,7 @@ impl Kernel {
             same = if next.at == self.now { same + 1 } else { 0 };
             assert!(same <= MAX_SAME, "{next:?} again and again");
             self.now = next.at;
-            self.supervisor.handle_timeout(self.now);
+            self.supervisor.handle_timeout(Now::at(self.now));
             self.obey();
         }
     }
@@ -143,7 +143,8 @@ impl Kernel {
             }
             Action::SignalStrays(signal) => {
                 if !self.strays || signal == Signal::KILL {
-                    self.supervisor.handle(Event::ChildrenGone, self.now);
+                    let now = Now::at(self.now);
+                    self.supervisor.handle(Event::ChildrenGone, now);
                 }
             }
             Action::Reply { client, response } => self.answer(client, &response),
@@ -174,7 +175,7 @@ impl Kernel {
             let pid = Pid(self.next_pid);
             Event::Spawned { job, pid }
         };
-        self.supervisor.handle(answer, self.now);
+        self.supervisor.handle(answer, Now::at(self.now));
     }
 
     fn answer(&mut self, client: ClientId, response: &Response) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use go_overlay::api::protocol;
 use go_overlay::base::{ClientId, ExitStatus, JobId, Pid, Signal};
-use go_overlay::domain::{CheckError, CheckProblem, NeverReady, WaitFor};
+use go_overlay::domain::{CheckError, CheckProblem, NeverReady, Now, WaitFor};
 use go_overlay::supervisor::client::{Request, Selection};
 use go_overlay::supervisor::event::{Action, Event, Scope, Word};
 
@@ -224,7 +224,7 @@ fn stale(kernel: &mut Kernel, cursor: &mut Cursor<'_>) {
 
 /// Questions change nothing, and have an answer at any time.
 fn looks(kernel: &mut Kernel) {
-    let (supervisor, now) = (&kernel.supervisor, kernel.now);
+    let (supervisor, now) = (&kernel.supervisor, Now::at(kernel.now));
     let rows = supervisor.list(now);
     let status = supervisor.system_status(now);
     assert_eq!(status.total, rows.len());
