@@ -1,5 +1,5 @@
 //! What the pure parts cost by themselves: a step of the supervisor, lines, names in front of them, frames of the
-//! protocol, and the reading of a configuration. No kernel, no process: figures to compare two versions of this
+//! protocol, the reading of a configuration, and the next time of a schedule. No kernel, no process: figures to compare two versions of this
 //! program with, on one machine.
 //!
 //! `cargo bench --bench micro`, part of `make bench`; SAMPLES changes the run.
@@ -23,6 +23,7 @@ use go_overlay::output::queue::Queue;
 use go_overlay::output::recent::Recent;
 use go_overlay::output::sink::{Sink, StreamText};
 use go_overlay::output::splitter::Splitter;
+use go_overlay::schedule::{Expression, Schedule, Timestamp, Zone};
 use go_overlay::supervisor::Supervisor;
 use go_overlay::supervisor::event::{Action, Event};
 use go_overlay::sys::facts::SystemFacts;
@@ -118,6 +119,27 @@ fn main() {
             assert!(black_box(config::check(&text, &facts)).config.is_some());
         },
     );
+    schedules();
+}
+
+/// The next time of an expression: 50 µs is the most that any may take, at any instant.
+fn schedules() {
+    // 2072-03-01: the next 29 February that is a Monday is 40 years away. 2027-03-28T00:59:59Z: the gap in Berlin.
+    let (rare, gap) = (3_224_102_400, 1_806_195_599);
+    for (what, expression, after) in [
+        ("schedule: every second", "* * * * * *", gap),
+        ("schedule: every 5 minutes", "*/5 * * * *", gap),
+        ("schedule: a fixed time in a gap", "30 2 * * *", gap),
+        ("schedule: 29 February on a Monday", "0 0 * 2 MON#5", rare),
+        ("schedule: always in a gap, so never", "* 2 * 3 SUNL", gap),
+    ] {
+        let expression = Expression::parse(expression).unwrap();
+        let zone = Zone::bundled("Europe/Berlin").unwrap();
+        let schedule = Schedule::new(vec![expression], zone);
+        tell(what, "µs", 1e6, || {
+            black_box(schedule.next(black_box(Timestamp(after))));
+        });
+    }
 }
 
 /// Runs it again and again, and prints what one run takes.

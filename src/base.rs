@@ -4,7 +4,10 @@
 //! slot cannot be mistaken for a client's.
 
 pub mod allocation;
+mod duration;
 pub mod terminal;
+
+pub use duration::parse_duration;
 
 use std::fmt;
 use std::time::Duration;

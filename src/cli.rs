@@ -9,6 +9,7 @@ mod help;
 mod logs;
 mod offline;
 mod runs;
+mod schedule;
 mod talk;
 mod words;
 
@@ -101,6 +102,7 @@ fn dispatch(arguments: Arguments, main_program: Option<Vec<OsString>>) -> i32 {
     }
     match command {
         Command::Check(check) => offline::check(check.file.or(arguments.config), check.json, color),
+        Command::Schedule(arguments) => schedule::run(&arguments),
         Command::Install(install) => offline::tell(install::install(install.dir.as_deref())),
         Command::Uninstall(install) => offline::tell(install::uninstall(install.dir.as_deref())),
         Command::Completions(completions) => print(&completions::script(completions.shell)),
@@ -208,6 +210,7 @@ fn ask(client: &Client, command: Command) -> i32 {
         }
         // They need no daemon, and were dealt with before.
         Command::Check(_)
+        | Command::Schedule(_)
         | Command::Install(_)
         | Command::Uninstall(_)
         | Command::Completions(_) => FAILED,

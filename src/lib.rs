@@ -14,6 +14,7 @@ pub mod output; // the text of the log path
 pub mod probe; // what daemon and services say to each other
 pub mod reactor; // the shell: every descriptor
 pub mod render; // text for people
+pub mod schedule; // cron expressions and time zones
 pub mod supervisor; // the state machine: all decisions, no I/O
 pub mod sys; // the kernel, one object a file
 pub mod wire; // requests and answers as bytes

@@ -8,9 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers, low to high. A module uses modules of lower layers, never one above or beside it.
-const LAYERS: [(&str, u8); 17] = [
+const LAYERS: [(&str, u8); 18] = [
     ("base", 0),
     ("domain", 1),
+    ("schedule", 1),
     ("config", 2),
     // Beside the supervisor, which knows no protocol.
     ("control", 3),
@@ -31,9 +32,10 @@ const LAYERS: [(&str, u8); 17] = [
 ];
 
 /// Modules that decide and compute, and never touch the world.
-const PURE: [&str; 10] = [
+const PURE: [&str; 11] = [
     "base",
     "domain",
+    "schedule",
     "config",
     "control",
     "output",

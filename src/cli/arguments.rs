@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use argh::FromArgs;
 
 use super::completions::Shell;
-use crate::config::parse_duration;
+use crate::base::parse_duration;
 use crate::control::message::WaitFor;
 use crate::render::ColorChoice;
+use crate::schedule::Timestamp;
 
 /// go-overlay: a service supervisor and init for containers.
 #[derive(FromArgs, Debug)]
@@ -51,6 +52,7 @@ pub(super) enum Command {
     Health(Health),
     Shutdown(Shutdown),
     Check(Check),
+    Schedule(ScheduleArgs),
     Install(Install),
     Uninstall(Uninstall),
     Completions(Completions),
@@ -261,6 +263,27 @@ pub(super) struct Check {
     pub file: Option<PathBuf>,
 }
 
+/// show when a cron expression is due
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "schedule")]
+pub(super) struct ScheduleArgs {
+    /// the expression; more than one are due whenever one of them is
+    #[argh(option)]
+    pub expression: Vec<String>,
+    /// an IANA name, UTC, local or a POSIX TZ string
+    #[argh(option)]
+    pub timezone: Option<String>,
+    /// later than this
+    #[argh(option, from_str_fn(timestamp))]
+    pub after: Option<Timestamp>,
+    /// so many times
+    #[argh(option, from_str_fn(count))]
+    pub lines: Option<u64>,
+    /// as JSON
+    #[argh(switch)]
+    pub json: bool,
+}
+
 /// put a symlink to this program into PATH
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "install")]
@@ -319,6 +342,10 @@ fn wait_for(text: &str) -> Result<WaitFor, String> {
 fn count(text: &str) -> Result<u64, String> {
     let number = text.parse();
     number.map_err(|_| "a whole number is expected, 0 or more".into())
+}
+
+fn timestamp(text: &str) -> Result<Timestamp, String> {
+    Timestamp::from_rfc3339(text)
 }
 
 fn exit_code(text: &str) -> Result<u8, String> {

@@ -303,7 +303,7 @@ const CHANGE: [Spec; 6] = [
     },
 ];
 
-const OFFLINE: [Spec; 5] = [
+const OFFLINE: [Spec; 6] = [
     Spec {
         name: "check",
         words: "[FILE]",
@@ -311,6 +311,38 @@ const OFFLINE: [Spec; 5] = [
         flags: &[JSON],
         takes: Takes::Each(&[Value::File]),
         examples: &["go-overlay check", "go-overlay check services.toml --json"],
+    },
+    Spec {
+        name: "schedule",
+        words: "--expression TEXT",
+        about: "show when a cron expression is due",
+        flags: &[
+            option(
+                "--expression",
+                Value::Text,
+                "TEXT",
+                "such as \"0 3 * * *\"; may be repeated",
+            ),
+            option(
+                "--timezone",
+                Value::Text,
+                "ZONE",
+                "Europe/Berlin, UTC, … (default: local)",
+            ),
+            option(
+                "--after",
+                Value::Text,
+                "TIME",
+                "2027-03-27T12:00:00Z (default: now)",
+            ),
+            option("--lines", Value::Text, "N", "the next N times (-n; 5)"),
+            switch("--json", "an array of times (RFC 3339)"),
+        ],
+        takes: NOTHING,
+        examples: &[
+            "go-overlay schedule --expression \"*/15 9-17 * * MON-FRI\"",
+            "go-overlay schedule --expression @daily --timezone Asia/Tokyo -n 3",
+        ],
     },
     Spec {
         name: "install",

@@ -221,8 +221,8 @@ const VERBS: [Row; 27] = [
         "write enabled = true or enabled = false in the configuration; then go-overlay reload",
     ),
     (
-        &["schedule", "cron", "timer", "timers", "list-timers", "at"],
-        "go-overlay has no schedules; a cron daemon can be one of its services",
+        &["cron", "crontab", "timer", "timers", "list-timers", "at"],
+        "go-overlay schedule shows when an expression is due",
     ),
     (
         &[

@@ -10,7 +10,8 @@ use super::diagnostic::{Finding, may_suggest};
 use super::entry::Entry;
 use super::instead;
 use super::model::{Condition, Dependency, OnDependencyFailure};
-use super::scalar::{Table, Value, integer_of, parse_duration, type_name};
+use super::scalar::{Table, Value, integer_of, type_name};
+use crate::base::parse_duration;
 
 /// `depends_on` with `wait_after`.
 pub(super) fn dependencies(entry: &mut Entry<'_>) {

@@ -33,7 +33,7 @@ pub mod user;
 
 pub use diagnostic::{Finding, Kind, Severity, render};
 pub use model::Config;
-pub use scalar::{parse_duration, parse_size};
+pub use scalar::parse_size;
 pub use source::{Undecoded, decode};
 
 use core::net::IpAddr;

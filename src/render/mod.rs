@@ -2,6 +2,7 @@
 
 mod event;
 mod reload;
+pub mod schedule;
 mod status;
 mod table;
 

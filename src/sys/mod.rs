@@ -49,3 +49,4 @@ pub mod syscall;
 pub mod timer;
 pub mod usage;
 pub mod users;
+pub mod zone_files;

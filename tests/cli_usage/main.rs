@@ -409,3 +409,108 @@ fn the_binary_has_one_path_wherever_a_recipe_names_it() {
     }
     assert!(named > 20, "{named}");
 }
+
+#[test]
+fn schedule_shows_when_an_expression_is_due_without_a_daemon() {
+    let due = |args: &[&str]| program(&[&["schedule"], args].concat());
+    let berlin = [
+        "--expression",
+        "30 2 * * *",
+        "--timezone",
+        "Europe/Berlin",
+        "--after",
+        "2027-03-27T12:00:00Z",
+    ];
+    let output = due(&[&berlin[..], &["-n", "2", "--json"]].concat());
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    let times: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let expected = ["2027-03-28T03:00:00+02:00", "2027-03-29T02:30:00+02:00"];
+    assert_eq!(times, serde_json::json!(expected));
+    let text = out(&due(&berlin));
+    assert!(
+        text.starts_with("30 2 * * *: at 02:30, every day\ntime zone Europe/Berlin ("),
+        "{text}"
+    );
+    assert!(
+        text.contains("Sun  the clock skips 02:00 to 03:00\n"),
+        "{text}"
+    );
+    assert_eq!(text.lines().count(), 7, "{text}");
+    // Either of two, each instant once.
+    let two = [
+        "--expression=0 */12 * * *",
+        "--expression",
+        "0 12 * * *",
+        "--timezone=UTC",
+    ];
+    let output = due(&[
+        &two[..],
+        &["--after", "2027-01-01T00:00:00Z", "--lines=2", "--json"],
+    ]
+    .concat());
+    let times: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let expected = ["2027-01-01T12:00:00+00:00", "2027-01-02T00:00:00+00:00"];
+    assert_eq!(times, serde_json::json!(expected), "{}", err(&output));
+    for (args, parts) in [
+        (
+            &["--expression", "* 24 * * *"][..],
+            &["there is no hour 24", "  |   ^^\n", "midnight"][..],
+        ),
+        (&["--expression", "-1 * * * *"], &["there is no minute -1"]),
+        (&["--expression", "@reboot"], &["run_at_start"]),
+        (&["--expression", "\x1b[2J"], &["\\u{1b}[2J"]),
+        (
+            &["--expression", "* * * * *", "--timezone", "Europe/Berln"],
+            &["did you mean `Europe/Berlin`?"],
+        ),
+        (
+            &["--expression", "* * * * *", "--after", "tomorrow"],
+            &["a time with its offset"],
+        ),
+        (
+            &["--expression", "* * * * *", "-n", "100001"],
+            &["100000 times"],
+        ),
+        (&[], &["needs more"]),
+    ] {
+        let output = due(args);
+        assert_eq!(code(&output), 2, "{args:?}");
+        assert!(output.stdout.is_empty());
+        for part in parts {
+            assert!(err(&output).contains(part), "{args:?}: {}", err(&output));
+        }
+        assert!(!err(&output).contains('\x1b'));
+    }
+}
+
+#[test]
+fn the_machines_zone_is_what_tz_says() {
+    let schedule = |zone: &str| {
+        let args = [
+            "schedule",
+            "--expression",
+            "0 12 * * *",
+            "--after",
+            "2027-01-01T00:00:00Z",
+            "--lines=1",
+            "--json",
+        ];
+        let output = Command::new(PROGRAM)
+            .args(args)
+            .env("TZ", zone)
+            .output()
+            .unwrap();
+        (code(&output), out(&output) + &err(&output))
+    };
+    for (zone, part) in [
+        ("Asia/Tokyo", "2027-01-01T12:00:00+09:00"),
+        (":Asia/Tokyo", "2027-01-01T12:00:00+09:00"),
+        ("<+02>-2", "2027-01-01T12:00:00+02:00"),
+        ("", "2027-01-01T12:00:00+00:00"),
+    ] {
+        let (code, text) = schedule(zone);
+        assert!(code == 0 && text.contains(part), "{zone}: {text}");
+    }
+    let (code, text) = schedule("Mars/Olympus");
+    assert!(code == 2 && text.contains("TZ is `Mars/Olympus`"), "{text}");
+}

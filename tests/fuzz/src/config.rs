@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
-use go_overlay::base::Signal;
+use go_overlay::base::{self, Signal};
 use go_overlay::config::model::{Condition, Health, Probe, Ready, Restart, Service};
 use go_overlay::config::{self, Checked, Config, Finding, Severity, change};
 use go_overlay::domain::Now;
@@ -207,9 +207,9 @@ fn goes_on(config: &Config) {
 fn scalars(line: &str) {
     let text = line.rsplit_once('=').map_or(line, |(_, value)| value);
     let text = text.trim().trim_matches('"');
-    if let Ok(duration) = config::parse_duration(text) {
+    if let Ok(duration) = base::parse_duration(text) {
         let millis = format!("{}ms", duration.as_millis());
-        assert_eq!(config::parse_duration(&millis), Ok(duration), "{text}");
+        assert_eq!(base::parse_duration(&millis), Ok(duration), "{text}");
     }
     if let Ok(size) = config::parse_size(text) {
         assert_eq!(config::parse_size(&size.to_string()), Ok(size), "{text}");
