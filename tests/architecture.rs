@@ -7,6 +7,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "architecture/words.rs"]
+mod words;
+
 /// The layers, low to high. A module uses modules of lower layers, never one above or beside it.
 const LAYERS: [(&str, u8); 18] = [
     ("base", 0),
