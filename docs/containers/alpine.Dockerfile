@@ -1,4 +1,4 @@
-# Alpine: the same static binary, copied from beside this file.
+# Alpine: the same static binary, copied from next to this file.
 FROM alpine:latest
 COPY go-overlay /usr/local/bin/go-overlay
 COPY services.toml /services.toml

@@ -1,4 +1,4 @@
-# Distroless: no shell, no package manager, a user without privilege.
+# Distroless: no shell, no package manager, an unprivileged user.
 FROM gcr.io/distroless/static-debian12:nonroot
 COPY go-overlay /usr/local/bin/go-overlay
 COPY app /app

@@ -1,4 +1,4 @@
-# Nothing but the binary, a static program and what they read.
+# Only the binary, a static program and their configuration.
 FROM scratch
 COPY go-overlay /usr/local/bin/go-overlay
 COPY app /app
