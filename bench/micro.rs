@@ -15,7 +15,7 @@ use go_overlay::config;
 use go_overlay::config::model::{
     Config, LogFormat, Overflow, Restart, RestartPolicy, Service, Timeouts, Timestamps,
 };
-use go_overlay::control::frame::{self, LineBuffer};
+use go_overlay::control::frame;
 use go_overlay::control::message::Response;
 use go_overlay::domain::Now;
 use go_overlay::output::format::{Layout, Origin, Stamp, StreamKind};
@@ -27,6 +27,7 @@ use go_overlay::schedule::{Expression, Schedule, Timestamp, Zone};
 use go_overlay::supervisor::Supervisor;
 use go_overlay::supervisor::event::{Action, Event};
 use go_overlay::sys::facts::SystemFacts;
+use go_overlay::wire::json_line::{LineBuffer, parse_request};
 
 /// One sample is so long at least.
 const SAMPLE: Duration = Duration::from_millis(20);
@@ -102,7 +103,7 @@ fn main() {
     tell("frame: a request taken in", "µs", 1e6, || {
         buffer.feed(b"{\"command\":\"status\",\"service\":\"web\"}\n");
         let line = buffer.next_line().unwrap().unwrap();
-        drop(black_box(frame::parse_request(&line)));
+        drop(black_box(parse_request(&line)));
     });
     let text: String = (0..1000)
         .map(|index| {

@@ -1,8 +1,13 @@
-//! Between the supervisor and its readers: what may be read, its data in words, and in the messages of a protocol.
+//! Between transports and the core: what clients may ask, what they are answered, and the words for it.
+//!
+//! A transport knows how requests and answers are sent, and nothing of what they mean; the supervisor knows the reverse.
 
+pub mod access;
 pub mod journal;
 pub mod protocol;
+pub mod read;
 pub mod stream;
+pub mod verbs;
 pub mod words;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! From the supervisor's data to the messages of the control protocol, and from its requests to the supervisor's.
+//! From the supervisor's data to the messages of the control protocol.
 
 use std::path::Path;
 
@@ -8,48 +8,22 @@ use crate::base::ExitStatus;
 use crate::config::model::{Condition, RestartPolicy};
 use crate::control::message::{
     DependencyStatus, ErrorCode, EventKind, EventRecord, Outcome, ReloadChange, ReloadPlan,
-    Request, Response, Selection, ServiceDetail, ServiceStatus, SystemStatus,
+    Response, Selection, ServiceDetail, ServiceStatus, SystemStatus,
 };
 use crate::output::format::Stamp;
 use crate::supervisor::client::{self, Refusal};
 use crate::supervisor::event::Notice;
 use crate::supervisor::view;
 
-/// The change that is asked for; None for a request that only reads, or is not the supervisor's to answer.
-pub fn change(request: Request) -> Option<client::Request> {
-    Some(match request {
-        Request::Start(selection) => client::Request::Start(chosen(selection)),
-        Request::Stop(selection) => client::Request::Stop(chosen(selection)),
-        Request::Restart(selection) => client::Request::Restart(chosen(selection)),
-        Request::Signal { service, signal } => client::Request::Signal { service, signal },
-        Request::Wait {
-            service,
-            until,
-            timeout_ms,
-        } => client::Request::Wait {
-            service,
-            until,
-            timeout_ms,
-        },
-        Request::Shutdown { exit_code } => client::Request::Shutdown { exit_code },
-        Request::List {}
-        | Request::Status { .. }
-        | Request::Logs { .. }
-        | Request::Reload { .. }
-        | Request::Events { .. }
-        | Request::Health {}
-        | Request::Version {} => return None,
-    })
-}
-
-fn chosen(selection: Selection) -> client::Selection {
+/// Which services a request is about.
+pub fn selection(chosen: Selection) -> client::Selection {
     let Selection {
         services,
         all,
         with_dependents,
         no_wait,
         timeout_ms,
-    } = selection;
+    } = chosen;
     client::Selection {
         services,
         all,

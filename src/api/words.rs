@@ -2,6 +2,7 @@
 
 use std::fmt::{Display, Formatter, Result};
 
+use super::access::{Access, Caller, Denied};
 use crate::base::human_duration as human;
 use crate::domain::{
     Cause, CheckError, CheckFailure, CheckProblem, DependencyProblem, FailReason, Failure, Health,
@@ -372,6 +373,25 @@ impl Display for Words<&Refusal> {
             Refusal::NoProcess { service, state } => {
                 write!(f, "cannot signal {service}: it is {state}")
             }
+        }
+    }
+}
+
+impl Display for Words<&Denied> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let Denied {
+            caller: Caller::Peer { uid, .. },
+            access,
+        } = self.0;
+        match access {
+            Access::Logs => write!(
+                f,
+                "cannot show logs to user {uid}: only root and the daemon's own user may read them"
+            ),
+            Access::Change | Access::Anyone => write!(
+                f,
+                "cannot do that for user {uid}: only root and the daemon's own user may change things"
+            ),
         }
     }
 }

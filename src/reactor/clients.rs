@@ -16,12 +16,11 @@ use super::token::{Slot, Source};
 use crate::api::stream::{History, Progress, Subscription};
 use crate::base::allocation::make_room;
 use crate::base::{ClientId, Moment};
-use crate::control::frame::{self, LineBuffer};
-use crate::control::message::{ErrorCode, MAX_REQUEST_BYTES, Request, Response};
+use crate::control::message::{ErrorCode, Request, Response};
 use crate::sys::limits::{self, Holder};
 use crate::sys::released::{self, ClosedPromptly};
 use crate::sys::socket::{self, Peer};
-use crate::wire::json_line::JsonLine;
+use crate::wire::json_line::{self, JsonLine};
 
 /// How long a client may sit without a whole request, or without reading its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -43,7 +42,6 @@ struct Client {
     /// The kernel refuses messages to it that bring descriptors.
     refuses_descriptors: bool,
     peer: Peer,
-    input: LineBuffer,
     output: Vec<u8>,
     written: usize,
     /// A request went to the supervisor and its answer is not here yet.
@@ -103,7 +101,7 @@ impl Clients {
             }
             Admission::Refused => {
                 // The socket's buffer takes one short line; whether it is read is the client's affair.
-                let _ = stream.write(&frame::encode(&too_many()));
+                let _ = stream.write(&json_line::answer(&too_many()));
                 drop(ClosedPromptly::new(stream));
                 return None;
             }
@@ -127,7 +125,6 @@ impl Clients {
             stream: ClosedPromptly::new(stream),
             refuses_descriptors,
             peer,
-            input: LineBuffer::new(MAX_REQUEST_BYTES),
             output: Vec::new(),
             written: 0,
             waiting: false,
@@ -188,7 +185,7 @@ impl Clients {
         };
         let client = &mut self.table[key];
         client.waiting = false;
-        client.output = frame::encode(response);
+        client.output = json_line::answer(response);
         client.written = 0;
         client.idle_since = now;
     }
@@ -320,7 +317,7 @@ impl Clients {
         if let Some(&key) = self.by_id.get(&id) {
             let client = &mut self.table[key];
             if client.output.is_empty() {
-                let _ = client.stream.write(&frame::encode(&too_many()));
+                let _ = client.stream.write(&json_line::answer(&too_many()));
             }
         }
         self.close(id, registry);
@@ -352,14 +349,11 @@ impl Client {
             if self.waiting {
                 return Step::Rest;
             }
-            match self.input.next_line() {
-                Ok(Some(line)) => match frame::parse_request(&line) {
-                    Ok(request) => {
-                        self.waiting = true;
-                        return Step::Request(request);
-                    }
-                    Err(refusal) => self.refuse(&refusal),
-                },
+            match self.codec.next_request() {
+                Ok(Some(request)) => {
+                    self.waiting = true;
+                    return Step::Request(request);
+                }
                 Ok(None) if self.ended => return Step::Close,
                 Ok(None) => match self.read_in() {
                     Ok(true) => {}
@@ -373,7 +367,7 @@ impl Client {
 
     /// A client that sends nonsense is told so and shown the door.
     fn refuse(&mut self, refusal: &Response) {
-        self.output = frame::encode(refusal);
+        self.output = json_line::answer(refusal);
         self.written = 0;
         self.closing = true;
     }
@@ -408,7 +402,7 @@ impl Client {
                     return Ok(true);
                 }
                 Ok(count) => {
-                    self.input.feed(&buffer[..count]);
+                    self.codec.receive(&buffer[..count]);
                     return Ok(true);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),

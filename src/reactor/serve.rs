@@ -1,22 +1,28 @@
-//! The control socket: new clients, who may ask what, and the reading requests, which are answered
-//! from what the supervisor shows. Whatever changes something is the supervisor's.
+//! The control socket: new clients, and what comes of their requests, which the verbs decide (`api::verbs`).
 
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::path::Path;
 
 use mio::net::UnixStream;
 
 use super::clients::Outcome;
+use super::log_helpers::LogHelpers;
+use super::streams::Streams;
+use super::tidiness::Tidiness;
 use super::{ACCEPT_RETRY, ACCEPTS_A_TURN, ANSWERS_A_TURN, Reactor};
-use crate::api::protocol;
-use crate::base::{ClientId, Moment};
-use crate::control::message::{ErrorCode, Request, Response, ServiceStatus};
+use crate::api::access::Caller;
+use crate::api::journal::Journal;
+use crate::api::read::Observed;
+use crate::api::stream::History;
+use crate::api::verbs::{self, Change, Step, Views};
+use crate::base::{ClientId, Moment, Pid, ServiceId};
+use crate::control::message::Request;
 use crate::domain::Usage;
-use crate::output::tail;
+use crate::output::recent::Recent;
 use crate::supervisor::event::Event;
 use crate::sys::socket::{self, Peer};
-use crate::sys::usage;
+use crate::sys::{clock, usage};
 
 impl Reactor {
     pub(super) fn accept(&mut self, now: Moment) {
@@ -89,86 +95,38 @@ impl Reactor {
     }
 
     fn answer(&mut self, client: ClientId, peer: Peer, request: Request, now: Moment) {
-        let response = match request {
-            Request::List {} => Response::List {
-                services: self.list_with_usage(now),
+        let views = Views {
+            caller: Caller::Peer {
+                uid: peer.uid,
+                is_trusted: socket::may_change(peer),
             },
-            Request::Status { service: None } => Response::System(protocol::system(
-                &self
-                    .common
-                    .supervisor
-                    .system_status(self.common.clock.now()),
-            )),
-            Request::Status {
-                service: Some(name),
-            } => self.detail_with_usage(&name, peer, now),
-            Request::Health {} => protocol::health(&self.common.supervisor.health()),
-            Request::Version {} => self.version(),
-            // Output holds what services were told in confidence.
-            Request::Logs { .. } if !socket::may_change(peer) => no_logs_for(peer),
-            Request::Logs { .. } => match self.begin_logs(client, request, now) {
-                Ok(()) => return,
-                Err(refusal) => refusal,
+            now: self.common.clock.now(),
+            supervisor: &self.common.supervisor,
+            config_path: self.config_path.as_deref(),
+            observed: &mut Shell {
+                streams: &mut self.streams,
+                journal: &self.journal,
+                log_helpers: &self.log_helpers,
+                usage: &mut self.usage,
+                tidiness: &mut self.common.tidiness,
             },
-            Request::Events {
-                services,
-                lines,
-                follow,
-            } => match self.begin_events(client, services, lines, follow, now) {
-                Ok(()) => return,
-                Err(refusal) => refusal,
-            },
-            Request::Reload { .. } if !socket::may_change(peer) => not_allowed(peer),
-            Request::Reload { dry_run } => match self.begin_reload(Some(client), dry_run, now) {
-                Ok(()) => return,
-                Err(refusal) => refusal,
-            },
-            Request::Start(_)
-            | Request::Stop(_)
-            | Request::Restart(_)
-            | Request::Signal { .. }
-            | Request::Shutdown { .. }
-                if !socket::may_change(peer) =>
-            {
-                not_allowed(peer)
-            }
-            Request::Start(_)
-            | Request::Stop(_)
-            | Request::Restart(_)
-            | Request::Signal { .. }
-            | Request::Shutdown { .. }
-            | Request::Wait { .. } => {
-                if let Some(request) = protocol::change(request) {
-                    self.tell(Event::Request { client, request }, now);
-                }
-                return;
-            }
         };
-        self.clients.reply(client, &response, now);
-        self.answered.push_back(client);
-    }
-
-    fn list_with_usage(&mut self, now: Moment) -> Vec<ServiceStatus> {
-        let views = self.common.supervisor.list(self.common.clock.now());
-        let mut rows: Vec<ServiceStatus> = views.iter().map(protocol::row).collect();
-        let processes = self.common.supervisor.main_processes();
-        let pids: Vec<_> = processes.iter().flatten().map(|(pid, _)| *pid).collect();
-        let look = self.usage.ask(&pids, now);
-        let mut usages = look.seen.iter().copied();
-        for (row, process) in rows.iter_mut().zip(processes) {
-            if let Some((_, started)) = process {
-                show_usage(row, usages.next().flatten(), look.taken.since(started));
+        match verbs::dispatch(request, views) {
+            Ok(Step::Reads(response)) | Err(response) => self.reply(client, &response, now),
+            Ok(Step::Waits(request) | Step::Changes(Change::Supervisor(request))) => {
+                self.tell(Event::Request { client, request }, now);
+            }
+            Ok(Step::Changes(Change::Reload { dry_run })) => {
+                if let Err(refusal) = self.begin_reload(Some(client), dry_run, now) {
+                    self.reply(client, &refusal, now);
+                }
+            }
+            Ok(Step::Streams(stream)) => {
+                self.clients
+                    .begin_feed(client, &stream.opening, stream.subscription, now);
+                self.answered.push_back(client);
             }
         }
-        for (service, path) in self.log_helpers.hanging() {
-            let at = views.iter().position(|view| view.id == service);
-            if let Some(row) = at.and_then(|at| rows.get_mut(at)) {
-                protocol::show_hanging(row, path);
-            }
-        }
-        // Who watches needs again what this took.
-        self.common.tidiness.ask_at(self.usage.until());
-        rows
     }
 
     /// The next look at what processes use, while somebody watches.
@@ -179,73 +137,56 @@ impl Reactor {
             self.usage.keep_up(&pids, now);
         }
     }
+}
 
-    fn detail_with_usage(&self, name: &str, peer: Peer, now: Moment) -> Response {
-        let view = match self
-            .common
-            .supervisor
-            .service_detail(name, self.common.clock.now())
-        {
-            Ok(view) => view,
-            Err(refusal) => return protocol::refused(&refusal),
-        };
-        let id = view.row.id;
-        let mut detail = protocol::service(view);
-        if let Some((pid, started)) = self.common.supervisor.main_process(id) {
-            let usage = usage::sample(&[pid]).first().copied().flatten();
-            show_usage(&mut detail.status, usage, now.since(started));
-        }
-        let mut hanging = self.log_helpers.hanging();
-        if let Some((_, path)) = hanging.find(|(service, _)| *service == id) {
-            protocol::show_hanging(&mut detail.status, path);
-        }
-        detail.dropped_lines = self.streams.dropped(id);
-        // Output is for those who may read logs.
-        if detail.status.is_in_trouble() && socket::may_change(peer) {
-            let recent = self.streams.recent(id);
-            detail.last_lines = recent.map(tail::last_lines).unwrap_or_default();
-        }
-        Response::Service(Box::new(detail))
+/// What the shell knows, as the verbs and subscriptions see it.
+pub(super) struct Shell<'a> {
+    pub streams: &'a mut Streams,
+    pub journal: &'a Journal,
+    pub log_helpers: &'a LogHelpers,
+    pub usage: &'a mut usage::Watch,
+    pub tidiness: &'a mut Tidiness,
+}
+
+impl History for Shell<'_> {
+    fn recent(&self, service: ServiceId) -> Option<&Recent> {
+        self.streams.recent(service)
     }
 
-    fn version(&self) -> Response {
-        Response::Version {
-            version: env!("CARGO_PKG_VERSION").into(),
-            pid: i32::try_from(std::process::id()).unwrap_or(0),
-            config: self.config_path.clone(),
-            services: self
-                .common
-                .supervisor
-                .system_status(self.common.clock.now())
-                .total,
-        }
+    fn journal(&self) -> &Journal {
+        self.journal
+    }
+
+    fn wall(&self) -> u64 {
+        clock::wall()
     }
 }
 
-fn show_usage(status: &mut ServiceStatus, usage: Option<Usage>, age: Duration) {
-    status.cpu_seconds = usage.map(|usage| usage.cpu.as_secs_f64());
-    status.cpu_percent = usage.and_then(|usage| usage.percent(age));
-    status.memory_bytes = usage.map(|usage| usage.memory_bytes);
-}
-
-fn not_allowed(peer: Peer) -> Response {
-    Response::Error {
-        code: ErrorCode::NotAllowed,
-        message: format!(
-            "cannot do that for user {}: only root and the daemon's own user may change things",
-            peer.uid
-        ),
-        hint: None,
+impl Observed for Shell<'_> {
+    fn usages(&mut self, pids: &[Pid], now: Moment) -> (Moment, &[Option<Usage>]) {
+        // A client that watches needs again what this takes.
+        self.tidiness.ask_at(Some(now.after(usage::WATCHING)));
+        let look = self.usage.ask(pids, now);
+        (look.taken, &look.seen)
     }
-}
 
-fn no_logs_for(peer: Peer) -> Response {
-    Response::Error {
-        code: ErrorCode::NotAllowed,
-        message: format!(
-            "cannot show logs to user {}: only root and the daemon's own user may read them",
-            peer.uid
-        ),
-        hint: None,
+    fn usage(&self, pid: Pid) -> Option<Usage> {
+        usage::sample(&[pid]).first().copied().flatten()
+    }
+
+    fn hanging(&self) -> Vec<(ServiceId, &Path)> {
+        self.log_helpers.hanging().collect()
+    }
+
+    fn dropped_lines(&self, service: ServiceId) -> u64 {
+        self.streams.dropped(service)
+    }
+
+    fn count_lost_lines(&mut self) {
+        self.streams.count_lines(true);
+    }
+
+    fn own_pid(&self) -> i32 {
+        i32::try_from(std::process::id()).unwrap_or(0)
     }
 }

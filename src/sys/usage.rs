@@ -22,7 +22,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 const SHARE: u32 = 50;
 
 /// Whoever asked is taken to be watching for so long: who asks again then is answered without a look.
-const WATCHING: Duration = Duration::from_secs(5);
+pub const WATCHING: Duration = Duration::from_secs(5);
 
 /// What was seen last, and who may want to see it again.
 #[derive(Debug, Default)]
@@ -86,11 +86,6 @@ impl Watch {
         } else if self.deadline().is_some_and(|at| at <= now) {
             self.last = Some(Look::take(roots, now));
         }
-    }
-
-    /// When the last one who asked is taken to have gone.
-    pub fn until(&self) -> Option<Moment> {
-        self.until
     }
 }
 

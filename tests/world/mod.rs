@@ -7,22 +7,72 @@
 pub mod clocks;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
+use go_overlay::api::access::Caller;
+use go_overlay::api::journal::Journal;
 use go_overlay::api::protocol;
+use go_overlay::api::read::Observed;
+use go_overlay::api::stream::History;
+use go_overlay::api::verbs::{self, Change, Step, Views};
 use go_overlay::api::words::{self, Words};
 use go_overlay::base::{ClientId, ExitStatus, JobId, Moment, Pid, ServiceId, Signal};
 use go_overlay::config::model::{Condition, Config, Dependency, Service, Timeouts};
 use go_overlay::control::message::{
     ReloadPlan, Request, Response, Selection, ServiceDetail, ServiceStatus, State,
 };
-use go_overlay::domain::{CheckError, CheckProblem};
+use go_overlay::domain::{CheckError, CheckProblem, Usage};
+use go_overlay::output::recent::Recent;
 use go_overlay::supervisor::Supervisor;
+use go_overlay::supervisor::client;
 use go_overlay::supervisor::event::{Action, Event, Notice, Role, SpawnFailure, Word};
 
 use clocks::Clocks;
 
 pub const CLIENT: ClientId = ClientId(1);
+
+/// Of services nothing is known but their states.
+#[derive(Default)]
+struct Nothing(Journal);
+
+impl History for Nothing {
+    fn recent(&self, _: ServiceId) -> Option<&Recent> {
+        None
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.0
+    }
+
+    fn wall(&self) -> u64 {
+        0
+    }
+}
+
+impl Observed for Nothing {
+    fn usages(&mut self, _: &[Pid], now: Moment) -> (Moment, &[Option<Usage>]) {
+        (now, &[])
+    }
+
+    fn usage(&self, _: Pid) -> Option<Usage> {
+        None
+    }
+
+    fn hanging(&self) -> Vec<(ServiceId, &Path)> {
+        Vec::new()
+    }
+
+    fn dropped_lines(&self, _: ServiceId) -> u64 {
+        0
+    }
+
+    fn count_lost_lines(&mut self) {}
+
+    fn own_pid(&self) -> i32 {
+        1
+    }
+}
 
 pub struct World {
     pub supervisor: Supervisor,
@@ -285,8 +335,26 @@ impl World {
     }
 
     pub fn request_of(&mut self, client: ClientId, request: Request) {
-        let request = protocol::change(request).expect("a change");
+        let request = self.change(request);
         self.tell(Event::Request { client, request });
+    }
+
+    /// What the supervisor is asked, as root's request comes to it.
+    fn change(&self, request: Request) -> client::Request {
+        let views = Views {
+            caller: Caller::Peer {
+                uid: 0,
+                is_trusted: true,
+            },
+            now: self.clocks.at(self.now),
+            supervisor: &self.supervisor,
+            config_path: None,
+            observed: &mut Nothing::default(),
+        };
+        match verbs::dispatch(request, views) {
+            Ok(Step::Waits(request) | Step::Changes(Change::Supervisor(request))) => request,
+            other => panic!("{other:?} is not for the supervisor"),
+        }
     }
 
     /// The rows of `list`.
