@@ -1,8 +1,8 @@
 //! `logs` and `events`: a client reads what is remembered, and follows it.
 
-use super::clients::Outcome;
+use super::Reactor;
+use super::connections::Outcome;
 use super::serve::Shell;
-use super::{ANSWERS_A_TURN, Reactor};
 use crate::base::{ClientId, Moment};
 
 /// What is put before a client at a time, at most and at least.
@@ -18,12 +18,12 @@ const LAST_PORTIONS: usize = 64;
 impl Reactor {
     /// Puts the next portion before a client that has read the one before.
     pub(super) fn feed(&mut self, client: ClientId, now: Moment) {
-        let room = portion(self.clients.count());
+        let room = portion(self.connections.count());
         // The last step may go beyond it.
         let most = 2 * room;
-        let fits = self.clients.make_room(client, most)
-            || (self.forget_for_memory(now) && self.clients.make_room(client, most))
-            || (self.disconnect_slow_readers(now) && self.clients.make_room(client, most));
+        let fits = self.connections.make_room(client, most)
+            || (self.forget_for_memory(now) && self.connections.make_room(client, most))
+            || (self.disconnect_slow_readers(now) && self.connections.make_room(client, most));
         if !fits {
             return self.disconnect_for_memory(client, now);
         }
@@ -34,41 +34,33 @@ impl Reactor {
             usage: &mut self.usage,
             tidiness: &mut self.common.tidiness,
         };
-        if self.clients.feed(client, &history, room) {
-            self.answered.push_back(client);
-        }
+        self.connections.feed(client, &history, room);
     }
 
     /// Something came: those who follow look at it.
     pub(super) fn feed_followers(&mut self) {
-        if self.answered.len() > ANSWERS_A_TURN {
+        if self.connections.is_behind() {
             return;
         }
         let (lines, events) = (self.streams.take_news(), self.journal.take_news());
         if !lines && !events {
             return;
         }
-        if lines && !self.clients.reads_logs() {
+        if lines && !self.connections.reads_logs() {
             self.streams.count_lines(false);
         }
-        for client in self.clients.hungry() {
-            if !self.answered.contains(&client) {
-                self.answered.push_back(client);
-            }
-        }
+        self.connections.wake_followers();
     }
 
     /// The daemon ends: everyone gets what is left of his answer, so far as his socket takes it at once.
     pub(super) fn end_feeds(&mut self, now: Moment) {
-        self.clients.end_feeds();
-        for client in self.clients.ids() {
+        self.connections.stop_following();
+        for client in self.connections.ids() {
             for _ in 0..LAST_PORTIONS {
-                let outcome = self
-                    .clients
-                    .advance(client, false, self.common.poll.registry(), now);
-                match outcome {
+                let cx = &mut self.common.context(now);
+                match self.connections.advance(client, cx) {
                     Outcome::Hungry(client) => self.feed(client, now),
-                    Outcome::Nothing | Outcome::Asked { .. } | Outcome::Gone(_) => break,
+                    Outcome::Nothing | Outcome::Asked { .. } => break,
                 }
             }
         }

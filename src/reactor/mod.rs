@@ -6,7 +6,7 @@
 
 mod admission;
 mod children;
-mod clients;
+mod connections;
 mod console;
 mod context;
 mod foreground;
@@ -32,7 +32,7 @@ mod timers;
 mod token;
 mod trouble;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixListener;
@@ -42,7 +42,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest};
 
 use crate::api::journal::Journal;
-use crate::base::{ClientId, JobId, Moment, Pid, ServiceId, human_duration};
+use crate::base::{JobId, Moment, Pid, ServiceId, human_duration};
 use crate::domain::Clock;
 use crate::output::format::counted;
 use crate::output::prefix::Prefixer;
@@ -54,7 +54,7 @@ use crate::sys::output_end::OutputEnd;
 use crate::sys::signals::SignalFd;
 use crate::sys::{clock, memory, usage};
 use children::Children;
-use clients::Clients;
+use connections::Connections;
 use console::{Console, Kind};
 use context::Common;
 use foreground::Foreground;
@@ -72,15 +72,6 @@ use trouble::Trouble;
 
 /// Events taken from the kernel at a time; more wait for the next turn.
 const EVENTS: usize = 256;
-
-/// New connections taken at a time.
-const ACCEPTS_A_TURN: usize = 64;
-
-/// A connection that could not be taken, for want of a descriptor, is tried again after this.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-
-/// Answers given at a time.
-const ANSWERS_A_TURN: usize = 64;
 
 /// What the daemon hands over.
 pub struct Setup {
@@ -125,12 +116,11 @@ pub struct Reactor {
     signals: SignalFd,
     trouble: Trouble,
     timers: Timers,
-    listener: Option<UnixListener>,
     children: Children,
     launches: Launches,
     /// The last check of each service that ran a command; the next one waits for its end.
     check_commands: BTreeMap<ServiceId, JobId>,
-    clients: Clients,
+    connections: Connections,
     streams: Streams,
     log_helpers: LogHelpers,
     probes: Probes,
@@ -145,12 +135,6 @@ pub struct Reactor {
     debug: bool,
     /// Whose children the jobs are, until their end was told.
     job_services: BTreeMap<JobId, ServiceId>,
-    /// Clients that were answered in this turn: they may have more to ask.
-    answered: VecDeque<ClientId>,
-    /// More connections wait than one turn takes.
-    accept_again: bool,
-    /// When connections that could not be taken are tried again.
-    accept_at: Option<Moment>,
     /// More children may have ended than one turn reaps.
     reap_again: bool,
     /// Strays were sent a signal: the end of the last child is to be told.
@@ -191,11 +175,10 @@ impl Reactor {
             signals: setup.signals,
             trouble: Trouble::default(),
             timers,
-            listener: setup.listener,
             children: Children::new(),
             launches: Launches::default(),
             check_commands: BTreeMap::new(),
-            clients: Clients::new(),
+            connections: Connections::new(setup.listener),
             streams: Streams::new(now),
             log_helpers: LogHelpers::new(),
             probes: Probes::default(),
@@ -208,9 +191,6 @@ impl Reactor {
             config_path: setup.config_path,
             debug: setup.debug,
             job_services: BTreeMap::new(),
-            answered: VecDeque::new(),
-            accept_again: false,
-            accept_at: None,
             reap_again: false,
             sweeping: false,
             shortage: Shortage::default(),
@@ -242,7 +222,7 @@ impl Reactor {
                 self.finish(now);
                 return code;
             }
-            if self.clients.some_left() {
+            if self.connections.some_left() {
                 self.common.tidiness.ask_after_client(now);
             }
             self.arm(now);
@@ -250,11 +230,11 @@ impl Reactor {
                 self.streams.has_work(&mut self.stdout.queue) || self.signs.has_work();
             let more_to_do = more_to_read
                 || self.probes.has_work()
-                || self.accept_again
+                || self.connections.has_work()
                 || self.reap_again
                 || self.launches.has_work(now)
                 || self.reloads.has_work();
-            let timeout = (more_to_do || !self.answered.is_empty())
+            let timeout = more_to_do
                 .then_some(Duration::ZERO)
                 .or(self.trouble.patience());
             if timeout.is_none() && self.common.tidiness.take() {
@@ -318,7 +298,7 @@ impl Reactor {
             }
         }
         ready.reload |= self.reloads.has_work();
-        ready.listener |= self.accept_again;
+        ready.listener |= self.connections.has_more_to_accept();
         if self.trouble.take_again() {
             (ready.signals, ready.supervisor_timer) = (true, true);
         }
@@ -351,17 +331,15 @@ impl Reactor {
             self.settle(now);
         }
         for (slot, hung_up) in ready.clients {
-            if let Some(client) = self.clients.at(slot) {
-                self.serve(client, hung_up, now);
-            }
+            self.serve(slot, hung_up, now);
         }
-        if ready.listener || self.accept_again {
+        if ready.listener || self.connections.has_more_to_accept() {
             self.accept(now);
         }
         if ready.reload {
             self.advance_reload(now);
         }
-        self.serve_answered(now);
+        self.serve_due(now);
         if self.timers.take_housekeeping(now) {
             self.keep_house(now);
         }
@@ -414,11 +392,7 @@ impl Reactor {
             messages: &mut self.common.messages,
             now,
         });
-        for client in self.clients.overdue(now) {
-            self.clients.close(client, self.common.poll.registry());
-        }
-        if self.accept_at.is_some_and(|at| at <= now) {
-            self.accept_at = None;
+        if self.connections.on_deadline(&mut self.common.context(now)) {
             self.accept(now);
         }
         if self.children.deadline().is_some_and(|at| at <= now) {
@@ -482,11 +456,10 @@ impl Reactor {
         let quiet = self.stdout.queue.accepts().then(|| self.streams.deadline());
         let all = [
             quiet.flatten(),
-            self.clients.deadline(),
+            self.connections.deadline(),
             self.children.deadline(),
             self.probes.deadline(),
             self.launches.deadline(now),
-            self.accept_at,
             self.usage.deadline(),
             self.common.tidiness.deadline(),
             self.manager.deadline(),

@@ -8,9 +8,8 @@ use super::signs::Heard;
 use crate::api::journal::{Entry, Happened};
 use crate::api::protocol;
 use crate::api::words::{self, Words};
-use crate::base::{ClientId, ExitStatus, JobId, Moment, ServiceId, Signal};
+use crate::base::{ExitStatus, JobId, Moment, ServiceId, Signal};
 use crate::config::model::Service;
-use crate::control::message::Response;
 use crate::domain::{CheckError, FailReason, Failure, Health, ShutdownReason, State, StopReason};
 use crate::output::file_text::FileText;
 use crate::output::format::Layout;
@@ -40,7 +39,8 @@ impl Reactor {
                 }
                 Action::SignalStrays(signal) => self.signal_strays(signal, now),
                 Action::Reply { client, response } => {
-                    self.reply(client, &protocol::response(response), now);
+                    let response = protocol::response(response);
+                    self.connections.reply(client, &response, now);
                 }
                 Action::Notice(notice) => self.notice(notice, now),
                 Action::Exit(code) => self.leave(code),
@@ -189,11 +189,6 @@ impl Reactor {
         if signal != Signal::KILL {
             let _ = stray::signal_everything(Signal::CONT, self.common.helpers.pids());
         }
-    }
-
-    pub(super) fn reply(&mut self, client: ClientId, response: &Response, now: Moment) {
-        self.clients.reply(client, response, now);
-        self.answered.push_back(client);
     }
 
     /// Into the journal, and what everybody wants to know onto standard error too.

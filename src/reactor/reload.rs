@@ -209,7 +209,7 @@ impl Reactor {
                         plan: protocol::reload_plan(plan).into(),
                     },
                 );
-                self.reply(client, &response, now);
+                self.connections.reply(client, &response, now);
             }
             (None, Err(Response::Error { message, .. })) => self.common.messages.push(message),
             (None, _) => {}

@@ -1,16 +1,13 @@
 //! The control socket: new clients, and what comes of their requests, which the verbs decide (`api::verbs`).
 
-use std::io;
-use std::os::fd::AsFd;
 use std::path::Path;
 
-use mio::net::UnixStream;
-
-use super::clients::Outcome;
+use super::Reactor;
+use super::connections::{Accepted, CLIENTS_A_TURN, Outcome};
 use super::log_helpers::LogHelpers;
 use super::streams::Streams;
 use super::tidiness::Tidiness;
-use super::{ACCEPT_RETRY, ACCEPTS_A_TURN, ANSWERS_A_TURN, Reactor};
+use super::token::Slot;
 use crate::api::access::Caller;
 use crate::api::journal::Journal;
 use crate::api::read::Observed;
@@ -21,85 +18,56 @@ use crate::control::message::Request;
 use crate::domain::Usage;
 use crate::output::recent::Recent;
 use crate::supervisor::event::Event;
-use crate::sys::socket::{self, Peer};
 use crate::sys::{clock, usage};
 
 impl Reactor {
+    /// Takes new connections in.
     pub(super) fn accept(&mut self, now: Moment) {
-        for _ in 0..ACCEPTS_A_TURN {
-            let Some(accepted) = self.listener.as_ref().map(socket::accept) else {
-                return;
-            };
-            let stream = match accepted {
-                Ok(stream) => UnixStream::from_std(stream),
-                Err(error) => {
-                    self.accept_again = false;
-                    // The kernel tells of those who wait only once: without a descriptor for them now, they are
-                    // looked for again.
-                    let none_waits = error.kind() == io::ErrorKind::WouldBlock;
-                    self.accept_at = (!none_waits).then(|| now.after(ACCEPT_RETRY));
-                    match none_waits {
-                        true => self.trouble.accepts(),
-                        false => {
-                            let cx = &mut self.common.context(now);
-                            self.trouble.cannot_accept(&error, cx);
-                        }
-                    }
-                    return;
-                }
-            };
-            let Ok(peer) = socket::peer(stream.as_fd()) else {
-                continue;
-            };
-            if let Some(evicted) = self
-                .clients
-                .add(stream, peer, self.common.poll.registry(), now)
-            {
-                self.tell(Event::ClientGone { client: evicted }, now);
-            }
+        let cx = &mut self.common.context(now);
+        match self.connections.accept(cx) {
+            Accepted::All => self.trouble.accepts(),
+            Accepted::Some => {}
+            Accepted::Failed(error) => self.trouble.cannot_accept(&error, cx),
         }
-        // The kernel tells of the listener once: what this turn left is the next one's.
-        self.accept_again = true;
+        self.settle(now);
     }
 
-    /// Moves a client on.
-    pub(super) fn serve(&mut self, client: ClientId, hung_up: bool, now: Moment) {
-        self.advance_client(client, hung_up, now);
+    /// Serves the client of a slot.
+    pub(super) fn serve(&mut self, slot: Slot, hung_up: bool, now: Moment) {
+        let cx = &mut self.common.context(now);
+        let outcome = self.connections.on_ready(slot, hung_up, cx);
+        self.follow_up(outcome, now);
     }
 
-    /// Writes the answers that are there, and takes the next requests of those who got them, but so
-    /// many a turn only: a client that asks without end must not keep the others waiting.
-    pub(super) fn serve_answered(&mut self, now: Moment) {
-        for _ in 0..ANSWERS_A_TURN {
-            let Some(client) = self.answered.pop_front() else {
+    /// Writes the answers that are there, and takes the next requests of the clients that got them, but a bounded
+    /// number a turn: a client that asks without end must not keep the others waiting.
+    pub(super) fn serve_due(&mut self, now: Moment) {
+        for _ in 0..CLIENTS_A_TURN {
+            let Some(client) = self.connections.next_due() else {
                 return;
             };
-            self.advance_client(client, false, now);
+            let cx = &mut self.common.context(now);
+            let outcome = self.connections.advance(client, cx);
+            self.follow_up(outcome, now);
         }
     }
 
-    fn advance_client(&mut self, client: ClientId, hung_up: bool, now: Moment) {
-        match self
-            .clients
-            .advance(client, hung_up, self.common.poll.registry(), now)
-        {
+    fn follow_up(&mut self, outcome: Outcome, now: Moment) {
+        self.settle(now);
+        match outcome {
             Outcome::Nothing => {}
             Outcome::Asked {
                 client,
-                peer,
+                caller,
                 request,
-            } => self.answer(client, peer, request, now),
+            } => self.dispatch(client, caller, request, now),
             Outcome::Hungry(client) => self.feed(client, now),
-            Outcome::Gone(client) => self.tell(Event::ClientGone { client }, now),
         }
     }
 
-    fn answer(&mut self, client: ClientId, peer: Peer, request: Request, now: Moment) {
+    fn dispatch(&mut self, client: ClientId, caller: Caller, request: Request, now: Moment) {
         let views = Views {
-            caller: Caller::Peer {
-                uid: peer.uid,
-                is_trusted: socket::may_change(peer),
-            },
+            caller,
             now: self.common.clock.now(),
             supervisor: &self.common.supervisor,
             config_path: self.config_path.as_deref(),
@@ -112,20 +80,18 @@ impl Reactor {
             },
         };
         match verbs::dispatch(request, views) {
-            Ok(Step::Reads(response)) | Err(response) => self.reply(client, &response, now),
+            Ok(Step::Reads(response)) | Err(response) => {
+                self.connections.reply(client, &response, now);
+            }
             Ok(Step::Waits(request) | Step::Changes(Change::Supervisor(request))) => {
                 self.tell(Event::Request { client, request }, now);
             }
             Ok(Step::Changes(Change::Reload { dry_run })) => {
                 if let Err(refusal) = self.begin_reload(Some(client), dry_run, now) {
-                    self.reply(client, &refusal, now);
+                    self.connections.reply(client, &refusal, now);
                 }
             }
-            Ok(Step::Streams(stream)) => {
-                self.clients
-                    .begin_feed(client, &stream.opening, stream.subscription, now);
-                self.answered.push_back(client);
-            }
+            Ok(Step::Streams(stream)) => self.connections.begin_stream(client, stream, now),
         }
     }
 

@@ -32,7 +32,7 @@ pub(super) struct Shortage {
 impl Reactor {
     /// There is no memory for what a client asked for: it loses its connection.
     pub(super) fn disconnect_for_memory(&mut self, client: ClientId, now: Moment) {
-        self.clients.close(client, self.common.poll.registry());
+        self.connections.close(client, self.common.poll.registry());
         self.shortage.disconnected += 1;
         self.tell(Event::ClientGone { client }, now);
     }
@@ -58,7 +58,7 @@ impl Reactor {
 
     /// Whether there were any.
     pub(super) fn disconnect_slow_readers(&mut self, now: Moment) -> bool {
-        let slow = self.clients.slow_readers();
+        let slow = self.connections.slow_readers();
         for client in &slow {
             self.disconnect_for_memory(*client, now);
         }
