@@ -15,7 +15,6 @@ use go_overlay::config;
 use go_overlay::config::model::{
     Config, LogFormat, Overflow, Restart, RestartPolicy, Service, Timeouts, Timestamps,
 };
-use go_overlay::control::frame;
 use go_overlay::control::message::Response;
 use go_overlay::domain::Now;
 use go_overlay::output::format::{Layout, Origin, Stamp, StreamKind};
@@ -27,7 +26,7 @@ use go_overlay::schedule::{Expression, Schedule, Timestamp, Zone};
 use go_overlay::supervisor::Supervisor;
 use go_overlay::supervisor::event::{Action, Event};
 use go_overlay::sys::facts::SystemFacts;
-use go_overlay::wire::json_line::{LineBuffer, parse_request};
+use go_overlay::wire::json_line::{LineBuffer, encode, parse_request};
 
 /// One sample is so long at least.
 const SAMPLE: Duration = Duration::from_millis(20);
@@ -96,7 +95,7 @@ fn main() {
         "µs",
         1e6,
         || {
-            black_box(frame::encode(&list));
+            black_box(encode(&list));
         },
     );
     let mut buffer = LineBuffer::new(BLOCK);

@@ -5,9 +5,9 @@
 pub mod access;
 pub mod journal;
 pub mod protocol;
-pub mod read;
 pub mod stream;
 pub mod verbs;
+pub mod views;
 pub mod words;
 
 #[cfg(test)]

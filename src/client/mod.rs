@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use memchr::memchr;
 
-use crate::control::frame;
 use crate::control::message::{Request, Response};
 use crate::render::{self, Style};
 use crate::sys::socket::{self, Address, ConnectError};
+use crate::wire::json_line;
 
 /// How often the spinner turns.
 const SPIN: Duration = Duration::from_millis(100);
@@ -76,7 +76,7 @@ fn converse(
     if waiting_for.is_some() {
         answers.send(&Request::Version {})?;
         let version = answers.next(Some(VERSION_WITHIN), &mut || {})?;
-        if let Ok(refused @ Response::Error { .. }) = frame::parse_response(version) {
+        if let Ok(refused @ Response::Error { .. }) = json_line::parse_response(version) {
             return Ok(refused);
         }
     }
@@ -85,7 +85,8 @@ fn converse(
     answers.wakes = spinner.text.is_some();
     let patience = waiting_for.is_none().then_some(patience);
     let line = answers.next(patience, &mut || spinner.turn())?;
-    frame::parse_response(line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    json_line::parse_response(line)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Asks the daemon for an answer of many lines, and gives each to `on_line` until that gives back false.
@@ -144,7 +145,7 @@ impl Answers {
     }
 
     fn send(&mut self, request: &Request) -> io::Result<()> {
-        self.reader.get_mut().write_all(&frame::encode(request))
+        self.reader.get_mut().write_all(&json_line::encode(request))
     }
 
     /// The next line, without its newline. It begins within `patience`, where that is given, and ends within

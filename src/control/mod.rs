@@ -1,6 +1,5 @@
-//! The protocol that daemon and client share: one JSON object a line each way.
+//! What goes between the daemon and its clients: requests and answers.
 //!
-//! Pure: text and bytes only. `docs/PROTOCOL.md` describes it for other programs.
+//! Pure: data only. How they are sent is in `wire`; `docs/PROTOCOL.md` describes them for other programs.
 
-pub mod frame;
 pub mod message;

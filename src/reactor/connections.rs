@@ -3,37 +3,36 @@
 //! connection, and the others nothing.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
+use mio::Registry;
 use mio::net::UnixStream;
-use mio::{Interest, Registry};
 
-use super::admission::{Admission, Holder as Place, MAX_CLIENTS, admit};
 use super::context::Context;
 use super::table::Table;
-use super::token::{Slot, Source};
-use crate::api::access::{Access, Caller};
-use crate::api::stream::History;
+use super::token::Slot;
+use crate::api::access::Caller;
+use crate::api::stream::{History, Progress, Subscription};
 use crate::api::verbs::Stream;
+use crate::base::allocation::make_room;
 use crate::base::{ClientId, Moment};
-use crate::control::message::{ErrorCode, Request, Response};
+use crate::control::message::{Request, Response};
 use crate::supervisor::event::Event;
-use crate::sys::limits::{self, Holder};
-use crate::sys::released::ClosedPromptly;
-use crate::sys::socket;
-use crate::wire::json_line;
-use connection::{Connection, Step};
+use crate::sys::released::{self, ClosedPromptly};
+use crate::wire::json_line::{JsonLine, encode};
 
-mod connection;
+pub(super) use accepting::Accepted;
 
-/// New connections taken a turn.
-const ACCEPTS_A_TURN: usize = 64;
+mod accepting;
 
-/// A connection that could not be taken, for want of a descriptor, is tried again after this.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// How long a client may take to send a whole request, or to read its answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How much is read of one client a turn.
+const READ_BYTES: usize = 16 * 1024;
 
 /// Connections that are moved on a turn without an event.
 pub(super) const CLIENTS_A_TURN: usize = 64;
@@ -69,17 +68,6 @@ pub(super) enum Outcome {
     Hungry(ClientId),
 }
 
-/// What came of taking new connections.
-#[derive(Debug)]
-pub(super) enum Accepted {
-    /// All that waited.
-    All,
-    /// As many as one turn takes.
-    Some,
-    /// The kernel refused one.
-    Failed(io::Error),
-}
-
 impl Connections {
     pub fn new(listener: Option<UnixListener>) -> Connections {
         Connections {
@@ -94,76 +82,9 @@ impl Connections {
         }
     }
 
-    /// Whether more connections wait than one turn took.
-    pub fn has_more_to_accept(&self) -> bool {
-        self.accept_again
-    }
-
     /// Whether there is something to do without an event to come.
     pub fn has_work(&self) -> bool {
         self.accept_again || !self.due.is_empty()
-    }
-
-    /// Takes new connections in.
-    pub fn accept(&mut self, cx: &mut Context<'_>) -> Accepted {
-        for _ in 0..ACCEPTS_A_TURN {
-            let Some(accepted) = self.listener.as_ref().map(socket::accept) else {
-                return Accepted::Some;
-            };
-            match accepted {
-                Ok(stream) => self.take_in(UnixStream::from_std(stream), cx),
-                Err(error) => {
-                    self.accept_again = false;
-                    // The kernel tells of those who wait only once: without a descriptor for them now, they are
-                    // looked for again.
-                    let none_waits = error.kind() == io::ErrorKind::WouldBlock;
-                    self.accept_at = (!none_waits).then(|| cx.now.after(ACCEPT_RETRY));
-                    return match none_waits {
-                        true => Accepted::All,
-                        false => Accepted::Failed(error),
-                    };
-                }
-            }
-        }
-        // The kernel tells of the listener once: what this turn left is the next one's.
-        self.accept_again = true;
-        Accepted::Some
-    }
-
-    /// Takes a new connection in, if there is a place for it. A client may lose its place for it.
-    fn take_in(&mut self, mut stream: UnixStream, cx: &mut Context<'_>) {
-        let Ok(peer) = socket::peer(stream.as_fd()) else {
-            return;
-        };
-        let is_trusted = socket::may_change(peer);
-        let few_descriptors = limits::is_kept_free(stream.as_raw_fd(), Holder::Client);
-        match admit(&self.places(), (peer.uid, is_trusted), few_descriptors) {
-            Admission::Free => {}
-            Admission::Instead(id) => self.evict(id, cx),
-            Admission::Refused => {
-                // The socket's buffer takes one short line; whether it is read is the client's affair.
-                let _ = stream.write(&json_line::answer(&too_many()));
-                drop(ClosedPromptly::new(stream));
-                return;
-            }
-        }
-        if few_descriptors {
-            stream = with_low_number(stream);
-        }
-        let token = Source::Client(self.table.next_slot()).token();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if cx.registry.register(&mut stream, token, interest).is_err() {
-            return;
-        }
-        let id = ClientId(self.next_id);
-        self.next_id += 1;
-        let caller = Caller::Peer {
-            uid: peer.uid,
-            is_trusted,
-        };
-        let connection = Connection::new(id, stream, caller, cx.now);
-        let place = self.table.insert(connection);
-        self.by_id.insert(id, place);
     }
 
     /// Whether a client left since this was asked: what was answered is scattered in the heap.
@@ -319,45 +240,251 @@ impl Connections {
         let those = self.table.values().filter(|client| is_it(client));
         those.map(|client| client.id).collect()
     }
+}
 
-    fn places(&self) -> Vec<Place> {
-        let place = |client: &Connection| {
-            let Caller::Peer { uid, .. } = client.caller;
-            Place {
-                id: client.id,
-                uid,
-                trusted: client.caller.may(Access::Change),
-                waiting: client.is_waiting(),
-                idle_since: client.idle_since(),
-            }
-        };
-        self.table.values().map(place).collect()
-    }
+/// One client's connection: what it is about now, what it is owed, and what becomes of what it sends.
+struct Connection {
+    id: ClientId,
+    caller: Caller,
+    stream: ClosedPromptly<UnixStream>,
+    /// The kernel refuses messages to it that bring descriptors.
+    refuses_descriptors: bool,
+    codec: JsonLine,
+    state: State,
+    output: Output,
+    /// The client has sent its last byte; it may still read its answer.
+    input_is_over: bool,
+    /// When it last took something of its answer, or was given one.
+    idle_since: Moment,
+}
 
-    /// Takes a client's place, with a word unless it is in the middle of its answer.
-    fn evict(&mut self, id: ClientId, cx: &mut Context<'_>) {
-        if let Some(connection) = self.get_mut(id) {
-            connection.take_leave(&too_many());
+/// What a connection is about.
+///
+/// Only [`State::Idle`] reads from the client. A state in which both ends send at the same time reads and writes in its
+/// own arm of [`Connection::step`].
+#[derive(Debug)]
+enum State {
+    /// Its next request is read, when the answer to the one before is written.
+    Idle,
+    /// Its request is under way, and the answer is not here yet.
+    Awaiting,
+    /// Its answer goes on with what the subscription yields.
+    Streaming(Subscription),
+    /// It is closed when its output is written.
+    Closing,
+}
+
+/// What a client is owed: the bytes of its answer.
+#[derive(Debug, Default)]
+struct Output {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+/// What a connection comes to when it is moved on.
+#[derive(Debug)]
+enum Step {
+    /// It waits for the client, or for its answer.
+    Rest,
+    /// The client has read all there was of its subscription.
+    Hungry,
+    /// A whole request.
+    Request(Request),
+    /// It is over.
+    Close,
+}
+
+impl Connection {
+    fn new(id: ClientId, stream: UnixStream, caller: Caller, now: Moment) -> Connection {
+        let refuses_descriptors = released::refuse_descriptors(stream.as_fd());
+        Connection {
+            id,
+            caller,
+            stream: ClosedPromptly::new(stream),
+            refuses_descriptors,
+            codec: JsonLine::default(),
+            state: State::Idle,
+            output: Output::default(),
+            input_is_over: false,
+            idle_since: now,
         }
-        self.close(id, cx.registry);
-        cx.tell(Event::ClientGone { client: id });
+    }
+
+    /// Writes what is owed, reads what is there, and returns at most one request.
+    /// `hung_up`: the other end is closed, so that no answer is read any more.
+    fn step(&mut self, hung_up: bool, now: Moment) -> Step {
+        if hung_up {
+            return Step::Close;
+        }
+        loop {
+            match self.write_out(now) {
+                Ok(true) => {}
+                Ok(false) => return Step::Rest,
+                Err(_) => return Step::Close,
+            }
+            match self.state {
+                State::Idle => {}
+                State::Awaiting => return Step::Rest,
+                State::Streaming(_) => return Step::Hungry,
+                State::Closing => return Step::Close,
+            }
+            match self.codec.next_request() {
+                Ok(Some(request)) => {
+                    self.state = State::Awaiting;
+                    return Step::Request(request);
+                }
+                Ok(None) if self.input_is_over => return Step::Close,
+                Ok(None) => match self.read_in() {
+                    Ok(true) => {}
+                    Ok(false) => return Step::Rest,
+                    Err(_) => return Step::Close,
+                },
+                Err(refusal) => self.refuse(&refusal),
+            }
+        }
+    }
+
+    /// Awaiting → Idle: the answer is here.
+    fn answer(&mut self, response: &Response, now: Moment) {
+        self.state = State::Idle;
+        self.output = Output::of(response);
+        self.idle_since = now;
+    }
+
+    /// Awaiting → Streaming: the answer begins.
+    fn begin_stream(&mut self, stream: Stream, now: Moment) {
+        self.answer(&stream.opening, now);
+        self.state = State::Streaming(stream.subscription);
+    }
+
+    /// Idle → Closing: a client that sends nonsense gets one answer to it.
+    fn refuse(&mut self, refusal: &Response) {
+        self.state = State::Closing;
+        self.output = Output::of(refusal);
+    }
+
+    /// Adds to the answer what the subscription yields, up to `room` bytes and one step; Streaming → Idle when that was
+    /// the end. Whether the connection can be moved on at once.
+    fn feed(&mut self, history: &impl History, room: usize) -> bool {
+        let State::Streaming(subscription) = &mut self.state else {
+            return false;
+        };
+        let out = &mut self.output.bytes;
+        let progress = subscription.read(history, &mut self.codec, room, out);
+        // It may stay for as long as the client does not read.
+        out.shrink_to_fit();
+        let has_output = !out.is_empty();
+        match progress {
+            Progress::More => true,
+            Progress::UpToDate => has_output,
+            Progress::Over => {
+                self.state = State::Idle;
+                has_output
+            }
+        }
+    }
+
+    /// Nothing comes any more: an answer that goes on ends with what there is.
+    fn stop_following(&mut self) {
+        if let State::Streaming(subscription) = &mut self.state {
+            subscription.stop_following();
+        }
+    }
+
+    /// Makes room for this many bytes more of an answer; false where the system grants no memory for them.
+    fn make_room(&mut self, bytes: usize) -> bool {
+        make_room(&mut self.output.bytes, bytes)
+    }
+
+    /// Whether its request is not answered to the end: then it has no bound on its time.
+    fn is_waiting(&self) -> bool {
+        match self.state {
+            State::Awaiting | State::Streaming(_) => true,
+            State::Idle | State::Closing => false,
+        }
+    }
+
+    /// Whether it reads the services' output.
+    fn reads_logs(&self) -> bool {
+        matches!(self.state, State::Streaming(Subscription::Logs(_)))
+    }
+
+    /// Whether it has read all there was of its subscription.
+    fn is_hungry(&self) -> bool {
+        self.is_streaming() && self.output.bytes.is_empty()
+    }
+
+    /// Whether it is behind with reading what its subscription yielded.
+    fn is_slow(&self) -> bool {
+        self.is_streaming() && !self.output.bytes.is_empty()
+    }
+
+    fn is_streaming(&self) -> bool {
+        matches!(self.state, State::Streaming(_))
+    }
+
+    fn idle_since(&self) -> Moment {
+        self.idle_since
+    }
+
+    /// When it has been idle for too long; None while it waits for the daemon.
+    fn deadline(&self) -> Option<Moment> {
+        (!self.is_waiting()).then(|| self.idle_since.after(PATIENCE))
+    }
+
+    /// It loses its place: sends the reason, unless that would be in the middle of an answer.
+    fn take_leave(&mut self, reason: &Response) {
+        if self.output.bytes.is_empty() {
+            let _ = self.stream.write(&encode(reason));
+        }
+    }
+
+    /// True when nothing is owed any more.
+    fn write_out(&mut self, now: Moment) -> io::Result<bool> {
+        let output = &mut self.output;
+        while output.written < output.bytes.len() {
+            match self.stream.write(&output.bytes[output.written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    output.written += count;
+                    self.idle_since = now;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        *output = Output::default();
+        Ok(true)
+    }
+
+    /// True when there may be a request now, or the end.
+    fn read_in(&mut self) -> io::Result<bool> {
+        let mut buffer = [0; READ_BYTES];
+        loop {
+            let read = || self.stream.read(&mut buffer);
+            match released::read_promptly(self.refuses_descriptors, read) {
+                Ok(0) => {
+                    self.input_is_over = true;
+                    return Ok(true);
+                }
+                Ok(count) => {
+                    self.codec.receive(&buffer[..count]);
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
-/// The same connection under the lowest number that is free, which the evicted has just left: so the last numbers
-/// stay free.
-fn with_low_number(stream: UnixStream) -> UnixStream {
-    let stream = std::os::unix::net::UnixStream::from(stream);
-    let low = stream.try_clone();
-    UnixStream::from_std(low.unwrap_or(stream))
-}
-
-fn too_many() -> Response {
-    Response::Error {
-        code: ErrorCode::TooManyClients,
-        message: format!(
-            "more clients are connected than {MAX_CLIENTS}, a user's share or the limit of open files allow"
-        ),
-        hint: Some("close idle connections".into()),
+impl Output {
+    fn of(response: &Response) -> Output {
+        Output {
+            bytes: encode(response),
+            written: 0,
+        }
     }
 }

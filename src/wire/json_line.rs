@@ -1,15 +1,15 @@
-//! The control socket's protocol: one JSON object a line each way (`docs/PROTOCOL.md`). Input is bounded; whatever is
-//! wrong with it becomes one clear error.
+//! The control socket's protocol, as both its ends use it: one JSON object a line each way (`docs/PROTOCOL.md`). What
+//! clients send is bounded, and whatever is wrong with it becomes one clear error.
 
 use memchr::memchr;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::stream::Codec;
 use crate::api::verbs::VERBS;
 use crate::api::{journal, protocol};
 use crate::base::{ServiceId, nearest};
-use crate::control::frame;
-use crate::control::message::{ErrorCode, MAX_REQUEST_BYTES, Request, Response};
+use crate::control::message::{ErrorCode, MAX_REQUEST_BYTES, Request, Response, ServiceStatus};
 use crate::output::feed;
 use crate::output::format::{Origin, Stamp};
 use crate::output::json;
@@ -51,11 +51,6 @@ impl JsonLine {
     }
 }
 
-/// An answer as it is sent.
-pub fn answer(response: &Response) -> Vec<u8> {
-    frame::encode(response)
-}
-
 impl Codec for JsonLine {
     fn line(&mut self, item: feed::Item<'_>, out: &mut Vec<u8>) {
         match item {
@@ -74,14 +69,22 @@ impl Codec for JsonLine {
     }
 
     fn event(&mut self, item: journal::Item<'_>, out: &mut Vec<u8>) {
-        out.extend(frame::encode(&protocol::event(item)));
+        out.extend(encode(&protocol::event(item)));
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
-        out.extend(answer(&Response::End {}));
+        out.extend(encode(&Response::End {}));
         // It may be long until another one is needed.
         (self.head, self.made_for) = (Vec::new(), None);
     }
+}
+
+/// A message as a line.
+pub fn encode<M: serde::Serialize>(message: &M) -> Vec<u8> {
+    // The messages hold nothing that JSON cannot say; an empty line stands for the impossible failure.
+    let mut line = serde_json::to_vec(message).unwrap_or_default();
+    line.push(b'\n');
+    line
 }
 
 /// Collects bytes until a line is whole. Holds at most two limits' worth; a line that is too long, or
@@ -167,6 +170,26 @@ pub fn parse_request(line: &[u8]) -> Result<Request, Response> {
 
 fn is_verb(name: &str) -> bool {
     VERBS.iter().any(|verb| verb.name == name)
+}
+
+/// How the daemon's longest answer begins.
+const LISTING: &[u8] = b"{\"answer\":\"list\",";
+
+/// Reads an answer.
+///
+/// # Errors
+/// When it is none.
+pub fn parse_response(line: &[u8]) -> serde_json::Result<Response> {
+    /// Read as it comes; to find out which answer it is, serde would first copy all of it.
+    #[derive(Deserialize)]
+    struct Listing {
+        services: Vec<ServiceStatus>,
+    }
+    if line.starts_with(LISTING) {
+        let Listing { services } = serde_json::from_slice(line)?;
+        return Ok(Response::List { services });
+    }
+    serde_json::from_slice(line)
 }
 
 fn unknown_command(name: &str) -> Response {

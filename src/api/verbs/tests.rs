@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
+use crate::api::access::Caller;
 use crate::api::journal::Journal;
 use crate::api::stream::History;
-use crate::base::{Pid, ServiceId};
+use crate::api::views::Observed;
+use crate::base::{Moment, Pid};
 use crate::config::model::Config;
 use crate::control::message::ErrorCode;
-use crate::domain::{Now, Usage};
+use crate::domain::Now;
 use crate::output::recent::Recent;
+use crate::supervisor::Supervisor;
 use crate::wire::json_line::parse_request;
 use std::path::Path;
 

@@ -2,9 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::{LineBuffer, parse_request};
+use super::{LineBuffer, encode, parse_request};
 use crate::api::verbs::VERBS;
-use crate::control::frame::encode;
 use crate::control::message::{Request, Response};
 
 #[test]

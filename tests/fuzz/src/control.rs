@@ -2,10 +2,9 @@
 //! and every message can be said again.
 
 use go_overlay::base::terminal;
-use go_overlay::control::frame::encode;
 use go_overlay::control::message::{ErrorCode, EventRecord, LogLine, Request, Response};
 use go_overlay::render::{self, Style};
-use go_overlay::wire::json_line::{LineBuffer, parse_request};
+use go_overlay::wire::json_line::{LineBuffer, encode, parse_request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
