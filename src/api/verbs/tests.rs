@@ -131,10 +131,10 @@ fn the_documentation_lists_each_verb_with_its_access() {
     let protocol = include_str!("../../../docs/PROTOCOL.md");
     let row = |part: &str| {
         let row = protocol.lines().find(|line| line.contains(part));
-        row.expect("a row of the table under \"Who may do what\"")
+        row.expect("a row of the table under \"Access\"")
     };
     let (anyone, trusted) = (
-        row("| whoever can connect |"),
+        row("| every client that can connect |"),
         row("| root and the daemon's own user;"),
     );
     for verb in VERBS {
