@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use go_overlay::api::protocol;
 use go_overlay::base::{ExitStatus, JobId, Moment, Pid, Signal};
-use go_overlay::config;
 use go_overlay::config::model::{
     Config, LogFormat, Overflow, Restart, RestartPolicy, Service, Timeouts, Timestamps,
 };
+use go_overlay::config::{self, Files, Needed};
 use go_overlay::control::message::Response;
 use go_overlay::domain::Now;
 use go_overlay::output::format::{Layout, Origin, Stamp, StreamKind};
@@ -116,7 +116,12 @@ fn main() {
         "ms",
         1e3,
         || {
-            assert!(black_box(config::check(&text, &facts)).config.is_some());
+            let files = Files::of("services.toml", text.clone().into());
+            assert!(
+                black_box(config::load(files, &facts, Needed::ByAll))
+                    .config
+                    .is_some()
+            );
         },
     );
     schedules();

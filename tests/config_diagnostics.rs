@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use go_overlay::base::{ExitStatus, Signal};
 use go_overlay::config::model::{Health, OnUnhealthy, Probe, Restart, RestartPolicy};
-use go_overlay::config::{self, Account, Facts, FileKind, Lookup, Severity};
+use go_overlay::config::{self, Account, Facts, FileKind, Files, Lookup, Needed, Report, Severity};
 
 #[path = "config_diagnostics/keys.rs"]
 mod keys;
@@ -93,6 +93,14 @@ fn web(more: &str) -> String {
 
 fn health(lines: &str) -> String {
     web(&format!("[services.health]\n{lines}"))
+}
+
+fn load(text: &str, needed: Needed<'_>) -> Report {
+    config::load(Files::of("services.toml", text.into()), &World, needed)
+}
+
+fn check(text: &str) -> Report {
+    load(text, Needed::ByAll)
 }
 
 fn redis_and_web(more: &str) -> String {
@@ -317,7 +325,7 @@ fn each_malformed_file_is_refused_with_its_own_words() {
     settings.set_omit_expression(true);
     settings.bind(|| {
         for (name, text) in &cases {
-            let checked = config::check(text, &World);
+            let checked = check(text);
             assert!(checked.config.is_none(), "{name} was taken");
             assert!(
                 checked
@@ -328,7 +336,7 @@ fn each_malformed_file_is_refused_with_its_own_words() {
             );
             insta::assert_snapshot!(
                 *name,
-                config::render(&checked.findings, "services.toml", text, false, OUTCOME)
+                config::render(&checked.findings, &checked.files, false, OUTCOME)
             );
         }
     });
@@ -337,27 +345,27 @@ fn each_malformed_file_is_refused_with_its_own_words() {
 #[test]
 fn quoted_arguments_are_taken_with_a_warning_that_shows_the_clean_spelling() {
     let text = web("args = [\"-g\", \"'daemon off;'\"]");
-    let checked = config::check(&text, &World);
+    let checked = check(&text);
     assert_eq!(
         checked.config.unwrap().services[0].args,
         ["-g", "daemon off;"]
     );
-    let shown = config::render(&checked.findings, "services.toml", &text, false, OUTCOME);
+    let shown = config::render(&checked.findings, &checked.files, false, OUTCOME);
     assert!(
         shown.starts_with("warning: ") && shown.contains("write \"daemon off;\""),
         "{shown}"
     );
 
-    let raw = config::check(&web("raw_args = true\nargs = [\"'a'\"]"), &World);
+    let raw = check(&web("raw_args = true\nargs = [\"'a'\"]"));
     assert_eq!(raw.config.unwrap().services[0].args, ["'a'"]);
 }
 
 #[test]
 fn a_rotation_without_a_file_is_taken_with_a_warning() {
     let text = web("log = { max_size = \"10MiB\" }");
-    let checked = config::check(&text, &World);
+    let checked = check(&text);
     assert!(checked.config.is_some());
-    let shown = config::render(&checked.findings, "services.toml", &text, false, OUTCOME);
+    let shown = config::render(&checked.findings, &checked.files, false, OUTCOME);
     assert!(
         shown.starts_with("warning: `max_size` has no file to rotate")
             && shown.contains("help: add log_file = \"/path\" to the service"),
@@ -365,7 +373,7 @@ fn a_rotation_without_a_file_is_taken_with_a_warning() {
     );
     // For all services it is a default, and may find a file or not.
     let text = format!("[log]\nmax_size = \"10MiB\"\n{}", web(""));
-    assert!(config::check(&text, &World).findings.is_empty());
+    assert!(check(&text).findings.is_empty());
 }
 
 #[test]
@@ -397,8 +405,8 @@ fn every_spelling_of_what_is_allowed_is_taken() {
         "stop_signal = \"QUIT\"\nstop_timeout = 0\n[services.limits]\nnofile = 1024\ncore = \"unlimited\"",
     ] {
         let text = redis_and_web(more);
-        let checked = config::check(&text, &World);
-        let shown = config::render(&checked.findings, "services.toml", &text, false, OUTCOME);
+        let checked = check(&text);
+        let shown = config::render(&checked.findings, &checked.files, false, OUTCOME);
         assert!(
             checked.config.is_some() && checked.findings.is_empty(),
             "{more}\n{shown}"
@@ -409,7 +417,7 @@ fn every_spelling_of_what_is_allowed_is_taken() {
 #[test]
 fn a_restart_policy_is_read_with_its_defaults() {
     let read = |more: &str| {
-        let checked = config::check(&web(more), &World);
+        let checked = check(&web(more));
         checked.config.unwrap().services.remove(0).restart
     };
     assert_eq!(read(""), Restart::default());
@@ -438,11 +446,7 @@ fn a_restart_policy_is_read_with_its_defaults() {
 #[test]
 fn success_exit_codes_are_codes_and_signals() {
     let text = web("success_exit_codes = [3, \"SIGHUP\"]");
-    let service = config::check(&text, &World)
-        .config
-        .unwrap()
-        .services
-        .remove(0);
+    let service = check(&text).config.unwrap().services.remove(0);
     let hup = ExitStatus::Signaled(Signal::HUP);
     for success in [ExitStatus::Exited(0), ExitStatus::Exited(3), hup] {
         assert!(service.is_success(success), "{success}");
@@ -458,8 +462,8 @@ fn success_exit_codes_are_codes_and_signals() {
 
 fn read_health(lines: &str) -> Health {
     let text = health(lines);
-    let checked = config::check(&text, &World);
-    let shown = config::render(&checked.findings, "services.toml", &text, false, OUTCOME);
+    let checked = check(&text);
+    let shown = config::render(&checked.findings, &checked.files, false, OUTCOME);
     let mut config = checked.config.unwrap_or_else(|| panic!("{shown}"));
     *config.services.remove(0).health.unwrap()
 }
@@ -550,15 +554,9 @@ fn many_findings_and_long_chains_take_time_in_proportion() {
         lines.collect()
     };
     let misspelt = many(&|_| "comand = \"nginx\"".into());
-    let checked = config::check(&misspelt, &World);
+    let checked = check(&misspelt);
     assert!(checked.findings.len() >= MANY);
-    let shown = config::render(
-        &checked.findings,
-        "services.toml",
-        &misspelt,
-        false,
-        OUTCOME,
-    );
+    let shown = config::render(&checked.findings, &checked.files, false, OUTCOME);
     assert!(
         shown.contains(&format!("and {} more", checked.findings.len() - 50)),
         "{shown}"
@@ -566,10 +564,10 @@ fn many_findings_and_long_chains_take_time_in_proportion() {
     assert!(shown.contains("services.toml has 10000 errors"), "{shown}");
 
     let unknown = many(&|i| format!("command = \"nginx\"\ndepends_on = \"x{i}\"\nuser = \"u{i}\""));
-    assert_eq!(config::check(&unknown, &World).findings.len(), 2 * MANY);
+    assert_eq!(check(&unknown).findings.len(), 2 * MANY);
 
     let circle = many(&|i| format!("command = \"nginx\"\ndepends_on = \"s{}\"", (i + 1) % MANY));
-    let checked = config::check(&circle, &World);
+    let checked = check(&circle);
     assert_eq!(checked.findings.len(), 1);
     assert!(
         checked.findings[0].message.contains("(9984 more)"),
@@ -581,7 +579,7 @@ fn many_findings_and_long_chains_take_time_in_proportion() {
         MANY => "command = \"nginx\"".into(),
         next => format!("command = \"nginx\"\ndepends_on = \"s{next}\""),
     });
-    let order = config::check(&chain, &World).config.unwrap().start_order();
+    let order = check(&chain).config.unwrap().start_order();
     assert!(order.iter().copied().eq((0..MANY).rev()));
 }
 
@@ -590,8 +588,8 @@ fn many_findings_and_long_chains_take_time_in_proportion() {
 fn findings_in_a_long_line_take_time_in_proportion() {
     let services = (0..10_000).map(|i| format!("{{ name = \"s{i}\", comand = \"nginx\" }}"));
     let text = format!("services = [{}]\n", services.collect::<Vec<_>>().join(", "));
-    let checked = config::check(&text, &World);
-    let shown = config::render(&checked.findings, "services.toml", &text, false, OUTCOME);
+    let checked = check(&text);
+    let shown = config::render(&checked.findings, &checked.files, false, OUTCOME);
     let count = shown.matches("services.toml:1:").count();
     let all_read = count * text.len();
     assert!(
@@ -630,7 +628,7 @@ fn unknown_words_are_compared_only_while_they_are_shown() {
         services("stdin = \"nul\""),
         services("depends_on = { s0 = \"helthy\" }"),
     ] {
-        let checked = config::check(&text, &World);
+        let checked = check(&text);
         let help = |finding: &&config::Finding| {
             let help = finding.help.as_deref().unwrap_or_default();
             help.starts_with("did you mean")
@@ -648,8 +646,8 @@ fn errors_are_shown_before_warnings_where_not_all_are() {
         text + &format!("[[services]]\nname = \"s{i}\"\ncommand = \"nginx\"\nargs = [\"'x'\"]\n")
     });
     text += "[[services]]\nname = \"last\"\ncommand = \"nginx\"\nnice = 100\n";
-    let checked = config::check(&text, &World);
-    let shown = config::render(&checked.findings, "services.toml", &text, false, OUTCOME);
+    let checked = check(&text);
+    let shown = config::render(&checked.findings, &checked.files, false, OUTCOME);
     assert!(
         shown.contains("error: `nice` is out of range\n   --> services.toml:404:8"),
         "{shown}"
@@ -662,7 +660,7 @@ fn more_services_than_can_be_told_apart_are_refused() {
     let item = "{name=\"a\"},";
     let most = go_overlay::base::MAX_SERVICES;
     let text = format!("services = [{}]", item.repeat(most + 1));
-    let checked = config::check(&text, &World);
+    let checked = check(&text);
     assert!(checked.config.is_none());
     let message = &checked.findings[0].message;
     assert_eq!(
@@ -674,8 +672,8 @@ fn more_services_than_can_be_told_apart_are_refused() {
 #[test]
 fn what_is_lacking_is_a_warning_at_boot_and_an_error_of_what_a_reload_starts() {
     let text = web("user = \"nobdy\"") + &redis_and_web("").replace("\"web\"", "\"other\"");
-    assert!(config::check(&text, &World).config.is_none());
-    let boot = config::check_at_boot(&text, &World);
+    assert!(check(&text).config.is_none());
+    let boot = load(&text, Needed::ByNone);
     assert!(boot.config.is_some());
     assert_eq!(boot.findings.len(), 1);
     assert_eq!(
@@ -683,7 +681,7 @@ fn what_is_lacking_is_a_warning_at_boot_and_an_error_of_what_a_reload_starts() {
         (Severity::Warning, config::Kind::Machine)
     );
     let reload = |name: &str| {
-        config::check_for_reload(&text, &World, |_| [name.to_owned()].into())
+        load(&text, Needed::By(&|_| [name.to_owned()].into()))
             .config
             .is_some()
     };

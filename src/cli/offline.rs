@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::talk::as_json;
 use super::{DONE, FAILED, USAGE, complain, print};
-use crate::config::{self, Config, Finding, Kind, Severity};
+use crate::config::{self, Config, FileId, Files, Kind, Needed, Report, Severity, Span};
 use crate::daemon;
 use crate::render::ColorChoice;
 use crate::sys::config_file::{self, Pipes};
@@ -33,59 +33,40 @@ pub(super) fn check(file: Option<PathBuf>, json: bool, color: ColorChoice) -> i3
             return USAGE;
         }
     };
-    let file = path.display().to_string();
-    let (text, checked) = match config::decode(bytes) {
-        Ok(text) => {
-            let checked = config::check(&text, &SystemFacts::new());
-            (text, checked)
-        }
-        Err(config::Undecoded { text, findings }) => {
-            let config = None;
-            (text, config::Checked { config, findings })
-        }
-    };
-    let code = if checked.config.is_some() {
-        DONE
-    } else {
-        USAGE
-    };
+    let files = Files::of(path.display().to_string(), bytes);
+    let report = config::load(files, &SystemFacts::new(), Needed::ByAll);
+    let code = if report.config.is_some() { DONE } else { USAGE };
     if json {
-        let shown = print(&as_json(&report(
-            &file,
-            &text,
-            checked.config.as_ref(),
-            &checked.findings,
-        )));
+        let shown = print(&as_json(&in_json(&report)));
         return if code == DONE { shown } else { code };
     }
     let color = daemon::wants_color(color, &io::stderr());
-    complain(&config::render(
-        &checked.findings,
-        &file,
-        &text,
-        color,
-        "nothing was started",
-    ));
-    let Some(config) = checked.config else {
+    complain(&report.render(color, "nothing was started"));
+    let Some(config) = &report.config else {
         return code;
     };
-    print(&in_words(&file, &config))
+    print(&in_words(report.files.get(FileId::MAIN).name(), config))
 }
 
-fn report(file: &str, text: &str, config: Option<&Config>, findings: &[Finding]) -> Value {
-    let order = config.map(|config| {
+fn in_json(report: &Report) -> Value {
+    let Report {
+        files,
+        config,
+        findings,
+    } = report;
+    let order = config.as_ref().map(|config| {
         let names = config.start_order().into_iter();
         let names = names.filter_map(|index| config.services.get(index));
         names
             .map(|service| service.name.clone())
             .collect::<Vec<_>>()
     });
-    let mut place = Place::default();
+    let mut place = Place::begin(FileId::MAIN);
     let findings: Vec<Value> = findings
         .iter()
         .map(|finding| {
-            let (line, column) = place.of(text, finding.span.start);
-            json!({
+            let (line, column) = place.of(files, finding.span);
+            let mut shown = json!({
                 "severity": match finding.severity {
                     Severity::Error => "error",
                     Severity::Warning => "warning",
@@ -99,30 +80,48 @@ fn report(file: &str, text: &str, config: Option<&Config>, findings: &[Finding])
                 "message": finding.message,
                 "label": finding.label,
                 "help": finding.help,
-            })
+            });
+            if finding.span.file != FileId::MAIN {
+                shown["file"] = files.get(finding.span.file).name().into();
+            }
+            shown
         })
         .collect();
+    let file = files.get(FileId::MAIN).name();
     json!({ "file": file, "ok": config.is_some(), "findings": findings, "start_order": order })
 }
 
-/// Line and column of places that follow each other in a text, which is read once.
-#[derive(Default)]
+/// Line and column of places that follow each other in files, each of which is read once.
 struct Place {
+    file: FileId,
     at: usize,
     line: usize,
     column: usize,
 }
 
 impl Place {
+    fn begin(file: FileId) -> Place {
+        Place {
+            file,
+            at: 0,
+            line: 0,
+            column: 0,
+        }
+    }
+
     /// Counted from 1, the column in characters.
-    fn of(&mut self, text: &str, at: usize) -> (usize, usize) {
-        for character in text.get(self.at..at).unwrap_or_default().chars() {
+    fn of(&mut self, files: &Files, span: Span) -> (usize, usize) {
+        if span.file != self.file {
+            *self = Place::begin(span.file);
+        }
+        let text = files.get(span.file).text();
+        for character in text.get(self.at..span.start).unwrap_or_default().chars() {
             match character {
                 '\n' => (self.line, self.column) = (self.line + 1, 0),
                 _ => self.column += 1,
             }
         }
-        self.at = self.at.max(at);
+        self.at = self.at.max(span.start);
         (self.line + 1, self.column + 1)
     }
 }

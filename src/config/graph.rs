@@ -15,11 +15,11 @@ pub(super) fn check(services: &[Read], findings: &mut Vec<Finding>) {
         }
         if let Some(first) = by_name.get(name) {
             let finding = Finding::error(
-                read.name_at.clone(),
+                read.name_at,
                 format!("two services are called `{name}`"),
                 "the second one",
             );
-            findings.push(finding.also(services[*first].name_at.clone(), "the first one"));
+            findings.push(finding.also(services[*first].name_at, "the first one"));
         } else {
             by_name.insert(name, index);
         }
@@ -41,7 +41,7 @@ fn dependencies(
         let on = dependency.on.as_str();
         if !seen.insert(on) {
             findings.push(Finding::error(
-                span.clone(),
+                *span,
                 format!("`{on}` is depended on twice"),
                 "again",
             ));
@@ -49,14 +49,14 @@ fn dependencies(
         match by_name.get(on) {
             _ if on == read.service.name => {
                 findings.push(Finding::error(
-                    span.clone(),
+                    *span,
                     format!("`{on}` depends on itself"),
                     "itself",
                 ));
             }
             None => {
                 let finding = Finding::error(
-                    span.clone(),
+                    *span,
                     format!("there is no service `{on}` to depend on"),
                     "unknown service",
                 );
@@ -68,7 +68,7 @@ fn dependencies(
             }
             Some(index) if !services[*index].service.enabled && read.service.enabled => {
                 let finding = Finding::error(
-                    span.clone(),
+                    *span,
                     format!(
                         "`{on}` is disabled, so that `{}` would never start",
                         read.service.name
@@ -77,7 +77,7 @@ fn dependencies(
                 );
                 findings.push(
                     finding
-                        .also(services[*index].name_at.clone(), "has enabled = false")
+                        .also(services[*index].name_at, "has enabled = false")
                         .help("enable it, or do not depend on it"),
                 );
             }
@@ -85,7 +85,7 @@ fn dependencies(
                 if dependency.condition == Condition::Healthy && !services[*index].has_health =>
             {
                 let finding = Finding::error(
-                    span.clone(),
+                    *span,
                     format!(
                         "`{}` waits for `{on}` to be healthy, and `{on}` has no health check",
                         read.service.name
@@ -94,7 +94,7 @@ fn dependencies(
                 );
                 findings.push(
                     finding
-                        .also(services[*index].name_at.clone(), "has no health check")
+                        .also(services[*index].name_at, "has no health check")
                         .help(format!(
                             "add a [services.health] table to `{on}`, or wait for \"started\" or \"completed\""
                         )),
@@ -160,7 +160,7 @@ fn cycle(services: &[Read], path: &[(usize, usize)], closing: usize, edge: usize
     names.extend(path.first().map(name));
     let path = names.join(" → ");
     let finding = Finding::error(
-        services[closing].dependencies_at[edge].clone(),
+        services[closing].dependencies_at[edge],
         format!("these services wait for each other: {path}"),
         "closes the circle",
     );

@@ -1,6 +1,6 @@
 //! `services.toml` to [`Config`]: reading, checking, and saying what is wrong.
 //!
-//! Pure: the file's text comes in, and what the file system, the user database and PATH know is asked
+//! Pure: the files' content comes in, and what the file system, the user database and PATH know is asked
 //! through [`Facts`]. Never opens a file itself, never starts anything.
 
 pub mod change;
@@ -9,6 +9,7 @@ mod diagnostic;
 pub mod endpoint;
 mod entry;
 mod environment;
+mod files;
 mod foreign;
 mod graph;
 mod health;
@@ -16,6 +17,7 @@ mod instead;
 mod keys;
 mod limits;
 pub mod listing;
+mod load;
 pub mod log;
 pub mod model;
 mod name;
@@ -25,23 +27,23 @@ mod ready;
 mod restart;
 mod scalar;
 mod service;
+mod snippet;
 mod source;
 mod stopping;
 mod terminal;
 mod timeouts;
 pub mod user;
 
-pub use diagnostic::{Finding, Kind, Severity, render};
+pub use diagnostic::{Finding, Kind, Severity};
+pub use files::{FileId, Files, Span};
+pub use load::{Needed, Report, load};
 pub use model::Config;
 pub use scalar::parse_size;
-pub use source::{Undecoded, decode};
+pub use snippet::render;
 
 use core::net::IpAddr;
-use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
-
-use toml::de::DeTable;
 
 /// What is asked of the world while a file is checked.
 pub trait Facts {
@@ -105,77 +107,4 @@ pub struct Account {
     pub home: OsString,
     /// Login shell.
     pub shell: OsString,
-}
-
-/// What came of reading a file.
-#[derive(Debug)]
-pub struct Checked {
-    /// The configuration; None when there is an error among the findings.
-    pub config: Option<Config>,
-    /// Every problem, in the order of the file.
-    pub findings: Vec<Finding>,
-}
-
-/// Reads and checks a file's text, and finds everything that is wrong with it. Nothing is looked up for services
-/// that are disabled.
-pub fn check(text: &str, facts: &dyn Facts) -> Checked {
-    check_for(text, facts, |_| true)
-}
-
-/// As [`check`], at the start of the daemon: what the machine lacks is a warning, for it may be there when the turn
-/// of its service comes.
-pub fn check_at_boot(text: &str, facts: &dyn Facts) -> Checked {
-    check_for(text, facts, |_| false)
-}
-
-/// As [`check`]; what the machine lacks is an error only for services that start at once, which `starting` tells by
-/// name from a configuration whose text is good.
-pub fn check_for_reload(
-    text: &str,
-    facts: &dyn Facts,
-    starting: impl FnOnce(&Config) -> BTreeSet<String>,
-) -> Checked {
-    let mut names = None;
-    let mut starting = Some(starting);
-    check_for(text, facts, |(config, service)| {
-        let names = names.get_or_insert_with(|| starting.take().map(|names| names(config)));
-        names
-            .as_ref()
-            .is_some_and(|names| names.contains(&service.name))
-    })
-}
-
-fn check_for(
-    text: &str,
-    facts: &dyn Facts,
-    mut is_needed: impl FnMut((&Config, &model::Service)) -> bool,
-) -> Checked {
-    let (table, errors) = DeTable::parse_recoverable(text);
-    let mut findings: Vec<Finding> = match foreign::format(text).filter(|_| !errors.is_empty()) {
-        Some(finding) => vec![finding],
-        None => errors.iter().map(Finding::syntax).collect(),
-    };
-    // What follows a syntax error may be nonsense; a second wave of complaints would hide the first.
-    let config = findings
-        .is_empty()
-        .then(|| read::file(table.get_ref(), text, facts, &mut findings));
-    let is_error = |finding: &Finding| finding.severity == Severity::Error;
-    let of_text = |finding: &Finding| finding.kind == Kind::Text && is_error(finding);
-    if let Some(config) = config.as_ref().filter(|_| !findings.iter().any(of_text)) {
-        for finding in findings
-            .iter_mut()
-            .filter(|finding| finding.kind == Kind::Machine)
-        {
-            let service = finding.service.and_then(|index| config.services.get(index));
-            if service.is_some_and(|service| !is_needed((config, service))) {
-                finding.severity = Severity::Warning;
-            }
-        }
-    }
-    findings.sort_by_key(Finding::start);
-    let failed = findings.iter().any(is_error);
-    Checked {
-        config: config.filter(|_| !failed),
-        findings,
-    }
 }

@@ -4,6 +4,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Finding;
+use super::files::FileId;
 use super::model::{Config, Log};
 use super::scalar::{Table, type_name};
 use super::{Facts, graph, keys, log, service, timeouts};
@@ -15,16 +16,19 @@ const LATER: [&str; 1] = ["http"];
 const MINIMAL: &str =
     "a minimal file is:\n[[services]]\nname = \"web\"\ncommand = \"/usr/sbin/nginx\"";
 
+/// One file. What it finds is in that file, apart from what is checked between services.
 pub(super) fn file(
     table: &DeTable<'_>,
     text: &str,
+    id: FileId,
     facts: &dyn Facts,
     findings: &mut Vec<Finding>,
 ) -> Config {
+    let before = findings.len();
     unknown_keys(table, findings);
     let timeouts = timeouts::read(&mut Table { table, findings });
     let log = log::of_all(&mut Table { table, findings });
-    let read = match table
+    let mut read = match table
         .get("services")
         .map(|value| (value.get_ref(), value.span()))
     {
@@ -61,6 +65,11 @@ pub(super) fn file(
             Finding::error(0..text.len().min(1), "there is no service in this file", "")
                 .help(MINIMAL),
         );
+    }
+    let own: Vec<Finding> = findings.drain(before..).collect();
+    findings.extend(own.into_iter().map(|finding| finding.in_file(id)));
+    for read in &mut read {
+        read.place_in(id);
     }
     graph::check(&read, findings);
     Config {

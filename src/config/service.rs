@@ -6,6 +6,7 @@ use toml::de::DeTable;
 
 use super::diagnostic::{Finding, may_suggest};
 use super::entry::Entry;
+use super::files::{FileId, Span};
 use super::keys::{KEYS, Kind};
 use super::model::{Log, Service};
 use super::{Facts, foreign, keys, log, timeouts};
@@ -14,11 +15,21 @@ use crate::base::nearest;
 /// A service and where its parts stand, for what is checked between services.
 pub(super) struct Read {
     pub service: Service,
-    pub name_at: Range<usize>,
+    pub name_at: Span,
     /// One for each of the service's dependencies.
-    pub dependencies_at: Vec<Range<usize>>,
+    pub dependencies_at: Vec<Span>,
     /// Also where its health check is wrong: that has its own finding.
     pub has_health: bool,
+}
+
+impl Read {
+    /// It is in this file.
+    pub fn place_in(&mut self, file: FileId) {
+        self.name_at = self.name_at.in_file(file);
+        for span in &mut self.dependencies_at {
+            *span = span.in_file(file);
+        }
+    }
 }
 
 pub(super) fn read(
@@ -38,8 +49,8 @@ pub(super) fn read(
     }
     Read {
         service: entry.service,
-        name_at: entry.name_at,
-        dependencies_at: entry.dependencies_at,
+        name_at: entry.name_at.into(),
+        dependencies_at: entry.dependencies_at.into_iter().map(Span::from).collect(),
         has_health: table.contains_key("health"),
     }
 }

@@ -4,28 +4,25 @@ use super::diagnostic::Finding;
 
 /// A file that is not UTF-8.
 #[derive(Debug)]
-pub struct Undecoded {
+pub(super) struct Undecoded {
     /// What could be read of it, to be shown.
     pub text: String,
     /// Where it is no UTF-8, and what to do.
-    pub findings: Vec<Finding>,
+    pub finding: Finding,
 }
 
 /// The text of a file.
 ///
 /// # Errors
 /// Where it is not UTF-8, with what it seems to be.
-pub fn decode(bytes: Vec<u8>) -> Result<String, Undecoded> {
+pub(super) fn decode(bytes: Vec<u8>) -> Result<String, Box<Undecoded>> {
     if let Some((name, text)) = wide(&bytes) {
         let first = text.chars().next().map_or(0, char::len_utf8);
         let what = format!("this file is {name}, not UTF-8");
         let finding = Finding::error(0..first, what, "the first character").help(format!(
             "save it as UTF-8: choose that encoding in the editor, or use iconv -f {name} -t UTF-8"
         ));
-        return Err(Undecoded {
-            text,
-            findings: vec![finding],
-        });
+        return Err(Box::new(Undecoded { text, finding }));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
@@ -40,10 +37,8 @@ pub fn decode(bytes: Vec<u8>) -> Result<String, Undecoded> {
             ),
             _ => "save it as UTF-8".to_owned(),
         };
-        Undecoded {
-            text,
-            findings: vec![finding.help(help)],
-        }
+        let finding = finding.help(help);
+        Box::new(Undecoded { text, finding })
     })
 }
 
@@ -88,7 +83,7 @@ mod tests {
 
     fn refused(bytes: &[u8], what: &str) {
         let undecoded = decode(bytes.to_vec()).err();
-        let message = undecoded.map(|undecoded| undecoded.findings[0].message.clone());
+        let message = undecoded.map(|undecoded| undecoded.finding.message);
         assert!(
             message
                 .as_ref()

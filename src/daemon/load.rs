@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{DEFAULT_CONFIG, EXIT_USAGE, Options, Refusal, complain, wants_color};
 use crate::base::Pid;
-use crate::config::{self, Checked, Config, Finding};
+use crate::config::{self, Config, Files, Needed, Report};
 use crate::sys::config_file::{self, Pipes};
 use crate::sys::config_reader::{ConfigReader, Progress, Unreadable};
 use crate::sys::facts::SystemFacts;
@@ -58,20 +58,13 @@ pub(super) fn load(options: &Options) -> Result<Loaded, Refusal> {
             });
         }
     };
-    let file = path.display().to_string();
+    let files = Files::of(path.display().to_string(), content);
+    let report = source.check(files)?;
     let color = wants_color(options.color, &std::io::stderr());
-    let report = |findings: &[Finding], text: &str| {
-        config::render(findings, &file, text, color, "nothing was started")
-    };
-    let text = config::decode(content).map_err(|bad| Refusal {
-        text: report(&bad.findings, &bad.text),
-        code: EXIT_USAGE,
-    })?;
-    let checked = source.check(&text)?;
-    let report = report(&checked.findings, &text);
-    match checked.config {
+    let shown = report.render(color, "nothing was started");
+    match report.config {
         Some(config) => {
-            complain(&report);
+            complain(&shown);
             Ok(Loaded {
                 config,
                 path: Some(path),
@@ -79,7 +72,7 @@ pub(super) fn load(options: &Options) -> Result<Loaded, Refusal> {
             })
         }
         None => Err(Refusal {
-            text: report,
+            text: shown,
             code: EXIT_USAGE,
         }),
     }
@@ -151,7 +144,7 @@ impl Source<'_> {
     }
 
     /// The child looks up what the daemon comes to next at the same time.
-    fn check(self, text: &str) -> Result<Checked, Refusal> {
+    fn check(self, files: Files) -> Result<Report, Refusal> {
         let source = RefCell::new(self);
         let refusal = RefCell::new(None);
         let answer = |question: &[u8]| loop {
@@ -168,11 +161,14 @@ impl Source<'_> {
             }
         };
         let facts = Recorded::new(&answer);
-        let checked = config::check_at_boot(text, &facts);
+        let report = config::load(files, &facts, Needed::ByNone);
         match (refusal.borrow_mut().take(), facts.missed_any()) {
             (Some(refusal), _) => Err(refusal),
-            (None, false) => Ok(checked),
-            (None, true) => Ok(config::check_at_boot(text, &SystemFacts::new())),
+            (None, false) => Ok(report),
+            (None, true) => {
+                let facts = SystemFacts::new();
+                Ok(config::load(report.files, &facts, Needed::ByNone))
+            }
         }
     }
 }

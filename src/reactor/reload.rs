@@ -4,7 +4,6 @@
 //! way at a time. What the supervisor does meanwhile makes no difference to what is read: which answers a check needs
 //! depends on the file alone, and whether a lack is an error is judged at the end, by the services' states then.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -19,7 +18,7 @@ use crate::api::journal::{Entry, Happened};
 use crate::api::protocol;
 use crate::api::words::Words;
 use crate::base::{ClientId, Moment, Pid, ServiceId, human_duration};
-use crate::config::{self, Config, Facts};
+use crate::config::{self, Config, Files, Needed};
 use crate::control::message::{ErrorCode, Response};
 use crate::supervisor::event::Event;
 use crate::supervisor::view::ReloadPlan;
@@ -253,12 +252,15 @@ impl Reactor {
         };
         let answer = |question: &[u8]| reader.answer(question);
         let facts = Recorded::new(&answer);
-        let checked = check(&path, content, &facts, starting);
+        let files = Files::of(path.as_str(), content);
+        let report = config::load(files, &facts, Needed::By(&starting));
         if facts.missed_any() {
             let why = format!("cannot reload {path}: not all that it names was looked up");
             return Err(refuse(ErrorCode::Conflict, why));
         }
-        let config = checked.map_err(refuse_file)?;
+        let Some(config) = report.config else {
+            return Err(refuse_file(report.render(false, "nothing was changed")));
+        };
         self.go_over_to(config, &path, reload.dry_run, now)
     }
 
@@ -344,19 +346,4 @@ fn refuse_with(code: ErrorCode, message: String, hint: &str) -> Response {
 fn is_shutting_down() -> Response {
     let why = "cannot reload: the daemon is shutting down".to_owned();
     refuse(ErrorCode::ShuttingDown, why)
-}
-
-fn check(
-    file: &str,
-    content: Vec<u8>,
-    facts: &dyn Facts,
-    starting: impl FnOnce(&Config) -> BTreeSet<String>,
-) -> Result<Config, String> {
-    let report = |findings: &[config::Finding], text: &str| {
-        config::render(findings, file, text, false, "nothing was changed")
-    };
-    let text = config::decode(content).map_err(|bad| report(&bad.findings, &bad.text))?;
-    let checked = config::check_for_reload(&text, facts, starting);
-    let report = report(&checked.findings, &text);
-    checked.config.ok_or(report)
 }

@@ -14,7 +14,7 @@ use super::facts::SystemFacts;
 use super::recorded_facts::{Record, Recording, pack, unpack};
 use super::shared_text::SharedText;
 use crate::base::Pid;
-use crate::config;
+use crate::config::{self, Files, Needed};
 
 /// What a child may send: the largest file, and some 300 bytes of answers for each service that there can be.
 const MAX_BYTES: usize = 256 << 20;
@@ -216,16 +216,16 @@ fn read_and_ask(
     };
     send(&[b"content", &content])?;
     out.borrow_mut().flush()?;
-    if let Ok(text) = config::decode(content) {
-        let touched = |path: &[u8]| touches.set(path);
-        // An error is that of the last message too.
-        let answered = |question: &[u8], answer: &[u8]| {
-            let _ = send(&[b"answer", question, answer]);
-        };
-        let facts = SystemFacts::read(&touched);
-        // What is found is found again by the daemon.
-        let _ = config::check(&text, &Recording::new(&facts, &touched, &answered));
-    }
+    let touched = |path: &[u8]| touches.set(path);
+    // An error is that of the last message too.
+    let answered = |question: &[u8], answer: &[u8]| {
+        let _ = send(&[b"answer", question, answer]);
+    };
+    let facts = SystemFacts::read(&touched);
+    let recording = Recording::new(&facts, &touched, &answered);
+    // What is found is found again by the daemon.
+    let files = Files::of(path.to_string_lossy(), content);
+    let _ = config::load(files, &recording, Needed::ByAll);
     send(&[b"complete"])?;
     out.borrow_mut().flush()
 }

@@ -4,7 +4,7 @@ use go_overlay::config::change;
 use go_overlay::config::listing::{Listed, every_key};
 use go_overlay::config::model::Service;
 
-use super::{World, config};
+use super::check;
 
 /// A key of a service, the value that it is tried with, and the other keys that this value needs.
 const TRIED: &[(&str, &str, &str)] = &[
@@ -60,7 +60,7 @@ fn read(lines: &str) -> Service {
     let text = format!(
         "[[services]]\nname = \"redis\"\ncommand = \"redis-server\"\n\n[[services]]\nname = \"web\"\n{command}{lines}\n"
     );
-    let checked = config::check(&text, &World);
+    let checked = check(&text);
     let mut config = checked
         .config
         .unwrap_or_else(|| panic!("{text}: {:?}", checked.findings));

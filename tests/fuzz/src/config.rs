@@ -1,12 +1,13 @@
 //! `services.toml`: any text is a configuration that holds what it promises, or findings that point into it.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::time::Duration;
 
 use go_overlay::base::{self, Signal};
 use go_overlay::config::model::{Condition, Health, Probe, Ready, Restart, Service};
-use go_overlay::config::{self, Checked, Config, Finding, Severity, change};
+use go_overlay::config::{
+    self, Config, FileId, Files, Finding, Needed, Report, Severity, Span, change,
+};
 use go_overlay::domain::Now;
 use go_overlay::supervisor::Supervisor;
 
@@ -26,19 +27,25 @@ pub fn run(data: &[u8]) {
     if text.len() > MAX_TEXT {
         return;
     }
-    let Checked { config, findings } = config::check(text, &Machine);
+    let report = check(text);
+    let findings = &report.findings;
     let refused = findings
         .iter()
         .any(|finding| finding.severity == Severity::Error);
-    assert_eq!(config.is_none(), refused, "{findings:?}");
-    points_into(text, &findings);
-    shows(text, &findings);
-    if let Some(config) = config {
+    assert_eq!(report.config.is_none(), refused, "{findings:?}");
+    points_into(text, findings);
+    shows(&report);
+    if let Some(config) = report.config {
         keeps_its_promises(&config);
         says_the_same_with_a_comment(text, &config);
         goes_on(&config);
     }
     text.lines().take(100).for_each(scalars);
+}
+
+fn check(text: &str) -> Report {
+    let files = Files::of("services.toml", text.into());
+    config::load(files, &Machine, Needed::ByAll)
 }
 
 /// In the order of the file, each inside it and at whole characters.
@@ -48,7 +55,8 @@ fn points_into(text: &str, findings: &[Finding]) {
     for finding in findings {
         assert!(!finding.message.is_empty());
         let also = finding.also.iter().map(|(span, _)| span);
-        for Range { start, end } in also.chain([&finding.span]) {
+        for Span { start, end, file } in also.chain([&finding.span]) {
+            assert_eq!(*file, FileId::MAIN);
             assert!(start <= end && *end <= text.len(), "{finding:?}");
             assert!(
                 text.is_char_boundary(*start) && text.is_char_boundary(*end),
@@ -59,8 +67,9 @@ fn points_into(text: &str, findings: &[Finding]) {
 }
 
 /// Every finding is shown, or counted behind those that are: errors before warnings.
-fn shows(text: &str, findings: &[Finding]) {
-    let shown = config::render(findings, "services.toml", text, false, "");
+fn shows(report: &Report) {
+    let findings = &report.findings;
+    let shown = report.render(false, "");
     let counted = shown.lines().find_map(|line| {
         let count = line.strip_prefix("and ")?.strip_suffix(" more")?;
         count.parse::<usize>().ok()
@@ -77,7 +86,7 @@ fn shows(text: &str, findings: &[Finding]) {
     let heads = shown.lines().filter(|line| line.starts_with("error"));
     assert!(heads.count() >= errors.min(places), "{shown}");
     steers_nothing(&shown);
-    let colored = config::render(findings, "services.toml", text, true, "");
+    let colored = report.render(true, "");
     assert!(colored.len() >= shown.len());
     steers_nothing(&without_colors(&colored));
 }
@@ -190,7 +199,7 @@ fn edges(config: &Config) {
 
 fn says_the_same_with_a_comment(text: &str, config: &Config) {
     let longer = format!("# before\n{text}\n# behind\n");
-    let again = config::check(&longer, &Machine).config;
+    let again = check(&longer).config;
     assert_eq!(again.as_ref(), Some(config), "a comment changes it");
 }
 
