@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::helpers::Helpers;
 use crate::base::{ExitStatus, JobId, Moment, Pid, Signal};
-use crate::supervisor::event::Scope;
+use crate::supervisor::event::{Scope, Word};
 use crate::sys::oom::OomKills;
 use crate::sys::pinned::Pinned;
 use crate::sys::process;
@@ -80,6 +80,8 @@ pub(super) struct Round {
     pub died: Vec<JobId>,
     /// Jobs that go on in another process.
     pub moved: Vec<(JobId, Pid)>,
+    /// What the processes said of themselves before they ended.
+    pub words: Vec<(JobId, Word)>,
     /// Each job whose group is empty, and how it ended.
     pub ended: Vec<(JobId, ExitStatus)>,
     /// No child is left, ours or adopted.

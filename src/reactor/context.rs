@@ -11,7 +11,7 @@ use mio::{Poll, Registry};
 use super::helpers::Helpers;
 use super::tidiness::Tidiness;
 use crate::base::{Moment, ServiceId};
-use crate::domain::Clock;
+use crate::domain::{Clock, Now};
 use crate::supervisor::Supervisor;
 use crate::supervisor::event::Event;
 
@@ -36,6 +36,8 @@ pub(super) struct Context<'a> {
     pub supervisor: &'a Supervisor,
     /// The moment of this turn.
     pub now: Moment,
+    /// The same with the time of day.
+    pub time: Now,
     pub events: &'a mut VecDeque<Event>,
     pub messages: &'a mut Vec<String>,
     pub helpers: &'a mut Helpers,
@@ -63,6 +65,7 @@ impl Common {
             registry: self.poll.registry(),
             supervisor: &self.supervisor,
             now,
+            time: self.clock.now(),
             events: &mut self.events,
             messages: &mut self.messages,
             helpers: &mut self.helpers,
@@ -82,13 +85,13 @@ impl Context<'_> {
         self.messages.push(text);
     }
 
-    #[expect(dead_code)]
     /// The same at another moment, for what waits within a turn.
     pub fn at(&mut self, now: Moment) -> Context<'_> {
         Context {
             registry: self.registry,
             supervisor: self.supervisor,
             now,
+            time: self.time,
             events: self.events,
             messages: self.messages,
             helpers: self.helpers,
@@ -96,7 +99,6 @@ impl Context<'_> {
         }
     }
 
-    #[expect(dead_code)]
     /// A service's name, for a message.
     pub fn name_of(&self, service: ServiceId) -> String {
         name_of(self.supervisor, service)

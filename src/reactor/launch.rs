@@ -3,13 +3,14 @@
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use super::Reactor;
+use super::context::Context;
+use super::jobs::Jobs;
 use super::launches::{Way, Wish};
+use super::output::Output;
 use super::signs::Post;
 use super::stream::NewStream;
-use super::streams::Outside;
-use crate::base::{Moment, Pid, ServiceId, Signal};
-use crate::config::model::{self, IdOrName, Ready, Stdin, TtySize};
+use crate::base::{Pid, Signal};
+use crate::config::model::{self, IdOrName, Ready, Stdin};
 use crate::domain::{Role, SpawnFailure};
 use crate::output::format::{Origin, StreamKind};
 use crate::supervisor::event::Scope;
@@ -19,17 +20,8 @@ use crate::sys::launch;
 use crate::sys::limits::{self, Holder};
 use crate::sys::notify::NotifySocket;
 use crate::sys::pipe;
-use crate::sys::pty::{self, Pty};
+use crate::sys::pty::Pty;
 use crate::sys::spawn::{self, Handed, Line, Program, Reporter, Session, Started, Stdio};
-
-/// The size of a terminal that nobody looks at.
-const DEFAULT_SIZE: TtySize = TtySize {
-    columns: 80,
-    rows: 24,
-};
-
-/// Long names must not leave a service without columns.
-const MIN_COLUMNS: u16 = 20;
 
 /// A child's ends of its terminal or pipes, and the daemon's.
 struct Channels {
@@ -39,7 +31,7 @@ struct Channels {
     ours: Vec<(StreamKind, OwnedFd)>,
 }
 
-impl Reactor {
+impl Jobs {
     /// Starts a child for what the supervisor asked for. It makes its program by itself, and reports when that is
     /// executed.
     ///
@@ -49,28 +41,29 @@ impl Reactor {
         &mut self,
         wish: Wish,
         way: Way,
-        now: Moment,
+        output: &mut Output,
+        cx: &mut Context<'_>,
     ) -> Result<(), SpawnFailure> {
         let Wish { job, service, role } = wish;
-        let Some(config) = self.common.supervisor.config(service) else {
+        let Some(config) = cx.supervisor.config(service) else {
             return Err(failure(
                 "the service is not in the configuration any more".into(),
             ));
         };
         if matches!(role, Role::Main | Role::PreScript) {
-            self.open_late_log_file(service, &config);
+            output.open_late_log_file(service, &config, cx);
         }
-        let is_main_program = self.common.supervisor.is_main_program(service);
+        let is_main_program = cx.supervisor.is_main_program(service);
         let terminal = is_main_program.then(Terminal::of_a_program).flatten();
         let has_foreground = terminal.as_ref().map(Terminal::is_ours);
         let lent = terminal.filter(|_| has_foreground == Some(true));
         let channels = match is_main_program {
-            true => self.own_channels(now),
-            false => self.open_channels(&config)?,
+            true => own_channels(output, cx),
+            false => open_channels(&config, output, cx)?,
         };
         leaves_some_free(&channels)?;
         let sign = match role {
-            Role::Main => self.sign(&config)?,
+            Role::Main => self.sign(&config, cx)?,
             Role::PreScript | Role::PostScript | Role::Check => Sign::default(),
         };
         let handed = Handed {
@@ -87,25 +80,21 @@ impl Reactor {
         let started = self.start_child(&config, role, is_quick, &handed, &sign)?;
         let pid = started.pid;
         self.children.add(job, pid);
-        self.job_services.insert(job, service);
+        self.services.insert(job, service);
         if is_main_program {
             self.foreground.begin(job, pid, has_foreground);
         }
         let uid = config.user.is_none().then(launch::own_uid);
         for post in sign.posts {
-            let added = self
-                .signs
-                .add(job, (pid, uid), post, self.common.poll.registry());
+            let added = self.signs.add(job, (pid, uid), post, cx);
             if let Err(error) = added {
-                self.complain(&config, "cannot watch for its readiness", &error);
+                complain(&config, "cannot watch for its readiness", &error, cx);
             }
         }
-        self.watch_output(wish, &config, pid, channels.ours, now);
-        let watched = self
-            .launches
-            .add(job, Some(wish), started, self.common.poll.registry(), now);
+        watch_output(wish, &config, pid, channels.ours, output, cx);
+        let watched = self.launches.add(job, Some(wish), started, cx);
         watched.map_err(|error| {
-            let _ = self.children.kill(job, Signal::KILL, Scope::Group, now);
+            let _ = self.children.kill(job, Signal::KILL, Scope::Group, cx.now);
             failure(format!("cannot watch its start: {}", reason(&error)))
         })
     }
@@ -142,50 +131,12 @@ impl Reactor {
         })
     }
 
-    fn complain(&mut self, config: &model::Service, what: &str, error: &std::io::Error) {
-        self.common
-            .messages
-            .push(format!("{}: {what}: {}", config.name, reason(error)));
-    }
-
-    fn watch_output(
-        &mut self,
-        wish: Wish,
-        config: &model::Service,
-        pid: Pid,
-        ours: Vec<(StreamKind, OwnedFd)>,
-        now: Moment,
-    ) {
-        let Wish { job, service, role } = wish;
-        let awaits = match (&config.ready, role) {
-            (Ready::Log(text), Role::Main) => Some((job, text.clone())),
-            _ => None,
-        };
-        for (stream, fd) in ours {
-            let new = NewStream {
-                service,
-                job,
-                fd,
-                origin: Origin { stream, pid: pid.0 },
-                follows_size: stream == StreamKind::Tty && config.tty_size.is_none(),
-                awaits: awaits.clone(),
-            };
-            let mut outside = Outside {
-                queue: &mut self.stdout.queue,
-                messages: &mut self.common.messages,
-                now,
-            };
-            let added = self
-                .streams
-                .add(new, self.common.poll.registry(), &mut outside);
-            if let Err(error) = added {
-                self.complain(config, "cannot watch its output", &error);
-            }
-        }
-    }
-
     /// Opens where a program is to say that it is ready and alive.
-    fn sign(&mut self, config: &model::Service) -> Result<Sign, SpawnFailure> {
+    fn sign(
+        &mut self,
+        config: &model::Service,
+        cx: &mut Context<'_>,
+    ) -> Result<Sign, SpawnFailure> {
         let mut sign = Sign {
             watchdog: config.watchdog,
             has_user: config.user.is_some(),
@@ -206,86 +157,94 @@ impl Reactor {
             .open(may_be_own(config))
             .map_err(|error| failure(format!("cannot make a notify socket: {error}")))?;
         let named = complaint.map(|complaint| format!("{}: {complaint}", config.name));
-        self.common.messages.extend(named);
+        cx.messages.extend(named);
         sign.posts.push(Post::Notify(socket));
         Ok(sign)
     }
+}
 
-    /// The main program writes to the same place: what the services said so far comes first.
-    fn own_channels(&mut self, now: Moment) -> Channels {
-        self.pump(now);
-        self.stdout.flush(self.common.poll.registry(), now);
-        Channels {
-            stdio: Stdio::Inherit,
-            _theirs: Vec::new(),
-            ours: Vec::new(),
-        }
-    }
+fn complain(config: &model::Service, what: &str, error: &std::io::Error, cx: &mut Context<'_>) {
+    cx.message(format!("{}: {what}: {}", config.name, reason(error)));
+}
 
-    /// A PTY, or pipes where the service wants them or no PTY is to be had.
-    fn open_channels(&mut self, config: &model::Service) -> Result<Channels, SpawnFailure> {
-        if config.tty {
-            let size = config.tty_size.unwrap_or(self.size_for_services());
-            match Pty::open(size.rows, size.columns) {
-                Ok(Pty { master, slave }) => {
-                    let stdio = Stdio::Terminal {
-                        terminal: slave.as_raw_fd(),
-                        reads: config.stdin == Stdin::Tty,
-                    };
-                    return Ok(Channels {
-                        stdio,
-                        _theirs: vec![slave],
-                        ours: vec![(StreamKind::Tty, master)],
-                    });
-                }
-                Err(error) => self.common.messages.push(format!(
-                    "{}: cannot open a PTY: {error}; using pipes instead (tty = false does so without this message)",
-                    config.name
-                )),
-            }
-        }
-        let pair = || pipe::pipe().map_err(|error| failure(format!("cannot make a pipe: {error}")));
-        let (out, their_out) = pair()?;
-        let (err, their_err) = pair()?;
-        let stdio = Stdio::Pipes {
-            out: their_out.as_raw_fd(),
-            err: their_err.as_raw_fd(),
+fn watch_output(
+    wish: Wish,
+    config: &model::Service,
+    pid: Pid,
+    ours: Vec<(StreamKind, OwnedFd)>,
+    output: &mut Output,
+    cx: &mut Context<'_>,
+) {
+    let Wish { job, service, role } = wish;
+    let awaits = match (&config.ready, role) {
+        (Ready::Log(text), Role::Main) => Some((job, text.clone())),
+        _ => None,
+    };
+    for (stream, fd) in ours {
+        let new = NewStream {
+            service,
+            job,
+            fd,
+            origin: Origin { stream, pid: pid.0 },
+            follows_size: stream == StreamKind::Tty && config.tty_size.is_none(),
+            awaits: awaits.clone(),
         };
-        Ok(Channels {
-            stdio,
-            _theirs: vec![their_out, their_err],
-            ours: vec![(StreamKind::Stdout, out), (StreamKind::Stderr, err)],
-        })
-    }
-
-    /// The size of the daemon's own terminal, without the columns that names take; 80 by 24 where there is
-    /// none.
-    fn size_for_services(&self) -> TtySize {
-        let own = [1, 2, 0].into_iter().find_map(pty::size);
-        let taken = u16::try_from(self.prefixer.columns()).unwrap_or(u16::MAX);
-        own.map_or(DEFAULT_SIZE, |(rows, columns)| TtySize {
-            columns: columns.saturating_sub(taken).max(MIN_COLUMNS),
-            rows,
-        })
-    }
-
-    /// The daemon's terminal has another size: so do the services'.
-    pub(super) fn follow_window_size(&self) {
-        self.streams.resize(self.size_for_services());
-    }
-
-    /// Has a log file opened whose folder or owner was not there when the daemon began.
-    fn open_late_log_file(&mut self, service: ServiceId, config: &model::Service) {
-        let is_main_program = self.common.supervisor.is_main_program(service);
-        if config.log_file.is_none() || is_main_program || self.streams.keeps_file(service, config)
-        {
-            return;
-        }
-        let sink = self.sink(config);
-        if self.streams.fit_service(service, config, sink) {
-            self.retire_log_helpers(service);
+        let queue = &mut output.stdout.queue;
+        let added = output.streams.add(new, queue, cx);
+        if let Err(error) = added {
+            complain(config, "cannot watch its output", &error, cx);
         }
     }
+}
+
+/// The main program writes to the same place: what the services said so far comes first.
+fn own_channels(output: &mut Output, cx: &mut Context<'_>) -> Channels {
+    output.write_so_far(cx);
+    Channels {
+        stdio: Stdio::Inherit,
+        _theirs: Vec::new(),
+        ours: Vec::new(),
+    }
+}
+
+/// A PTY, or pipes where the service wants them or no PTY is to be had.
+fn open_channels(
+    config: &model::Service,
+    output: &Output,
+    cx: &mut Context<'_>,
+) -> Result<Channels, SpawnFailure> {
+    if config.tty {
+        let size = config.tty_size.unwrap_or(output.size_for_services());
+        match Pty::open(size.rows, size.columns) {
+            Ok(Pty { master, slave }) => {
+                let stdio = Stdio::Terminal {
+                    terminal: slave.as_raw_fd(),
+                    reads: config.stdin == Stdin::Tty,
+                };
+                return Ok(Channels {
+                    stdio,
+                    _theirs: vec![slave],
+                    ours: vec![(StreamKind::Tty, master)],
+                });
+            }
+            Err(error) => cx.message(format!(
+                "{}: cannot open a PTY: {error}; using pipes instead (tty = false does so without this message)",
+                config.name
+            )),
+        }
+    }
+    let pair = || pipe::pipe().map_err(|error| failure(format!("cannot make a pipe: {error}")));
+    let (out, their_out) = pair()?;
+    let (err, their_err) = pair()?;
+    let stdio = Stdio::Pipes {
+        out: their_out.as_raw_fd(),
+        err: their_err.as_raw_fd(),
+    };
+    Ok(Channels {
+        stdio,
+        _theirs: vec![their_out, their_err],
+        ours: vec![(StreamKind::Stdout, out), (StreamKind::Stderr, err)],
+    })
 }
 
 /// With the last descriptors the daemon has to be able to answer, or nobody could stop what took the others.

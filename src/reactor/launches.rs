@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use super::Reactor;
+use super::context::Context;
+use super::jobs::Jobs;
+use super::output::Output;
 use super::table::Table;
 use super::token::{Slot, Source};
 use crate::base::{JobId, Moment, Pid, ServiceId, Signal};
@@ -17,8 +19,8 @@ use crate::supervisor::event::Event;
 use crate::sys::process::Status;
 use crate::sys::spawn::quick::Pool;
 use crate::sys::spawn::{Line, Report, Started};
+use mio::Interest;
 use mio::unix::SourceFd;
-use mio::{Interest, Registry};
 
 /// Children that are on the way at the same time.
 const AT_ONCE: usize = 32;
@@ -111,8 +113,7 @@ impl Launches {
         job: JobId,
         wish: Option<Wish>,
         started: Started,
-        registry: &Registry,
-        now: Moment,
+        cx: &Context<'_>,
     ) -> std::io::Result<()> {
         if !self.pool.slots.has_free() {
             for (_, launch) in self.table.iter_mut() {
@@ -126,7 +127,7 @@ impl Launches {
             false => QUICK_COST,
         };
         let fd = report.as_raw_fd();
-        registry.register(
+        cx.registry.register(
             &mut SourceFd(&fd),
             Source::Launch(slot).token(),
             Interest::READABLE,
@@ -135,7 +136,7 @@ impl Launches {
             job,
             pid,
             wish,
-            begun: now,
+            begun: cx.now,
             given_up: false,
             killed_at: None,
             look_at: None,
@@ -297,48 +298,74 @@ pub(super) fn stopped() -> SpawnFailure {
     }
 }
 
-impl Reactor {
-    /// Starts what the supervisor asked for, or lets it wait for its turn.
-    pub(super) fn launch(&mut self, wish: Wish, now: Moment) {
-        if !self.launches.waiting.is_empty() || !self.launches.may_start(now) {
-            return self.launches.waiting.push_back(wish);
+impl Jobs {
+    /// Starts what the supervisor asked for, or lets it wait for its turn. The event is the failure of a start.
+    pub(super) fn start(
+        &mut self,
+        wish: Wish,
+        output: &mut Output,
+        cx: &mut Context<'_>,
+    ) -> Option<Event> {
+        if !self.launches.waiting.is_empty() || !self.launches.may_start(cx.now) {
+            self.launches.waiting.push_back(wish);
+            return None;
         }
-        if let Err(failure) = self.try_launch(wish, Way::Quick, now) {
-            let job = wish.job;
-            self.common
-                .supervisor
-                .handle(Event::SpawnFailed { job, failure }, self.common.clock.now());
+        self.launch(wish, Way::Quick, output, cx)
+    }
+
+    /// Starts what has waited, as far as there is room. The event is a failure: what comes of it is to be done before
+    /// this is called again, for the rest.
+    pub(super) fn start_waiting(
+        &mut self,
+        output: &mut Output,
+        cx: &mut Context<'_>,
+    ) -> Option<Event> {
+        while self.launches.may_start(cx.now)
+            && let Some(wish) = self.launches.waiting.pop_front()
+        {
+            let failed = self.launch(wish, Way::Quick, output, cx);
+            if failed.is_some() {
+                return failed;
+            }
+        }
+        None
+    }
+
+    /// The child of the quick way did not get to the program, and has ended: the long way finds out why.
+    pub(super) fn retry(&mut self, wish: Wish, output: &mut Output, cx: &mut Context<'_>) {
+        if let Some(event) = self.launch(wish, Way::Long, output, cx) {
+            cx.tell(event);
         }
     }
 
-    /// Starts what has waited, as far as there is room.
-    pub(super) fn launch_waiting(&mut self, now: Moment) {
-        while self.launches.may_start(now)
-            && let Some(wish) = self.launches.waiting.pop_front()
-        {
-            if let Err(failure) = self.try_launch(wish, Way::Quick, now) {
-                let job = wish.job;
-                self.tell(Event::SpawnFailed { job, failure }, now);
-            }
-        }
+    fn launch(
+        &mut self,
+        wish: Wish,
+        way: Way,
+        output: &mut Output,
+        cx: &mut Context<'_>,
+    ) -> Option<Event> {
+        let failure = self.try_launch(wish, way, output, cx).err()?;
+        let job = wish.job;
+        Some(Event::SpawnFailed { job, failure })
     }
 
     /// Does not wait for killed children that are stuck in the kernel: nothing of their services is in them.
-    pub(super) fn leave_stuck_launches(&mut self, now: Moment) {
-        for job in self.launches.take_stuck(now) {
+    pub(super) fn leave_stuck(&mut self, cx: &mut Context<'_>) {
+        for job in self.launches.take_stuck(cx.now) {
             // It may have come to its end, or to its program, a moment ago.
-            self.look_at_launch(job, now);
+            self.look_at_launch(job, cx);
             if self.launches.by_job.contains_key(&job) {
-                self.children.leave_behind(job, &mut self.common.helpers);
+                self.children.leave_behind(job, cx.helpers);
                 let failure = stopped();
-                self.tell(Event::SpawnFailed { job, failure }, now);
+                cx.tell(Event::SpawnFailed { job, failure });
             }
         }
     }
 
     /// Reads what the child of this job has reported, if it is on its way. To be called before anything else that is
     /// known of the job is told: the execution of its program comes first.
-    pub(super) fn look_at_launch(&mut self, job: JobId, now: Moment) {
+    pub(super) fn look_at_launch(&mut self, job: JobId, cx: &mut Context<'_>) {
         let Some(look) = self.launches.look(job) else {
             return;
         };
@@ -347,8 +374,8 @@ impl Reactor {
             match line {
                 Line::Note(note) => {
                     if let Some(wish) = look.wish {
-                        let name = self.name_of(wish.service);
-                        self.common.messages.push(format!("{name}: {note}"));
+                        let name = cx.name_of(wish.service);
+                        cx.message(format!("{name}: {note}"));
                     }
                 }
                 Line::User(uid) => self.signs.is_of_user(job, uid),
@@ -367,18 +394,10 @@ impl Reactor {
             executed = None;
         }
         if let Some(pid) = executed {
-            self.tell(Event::Spawned { job, pid }, now);
+            cx.tell(Event::Spawned { job, pid });
         }
         if self.launches.is_over() {
-            self.common.tidiness.ask();
-        }
-    }
-
-    /// The child of the quick way did not get to the program, and has ended: the long way finds out why.
-    pub(super) fn retry(&mut self, wish: Wish, now: Moment) {
-        if let Err(failure) = self.try_launch(wish, Way::Long, now) {
-            let job = wish.job;
-            self.tell(Event::SpawnFailed { job, failure }, now);
+            cx.tidiness.ask();
         }
     }
 }

@@ -15,8 +15,9 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::Reactor;
 use super::console::{self, Kind};
+use super::context::Context;
+use super::output::Output;
 use super::table::Table;
 use super::token::Source;
 use crate::base::{Moment, Pid, ServiceId};
@@ -24,8 +25,8 @@ use crate::sys::aside::{self, Aside};
 use crate::sys::log_file::{self, Answer, Errand, Settings, Work};
 use crate::sys::{clock, output_end};
 use memchr::{memchr, memchr_iter};
+use mio::Interest;
 use mio::unix::SourceFd;
-use mio::{Interest, Registry};
 
 /// A child that has not answered for this long holds up nothing else.
 const LATE: Duration = Duration::from_millis(100);
@@ -165,21 +166,16 @@ impl LogHelpers {
         of.map(|of| (of.service, of.settings.path.as_path()))
     }
 
-    fn add(
-        &mut self,
-        aside: Aside,
-        role: Role,
-        registry: &Registry,
-        now: Moment,
-    ) -> io::Result<usize> {
+    fn add(&mut self, aside: Aside, role: Role, cx: &mut Context<'_>) -> io::Result<usize> {
         let token = Source::LogHelper(self.table.next_slot()).token();
         let fd = aside.socket.as_raw_fd();
-        registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+        cx.registry
+            .register(&mut SourceFd(&fd), token, Interest::READABLE)?;
         Ok(self.table.insert(Helper {
             pid: aside.pid,
             socket: aside.socket,
             role,
-            since: now,
+            since: cx.now,
             is_late: false,
             is_reported: false,
         }))
@@ -207,34 +203,34 @@ impl LogHelpers {
     }
 }
 
-impl Reactor {
+impl Output {
     /// Opens what the daemon begins with, and gives it a moment.
-    pub(super) fn begin_log_files(&mut self, now: Moment) {
+    pub(super) fn begin_log_files(&mut self, cx: &mut Context<'_>) {
         let mut tasks = VecDeque::new();
         for kind in [Kind::Stdout, Kind::Stderr] {
             if self.console(kind).is_of_unknown_kind() {
                 tasks.push_back(Task::IsLocal(kind));
             }
         }
-        tasks.extend(self.take_tasks(now));
-        self.start_opener(tasks, now);
+        tasks.extend(self.take_tasks(cx));
+        self.start_opener(tasks, cx);
         let until = clock::now().after(AT_THE_START);
-        self.await_helpers(until, now, |helper| matches!(helper.role, Role::Opener(_)));
+        self.await_helpers(until, cx, |helper| matches!(helper.role, Role::Opener(_)));
     }
 
     /// Has children do what log files need of them.
-    pub(super) fn help_log_files(&mut self, now: Moment) {
-        let tasks = self.take_tasks(now);
-        self.start_opener(tasks, now);
+    pub(super) fn help_log_files(&mut self, cx: &mut Context<'_>) {
+        let tasks = self.take_tasks(cx);
+        self.start_opener(tasks, cx);
         for kind in [Kind::Stdout, Kind::Stderr] {
             if self.console(kind).is_slow() {
-                self.start_console(kind, now);
+                self.start_console(kind, cx);
             }
         }
     }
 
     /// What is to be opened; everything else is begun.
-    fn take_tasks(&mut self, now: Moment) -> VecDeque<Task> {
+    fn take_tasks(&mut self, cx: &mut Context<'_>) -> VecDeque<Task> {
         let mut tasks = VecDeque::new();
         for service in self.streams.take_needing() {
             let Some(outlet) = self.streams.outlet(service) else {
@@ -246,12 +242,12 @@ impl Reactor {
             };
             let of = Of { service, settings };
             if file.is_away() {
-                self.send_to_writer(of, now);
+                self.send_to_writer(of, cx);
                 continue;
             }
             match file.take_errand() {
                 Some(errand @ Errand::Open(_)) => tasks.push_back(Task::Open(of, errand)),
-                Some(Errand::Rotate(identity)) => self.rotate(of, identity, now),
+                Some(Errand::Rotate(identity)) => self.rotate(of, identity, cx),
                 None => {}
             }
         }
@@ -262,17 +258,16 @@ impl Reactor {
         &mut self,
         name: &'static std::ffi::CStr,
         role: Role,
-        now: Moment,
+        cx: &mut Context<'_>,
         work: impl FnOnce(UnixStream),
     ) -> io::Result<usize> {
         let aside = aside::start(name, work)?;
         let pid = aside.pid;
-        self.common.helpers.add(pid);
-        self.log_helpers
-            .add(aside, role, self.common.poll.registry(), now)
+        cx.helpers.add(pid);
+        self.log_helpers.add(aside, role, cx)
     }
 
-    fn start_opener(&mut self, mut tasks: VecDeque<Task>, now: Moment) {
+    fn start_opener(&mut self, mut tasks: VecDeque<Task>, cx: &mut Context<'_>) {
         if self.log_helpers.openers() >= MAX_OPENERS {
             self.log_helpers.backlog.append(&mut tasks);
         }
@@ -282,31 +277,31 @@ impl Reactor {
         let list: Vec<Work> = tasks.iter().map(Task::work).collect();
         let role = Role::Opener(tasks.clone());
         let work = |socket| log_file::perform(&socket, &list);
-        if let Err(error) = self.start(c"log-open", role, now, work) {
+        if let Err(error) = self.start(c"log-open", role, cx, work) {
             self.fail_tasks(
                 tasks,
                 &format!("cannot start a process for it: {error}"),
-                now,
+                cx,
             );
         }
     }
 
-    fn fail_tasks(&mut self, tasks: VecDeque<Task>, why: &str, now: Moment) {
+    fn fail_tasks(&mut self, tasks: VecDeque<Task>, why: &str, cx: &mut Context<'_>) {
         for task in tasks {
             match task {
-                Task::Open(of, _) => self.finish_errand(&of, Answer::Failed(why.to_owned()), now),
-                Task::IsLocal(kind) => self.start_console(kind, now),
+                Task::Open(of, _) => self.finish_errand(&of, Answer::Failed(why.to_owned()), cx),
+                Task::IsLocal(kind) => self.start_console(kind, cx),
             }
         }
     }
 
-    fn rotate(&mut self, of: Of, identity: log_file::Identity, now: Moment) {
+    fn rotate(&mut self, of: Of, identity: log_file::Identity, cx: &mut Context<'_>) {
         if let Some(key) = self.log_helpers.rotator(&of) {
             let helper = &mut self.log_helpers.table[key];
             let mut request = [0; 16];
             request[..8].copy_from_slice(&identity.0.to_ne_bytes());
             request[8..].copy_from_slice(&identity.1.to_ne_bytes());
-            helper.begin(now);
+            helper.begin(cx.now);
             // The socket of one that waits is empty.
             if matches!(
                 output_end::send(helper.socket.as_raw_fd(), &request),
@@ -317,7 +312,7 @@ impl Reactor {
                 }
                 return;
             }
-            self.end_helper(key, now);
+            self.end_helper(key, cx);
         }
         let work = [Work::File(
             Rc::clone(&of.settings),
@@ -328,15 +323,15 @@ impl Reactor {
             is_busy: true,
         };
         let perform = |socket| log_file::perform(&socket, &work);
-        if let Err(error) = self.start(c"log-rotate", role, now, perform) {
+        if let Err(error) = self.start(c"log-rotate", role, cx, perform) {
             let why = format!("cannot start a process for it: {error}");
-            self.finish_errand(&of, Answer::Failed(why), now);
+            self.finish_errand(&of, Answer::Failed(why), cx);
         }
     }
 
     /// Gives the child that writes a file as much as its socket takes; where the file is to be opened again, up to the
     /// end of a line, and its end.
-    fn send_to_writer(&mut self, of: Of, now: Moment) {
+    fn send_to_writer(&mut self, of: Of, cx: &mut Context<'_>) {
         let service = of.service;
         let Some(outlet) = self.streams.outlet(service) else {
             return;
@@ -349,10 +344,10 @@ impl Reactor {
                 file.end_writer(0);
                 return self.streams.after_help(service);
             }
-            return self.start_writer(of, now);
+            return self.start_writer(of, cx);
         };
         let helper = &mut self.log_helpers.table[key];
-        helper.begin(now);
+        helper.begin(cx.now);
         let Role::Writer { out, ends, .. } = &mut helper.role else {
             return;
         };
@@ -382,7 +377,7 @@ impl Reactor {
         }
     }
 
-    fn start_writer(&mut self, of: Of, now: Moment) {
+    fn start_writer(&mut self, of: Of, cx: &mut Context<'_>) {
         let role = Role::Writer {
             of: of.clone(),
             out: Out::default(),
@@ -390,8 +385,8 @@ impl Reactor {
         };
         let settings = Rc::clone(&of.settings);
         let work = |socket| log_file::write_what_comes(&socket, &settings);
-        match self.start(c"log-write", role, now, work) {
-            Ok(_) => self.send_to_writer(of, now),
+        match self.start(c"log-write", role, cx, work) {
+            Ok(_) => self.send_to_writer(of, cx),
             Err(_) => {
                 // One that opens it fails for the same reason, which is reported; then it is tried again.
                 if let Some(file) = self.file_of(&of) {
@@ -403,32 +398,18 @@ impl Reactor {
     }
 
     /// Has a child write the daemon's own standard output or standard error from now on.
-    fn start_console(&mut self, kind: Kind, now: Moment) {
+    fn start_console(&mut self, kind: Kind, cx: &mut Context<'_>) {
         if self.log_helpers.console(kind).is_some() {
             return;
         }
         let out = Out::default();
         let work = |socket| console::write_what_comes(socket, kind);
-        let started = self.start(c"log-write", Role::Console { kind, out }, now, work);
+        let started = self.start(c"log-write", Role::Console { kind, out }, cx, work);
         let socket = started.and_then(|key| self.log_helpers.table[key].socket.try_clone());
         match socket {
             Ok(socket) => self.console_mut(kind).hand_over(socket),
             // It is written here then: better late than never.
             Err(_) => self.console_mut(kind).write_here(),
-        }
-    }
-
-    fn console(&self, kind: Kind) -> &console::Console {
-        match kind {
-            Kind::Stdout => &self.stdout,
-            Kind::Stderr => &self.stderr,
-        }
-    }
-
-    fn console_mut(&mut self, kind: Kind) -> &mut console::Console {
-        match kind {
-            Kind::Stdout => &mut self.stdout,
-            Kind::Stderr => &mut self.stderr,
         }
     }
 
@@ -441,20 +422,20 @@ impl Reactor {
     }
 
     /// What came of an errand for a log file.
-    fn finish_errand(&mut self, of: &Of, answer: Answer, now: Moment) {
+    fn finish_errand(&mut self, of: &Of, answer: Answer, cx: &mut Context<'_>) {
         let Some(file) = self.file_of(of) else {
             return;
         };
         let is_first = file.errand() == Some(Errand::Open(log_file::Why::First));
-        let said = file.finish_errand(answer, now);
+        let said = file.finish_errand(answer, cx.now);
         let message = said.map(|said| match is_first && said.starts_with("cannot open") {
             true => {
-                let name = self.name_of(of.service);
+                let name = cx.name_of(of.service);
                 format!("{name}: {said}; its lines are missing there until it can be")
             }
             false => said,
         });
-        self.common.messages.extend(message);
+        cx.messages.extend(message);
         self.streams.after_help(of.service);
     }
 }

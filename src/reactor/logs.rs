@@ -28,9 +28,9 @@ impl Reactor {
             return self.disconnect_for_memory(client, now);
         }
         let history = Shell {
-            streams: &mut self.streams,
+            streams: &mut self.output.streams,
             journal: &self.journal,
-            log_helpers: &self.log_helpers,
+            log_helpers: &self.output.log_helpers,
             usage: &mut self.usage,
             tidiness: &mut self.common.tidiness,
         };
@@ -42,12 +42,12 @@ impl Reactor {
         if self.connections.is_behind() {
             return;
         }
-        let (lines, events) = (self.streams.take_news(), self.journal.take_news());
+        let (lines, events) = (self.output.streams.take_news(), self.journal.take_news());
         if !lines && !events {
             return;
         }
         if lines && !self.connections.reads_logs() {
-            self.streams.count_lines(false);
+            self.output.streams.count_lines(false);
         }
         self.connections.wake_followers();
     }

@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
-use super::streams::Outside;
+use super::context::Context;
 use crate::config::model::{Log, Service};
 use crate::output::format::Stamp;
+use crate::output::queue::Queue;
 use crate::output::recent::Mark;
 use crate::output::sink::{Sink, StreamText};
 use crate::sys::log_file::{LogFile, Rotation, Settings};
@@ -99,10 +100,11 @@ impl Outlet {
         stream: &mut StreamText,
         bytes: &[u8],
         stamp: Stamp,
-        outside: &mut Outside<'_>,
+        queue: &mut Queue,
+        cx: &mut Context<'_>,
     ) -> bool {
-        let text = self.sink.take(stream, bytes, stamp, outside.queue);
-        let needs_child = write_file(&mut self.log_file, text, outside);
+        let text = self.sink.take(stream, bytes, stamp, queue);
+        let needs_child = write_file(&mut self.log_file, text, cx);
         self.sink.written();
         needs_child
     }
@@ -113,12 +115,13 @@ impl Outlet {
         stream: &mut StreamText,
         mark: Mark,
         stamp: Stamp,
-        outside: &mut Outside<'_>,
+        queue: &mut Queue,
+        cx: &mut Context<'_>,
     ) -> bool {
-        let text = self.sink.flush(stream, mark, stamp, outside.queue);
-        write_file(&mut self.log_file, text, outside);
+        let text = self.sink.flush(stream, mark, stamp, queue);
+        write_file(&mut self.log_file, text, cx);
         if let Some(file) = &mut self.log_file {
-            outside.messages.extend(file.pause_in_line());
+            cx.messages.extend(file.pause_in_line());
         }
         self.sink.written();
         self.needs_child()
@@ -126,16 +129,12 @@ impl Outlet {
 }
 
 /// Gives back whether the file needs a child.
-fn write_file(
-    file: &mut Option<Box<LogFile>>,
-    text: Option<&[u8]>,
-    outside: &mut Outside<'_>,
-) -> bool {
+fn write_file(file: &mut Option<Box<LogFile>>, text: Option<&[u8]>, cx: &mut Context<'_>) -> bool {
     let (Some(file), Some(text)) = (file, text) else {
         return false;
     };
     if !text.is_empty() {
-        outside.messages.extend(file.write(text, outside.now));
+        cx.messages.extend(file.write(text, cx.now));
     }
     file.has_wish()
 }

@@ -2,192 +2,112 @@
 
 use super::Reactor;
 use super::context;
-use super::launches::{self, Wish};
-use super::probes::Begun;
-use super::signs::Heard;
+use super::launches::Wish;
+use super::reload::Ended;
 use crate::api::journal::{Entry, Happened};
 use crate::api::protocol;
 use crate::api::words::{self, Words};
-use crate::base::{ExitStatus, JobId, Moment, ServiceId, Signal};
-use crate::config::model::Service;
-use crate::domain::{CheckError, FailReason, Failure, Health, ShutdownReason, State, StopReason};
-use crate::output::file_text::FileText;
-use crate::output::format::Layout;
-use crate::output::recent::Recent;
-use crate::output::sink::Sink;
-use crate::supervisor::event::{Action, Event, Notice, Scope, Word};
+use crate::base::{ClientId, ExitStatus, Moment, ServiceId};
+use crate::control::message::Response;
+use crate::domain::{FailReason, Failure, Health, ShutdownReason, State, StopReason};
+use crate::supervisor::event::{Action, Event, Notice};
 use crate::supervisor::view::Detail;
-use crate::sys::{clock, stray};
+use crate::sys::clock;
 
 impl Reactor {
-    /// Takes the supervisor's actions until there is none.
+    /// Hands the supervisor an event, and does everything that comes out of it.
+    pub(super) fn tell(&mut self, event: Event, now: Moment) {
+        self.common.events.push_back(event);
+        self.settle(now);
+    }
+
+    /// Hands the supervisor what parts have left for it: one event at a time, and what comes of it is done before the
+    /// next one.
+    pub(super) fn settle(&mut self, now: Moment) {
+        while let Some(event) = self.common.events.pop_front() {
+            let is_reload = matches!(event, Event::Reload(_));
+            self.common
+                .supervisor
+                .handle(event, self.common.clock.now());
+            if is_reload {
+                // Before the first service of it is started.
+                self.output.fit(&self.common.context(now));
+            }
+            self.perform(now);
+        }
+    }
+
+    /// Takes the supervisor's actions until there is none. An event that one is answered with at once goes in before the
+    /// next one is taken.
     pub(super) fn perform(&mut self, now: Moment) {
         while let Some(action) = self.common.supervisor.poll_action() {
-            match action {
-                Action::Spawn { job, service, role } => {
-                    self.launch(Wish { job, service, role }, now);
-                }
-                Action::Kill { job, signal, scope } => self.kill(job, signal, scope, now),
-                Action::Check { job, service } => self.begin_check(job, service, now),
-                Action::EndCheck { job } => {
-                    self.probes.end(job);
-                    self.end_command(job, now);
-                }
-                Action::Forget { service } => {
-                    self.streams.forget(service);
-                    self.retire_log_helpers(service);
-                }
-                Action::SignalStrays(signal) => self.signal_strays(signal, now),
-                Action::Reply { client, response } => {
-                    let response = protocol::response(response);
-                    self.connections.reply(client, &response, now);
-                }
-                Action::Notice(notice) => self.notice(notice, now),
-                Action::Exit(code) => self.leave(code),
+            if let Some(event) = self.act(action, now) {
+                self.common
+                    .supervisor
+                    .handle(event, self.common.clock.now());
             }
         }
     }
 
-    fn begin_check(&mut self, job: JobId, service: ServiceId, now: Moment) {
-        let Some(config) = self.common.supervisor.config(service) else {
+    fn act(&mut self, action: Action, now: Moment) -> Option<Event> {
+        let cx = &mut self.common.context(now);
+        match action {
+            Action::Spawn { job, service, role } => {
+                let wish = Wish { job, service, role };
+                return self.jobs.start(wish, &mut self.output, cx);
+            }
+            Action::Kill { job, signal, scope } => return self.jobs.kill(job, signal, scope, cx),
+            Action::Check { job, service } => {
+                return self.jobs.begin_check(job, service, &mut self.probes, cx);
+            }
+            Action::EndCheck { job } => {
+                self.probes.end(job);
+                return self.jobs.end_command(job, cx);
+            }
+            Action::SignalStrays(signal) => {
+                let is_quiet = self.config_path.is_none() && !self.debug;
+                return self.jobs.signal_strays(signal, is_quiet, cx);
+            }
+            Action::Forget { service } => self.output.forget(service),
+            Action::Reply { client, response } => {
+                let response = protocol::response(response);
+                self.connections.reply(client, &response, now);
+            }
+            Action::Notice(notice) => self.notice(notice, now),
+            Action::Exit(code) => {
+                self.jobs.report_left(cx);
+                self.exit = Some(code);
+            }
+        }
+        None
+    }
+
+    /// The answer follows, unless it is there at once.
+    pub(super) fn begin_reload(
+        &mut self,
+        client: ClientId,
+        dry_run: bool,
+        now: Moment,
+    ) -> Result<(), Response> {
+        let cx = &mut self.common.context(now);
+        self.reloads
+            .begin(Some(client), dry_run, &mut self.manager, cx)
+    }
+
+    /// What comes of a reload that is over.
+    pub(super) fn follow_reload(&mut self, ended: Option<Ended>, now: Moment) {
+        let Some(Ended { changes, answer }) = ended else {
             return;
         };
-        let last = self.check_commands.get(&service);
-        if last.is_some_and(|last| self.children.is_there(*last)) {
-            let result = Err(CheckError::LastCommandRuns);
-            return self
-                .common
-                .supervisor
-                .handle(Event::Checked { job, result }, self.common.clock.now());
+        if let Some(counts) = changes {
+            self.journal.add(Entry {
+                wall: clock::wall(),
+                service: None,
+                happened: Happened::Reloaded(counts),
+            });
         }
-        let (inherited, registry) = (&self.inherited, self.common.poll.registry());
-        match self.probes.begin(job, &config, inherited, registry, now) {
-            Begun::Going(None) => {}
-            Begun::Going(Some(started)) => {
-                self.children.add(job, started.pid);
-                self.check_commands.insert(service, job);
-                // Without its report its end tells that it failed, and not why.
-                let _ = self.launches.add(job, None, started, registry, now);
-            }
-            Begun::Over(result) => self
-                .common
-                .supervisor
-                .handle(Event::Checked { job, result }, self.common.clock.now()),
-        }
-    }
-
-    /// Starts what checks need of children, and ends what they need no more.
-    pub(super) fn start_check_asides(&mut self, now: Moment) {
-        if self.probes.has_work() {
-            self.probes.start_asides(&mut self.common.context(now));
-            self.settle(now);
-        }
-    }
-
-    /// A check that is over leaves nothing behind.
-    pub(super) fn end_command(&mut self, job: JobId, now: Moment) {
-        self.kill(job, Signal::KILL, Scope::Group, now);
-    }
-
-    /// The end, without those whom nothing ended.
-    fn leave(&mut self, code: u8) {
-        for (job, pid) in self.children.left() {
-            let name = self.job_services.get(&job).map(|id| self.name_of(*id));
-            self.common.messages.push(format!(
-                "cannot end {}: process {} may outlive this daemon",
-                name.as_deref().unwrap_or("a check"),
-                pid.0
-            ));
-        }
-        self.exit = Some(code);
-    }
-
-    /// Tells what services say of themselves.
-    pub(super) fn hear_signs(&mut self, now: Moment) {
-        if self.signs.has_work() {
-            for job in self.signs.ready_jobs() {
-                self.look_at_launch(job, now);
-            }
-            let heard = self.signs.listen(&self.children);
-            self.tell_heard(heard, now);
-        }
-    }
-
-    pub(super) fn tell_heard(&mut self, heard: Vec<Heard>, now: Moment) {
-        for one in heard {
-            let words = self.take_successor(one);
-            for (job, word) in words {
-                self.tell(Event::Said { job, word }, now);
-            }
-        }
-    }
-
-    /// Takes what is not the supervisor's, and returns the rest.
-    pub(super) fn take_successor(&mut self, heard: Heard) -> Vec<(JobId, Word)> {
-        if let Some((job, complaint)) = heard.complaint {
-            let service = self.job_services.get(&job).map(|id| self.name_of(*id));
-            let name = service.unwrap_or_default();
-            self.common.messages.push(format!("{name}: {complaint}"));
-        }
-        if let Some((job, process)) = heard.successor {
-            self.children.announce(job, process);
-        }
-        heard.words
-    }
-
-    /// Tells of the services whose output held what they are ready with.
-    pub(super) fn tell_found(&mut self, now: Moment) {
-        for job in self.streams.take_found() {
-            self.look_at_launch(job, now);
-            let word = Word::Ready;
-            self.tell(Event::Said { job, word }, now);
-        }
-    }
-
-    fn kill(&mut self, job: JobId, signal: Signal, scope: Scope, now: Moment) {
-        if self.launches.give_up(job) {
-            let failure = launches::stopped();
-            return self
-                .common
-                .supervisor
-                .handle(Event::SpawnFailed { job, failure }, self.common.clock.now());
-        }
-        let signal = self.launches.signal_on_the_way(job, signal, now);
-        if let Err(error) = self.children.kill(job, signal, scope, now) {
-            self.common
-                .messages
-                .push(format!("cannot send {signal}: {error}"));
-        }
-    }
-
-    /// Whoever is left gets the signal; where nobody is, that is said at once.
-    fn signal_strays(&mut self, signal: Signal, now: Moment) {
-        self.sweeping = true;
-        self.reap_again = true;
-        if self.children.none_left(&mut self.common.helpers, now) {
-            return self
-                .common
-                .supervisor
-                .handle(Event::ChildrenGone, self.common.clock.now());
-        }
-        match stray::signal_everything(signal, self.common.helpers.pids()) {
-            Ok(0) => {}
-            Ok(_) if self.is_alone() && !self.debug && signal != Signal::KILL => {}
-            Ok(1) => self
-                .common
-                .messages
-                .push(format!("{signal} to a left-over process")),
-            Ok(count) => self
-                .common
-                .messages
-                .push(format!("{signal} to {count} left-over processes")),
-            Err(error) => self.common.messages.push(format!(
-                "cannot send {signal} to left-over processes: {error}"
-            )),
-        }
-        // A stopped process has to be able to hear it.
-        if signal != Signal::KILL {
-            let _ = stray::signal_everything(Signal::CONT, self.common.helpers.pids());
+        if let Some((client, response)) = answer {
+            self.connections.reply(client, &response, now);
         }
     }
 
@@ -197,7 +117,9 @@ impl Reactor {
             Notice::Changed { .. } => self.manager.note_change(),
             Notice::ShuttingDown { reason, .. } => {
                 self.manager.stopping(&Words(reason).to_string());
-                self.abandon_reload(now);
+                let cx = &mut self.common.context(now);
+                let ended = self.reloads.abandon(&mut self.manager, cx);
+                self.follow_reload(ended, now);
             }
             _ => {}
         }
@@ -253,7 +175,10 @@ impl Reactor {
             .system_status(self.common.clock.now());
         self.common.messages.push(format!(
             "status: total {}, running {}, failed {}; {} orphans reaped",
-            status.total, status.running, status.failed, self.children.adopted_reaped
+            status.total,
+            status.running,
+            status.failed,
+            self.jobs.adopted_reaped()
         ));
         for row in self.common.supervisor.list(self.common.clock.now()) {
             let pid = row
@@ -271,44 +196,6 @@ impl Reactor {
                 .to_owned(),
             );
         }
-    }
-
-    /// Makes the place for each service's lines.
-    pub(super) fn open_sinks(&mut self) {
-        for id in self.common.supervisor.ids().collect::<Vec<_>>() {
-            let Some(config) = self.common.supervisor.config(id) else {
-                continue;
-            };
-            if !self.common.supervisor.is_main_program(id) {
-                let sink = self.sink(&config);
-                self.streams.add_service(id, &config, sink);
-            }
-        }
-    }
-
-    pub(super) fn sink(&self, config: &Service) -> Sink {
-        let log = &config.log;
-        let layout = |prefix: String, screen: bool| {
-            Layout::new(log.format, log.timestamps, &config.name, prefix, screen)
-        };
-        let prefix = self.prefixer.prefix(&config.name);
-        let stdout = log
-            .stdout
-            .then(|| layout(prefix, self.prefixer.is_for_screen()));
-        let has_file = config.log_file.is_some();
-        let file = has_file.then(|| FileText::new(layout(String::new(), false), log.format));
-        let limit = usize::try_from(log.buffer).unwrap_or(usize::MAX);
-        Sink::new(stdout, log.overflow, file, Recent::new(limit))
-    }
-
-    pub(super) fn services_of(&mut self, jobs: &[JobId]) -> Vec<ServiceId> {
-        let mut services: Vec<ServiceId> = jobs
-            .iter()
-            .filter_map(|job| self.job_services.remove(job))
-            .collect();
-        services.sort_unstable();
-        services.dedup();
-        services
     }
 }
 

@@ -97,9 +97,9 @@ impl Probes {
         job: JobId,
         service: &Service,
         inherited: &Environment,
-        registry: &Registry,
-        now: Moment,
+        cx: &Context<'_>,
     ) -> Begun {
+        let registry = cx.registry;
         let Some(health) = service.health.clone() else {
             return Begun::Over(Ok(()));
         };
@@ -127,7 +127,7 @@ impl Probes {
         }
         self.table.insert(Attempt {
             job,
-            until: now.after(health.timeout),
+            until: cx.now.after(health.timeout),
             health,
             kind,
         });

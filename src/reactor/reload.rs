@@ -12,16 +12,16 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
-use super::Reactor;
+use super::context::Context;
+use super::manager::Manager;
 use super::token::Source;
-use crate::api::journal::{Entry, Happened};
 use crate::api::protocol;
 use crate::api::words::Words;
-use crate::base::{ClientId, Moment, Pid, ServiceId, human_duration};
+use crate::base::{ClientId, Moment, Pid, human_duration};
 use crate::config::{self, Config, Files, Needed};
 use crate::control::message::{ErrorCode, Response};
 use crate::supervisor::event::Event;
-use crate::supervisor::view::ReloadPlan;
+use crate::supervisor::view::{ReloadCounts, ReloadPlan};
 use crate::sys::clock;
 use crate::sys::config_reader::{ConfigReader, Progress};
 use crate::sys::recorded_facts::Recorded;
@@ -38,6 +38,8 @@ const BYTES_A_TURN: usize = 256 << 10;
 /// The reload under way, and what comes after it.
 #[derive(Default)]
 pub(super) struct Reloads {
+    /// The configuration; None where only a main program is supervised.
+    path: Option<String>,
     current: Option<Reload>,
     /// SIGHUP came meanwhile: the file may be another one than was read.
     again: bool,
@@ -45,6 +47,14 @@ pub(super) struct Reloads {
     more: bool,
     /// Children that were given up.
     stuck: Vec<Pid>,
+}
+
+/// What the turn does of a reload that is over.
+#[derive(Default)]
+pub(super) struct Ended {
+    /// What has changed, for the journal.
+    pub changes: Option<ReloadCounts>,
+    pub answer: Option<(ClientId, Response)>,
 }
 
 struct Reload {
@@ -56,6 +66,13 @@ struct Reload {
 }
 
 impl Reloads {
+    pub fn new(path: Option<String>) -> Reloads {
+        Reloads {
+            path,
+            ..Reloads::default()
+        }
+    }
+
     /// When the reload under way has had its time.
     pub fn deadline(&self) -> Option<Moment> {
         self.current.as_ref().map(|reload| reload.until)
@@ -76,255 +93,210 @@ impl Reloads {
     }
 }
 
-impl Reactor {
+impl Reloads {
     /// `reload`, or SIGHUP (without a client). The answer follows.
     ///
     /// # Errors
     /// The answer at once: why nothing is read.
-    pub(super) fn begin_reload(
+    pub fn begin(
         &mut self,
         client: Option<ClientId>,
         dry_run: bool,
-        now: Moment,
+        manager: &mut Manager,
+        cx: &mut Context<'_>,
     ) -> Result<(), Response> {
-        let Some(path) = &self.config_path else {
+        let Some(path) = &self.path else {
             let why = "cannot reload: only a main program is supervised, and no file".to_owned();
             return Err(refuse(ErrorCode::Conflict, why));
         };
-        if self
-            .common
-            .supervisor
-            .system_status(self.common.clock.now())
-            .shutting_down
-        {
+        if cx.supervisor.system_status(cx.time).shutting_down {
             return Err(is_shutting_down());
         }
-        if self.reloads.current.is_some() {
+        if self.current.is_some() {
             let why = format!("cannot reload {path}: another reload is under way");
             let hint = "wait for its end, then reload again";
             return Err(refuse_with(ErrorCode::Conflict, why, hint));
         }
-        let helpers = &self.common.helpers;
-        self.reloads.stuck.retain(|pid| helpers.has(*pid));
-        if self.reloads.stuck.len() >= MAX_STUCK {
+        self.stuck.retain(|pid| cx.helpers.has(*pid));
+        if self.stuck.len() >= MAX_STUCK {
             let why = format!(
                 "cannot reload {path}: {MAX_STUCK} earlier reloads still hang in the kernel"
             );
             let hint = "see whether the file systems answer that the configuration names";
             return Err(refuse_with(ErrorCode::Conflict, why, hint));
         }
-        let reader = self.start_reader(path).map_err(|error| {
+        let reader = start_reader(path, cx.registry).map_err(|error| {
             let why = format!("cannot reload {path}: cannot start a process to read it: {error}");
             refuse(ErrorCode::Conflict, why)
         })?;
-        self.common.helpers.add(reader.pid());
-        self.reloads.current = Some(Reload {
+        cx.helpers.add(reader.pid());
+        self.current = Some(Reload {
             reader,
             client,
             dry_run,
-            until: now.after(READ_WITHIN),
+            until: cx.now.after(READ_WITHIN),
         });
         if !dry_run {
-            self.manager.reloading(clock::now());
+            manager.reloading(clock::now());
         }
         Ok(())
     }
 
-    fn start_reader(&self, path: &str) -> io::Result<ConfigReader> {
-        let reader = ConfigReader::start(Path::new(path))?;
-        let (fd, token) = (reader.as_raw_fd(), Source::Reload.token());
-        let registry = self.common.poll.registry();
-        registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
-        Ok(reader)
-    }
-
     /// SIGHUP: no client waits for an answer. One that comes during a reload is not lost.
-    pub(super) fn reload_by_signal(&mut self, now: Moment) {
-        if self.reloads.current.is_some() {
-            self.reloads.again = true;
-        } else if let Err(Response::Error { message, .. }) = self.begin_reload(None, false, now) {
-            self.common.messages.push(message);
+    pub fn on_signal(&mut self, manager: &mut Manager, cx: &mut Context<'_>) {
+        if self.current.is_some() {
+            self.again = true;
+        } else if let Err(Response::Error { message, .. }) = self.begin(None, false, manager, cx) {
+            cx.message(message);
         }
     }
 
     /// Receives what the child has sent, and goes over to the file when that is all.
-    pub(super) fn advance_reload(&mut self, now: Moment) {
-        let Some(reload) = &mut self.reloads.current else {
-            return;
-        };
+    pub fn on_ready(&mut self, manager: &mut Manager, cx: &mut Context<'_>) -> Option<Ended> {
+        let reload = self.current.as_mut()?;
         let progress = reload.reader.receive(BYTES_A_TURN);
-        self.reloads.more = progress == Progress::Goes;
-        if progress == Progress::Ended
-            && let Some(mut reload) = self.reloads.take(self.common.poll.registry())
-        {
-            let result = self.conclude(&mut reload, now);
-            self.end_reload(&reload, result, now);
+        self.more = progress == Progress::Goes;
+        if progress != Progress::Ended {
+            return None;
         }
+        let mut reload = self.take(cx.registry)?;
+        let result = conclude(&mut reload, &self.path_shown(), cx);
+        Some(self.end(&reload, result, manager, cx))
     }
 
     /// Ends a reload that has had its time.
-    pub(super) fn expire_reload(&mut self, now: Moment) {
-        let is_due = self.reloads.deadline().is_some_and(|until| until <= now);
-        if is_due && let Some(reload) = self.reloads.take(self.common.poll.registry()) {
-            let (path, bound) = (self.config_path_shown(), human_duration(READ_WITHIN));
-            let touches = reload.reader.touches();
-            let what = match touches == path {
-                true => "it".to_owned(),
-                false => format!("what it names ({touches})"),
-            };
-            let why = format!("cannot reload {path}: reading {what} took longer than {bound}");
-            let hint =
-                "nothing was changed; see whether the file system there answers, then reload again";
-            let refusal = refuse_with(ErrorCode::TimedOut, why, hint);
-            self.end_reload(&reload, Err(refusal), now);
-        }
+    pub fn on_deadline(&mut self, manager: &mut Manager, cx: &mut Context<'_>) -> Option<Ended> {
+        self.deadline().filter(|until| *until <= cx.now)?;
+        let reload = self.take(cx.registry)?;
+        let (path, bound) = (self.path_shown(), human_duration(READ_WITHIN));
+        let touches = reload.reader.touches();
+        let what = match touches == path {
+            true => "it".to_owned(),
+            false => format!("what it names ({touches})"),
+        };
+        let why = format!("cannot reload {path}: reading {what} took longer than {bound}");
+        let hint =
+            "nothing was changed; see whether the file system there answers, then reload again";
+        let refusal = refuse_with(ErrorCode::TimedOut, why, hint);
+        Some(self.end(&reload, Err(refusal), manager, cx))
     }
 
     /// The daemon is shutting down: what is read is of no use any more.
-    pub(super) fn abandon_reload(&mut self, now: Moment) {
-        self.reloads.again = false;
-        if let Some(reload) = self.reloads.take(self.common.poll.registry()) {
-            self.end_reload(&reload, Err(is_shutting_down()), now);
-        }
+    pub fn abandon(&mut self, manager: &mut Manager, cx: &mut Context<'_>) -> Option<Ended> {
+        self.again = false;
+        let reload = self.take(cx.registry)?;
+        Some(self.end(&reload, Err(is_shutting_down()), manager, cx))
     }
 
-    /// Answers, and begins the next one.
-    fn end_reload(&mut self, reload: &Reload, result: Result<ReloadPlan, Response>, now: Moment) {
+    /// Ends a reload, and begins the next one where SIGHUP has asked for it.
+    fn end(
+        &mut self,
+        reload: &Reload,
+        result: Result<ReloadPlan, Response>,
+        manager: &mut Manager,
+        cx: &mut Context<'_>,
+    ) -> Ended {
         let pid = reload.reader.pid();
-        self.common.helpers.end(pid);
-        self.reloads.stuck.push(pid);
+        cx.helpers.end(pid);
+        self.stuck.push(pid);
         // A file's syntax tree takes far more than what is kept of it.
-        self.common.tidiness.ask();
-        if !reload.dry_run {
-            self.manager.reloaded();
+        cx.tidiness.ask();
+        let applied = !reload.dry_run;
+        if applied {
+            manager.reloaded();
+        }
+        let mut ended = Ended::default();
+        if let Ok(plan) = &result
+            && applied
+        {
+            ended.changes = Some(plan.counts());
         }
         match (reload.client, result) {
-            (Some(client), result) => {
-                let applied = !reload.dry_run;
-                let response = result.map_or_else(
-                    |refusal| refusal,
-                    |plan| Response::Reload {
-                        applied,
-                        plan: protocol::reload_plan(plan).into(),
-                    },
-                );
-                self.connections.reply(client, &response, now);
+            (Some(client), Ok(plan)) => {
+                let plan = protocol::reload_plan(plan).into();
+                ended.answer = Some((client, Response::Reload { applied, plan }));
             }
-            (None, Err(Response::Error { message, .. })) => self.common.messages.push(message),
+            (Some(client), Err(refusal)) => ended.answer = Some((client, refusal)),
+            (None, Err(Response::Error { message, .. })) => cx.message(message),
             (None, _) => {}
         }
-        if std::mem::take(&mut self.reloads.again) {
-            self.reload_by_signal(now);
+        if std::mem::take(&mut self.again) {
+            self.on_signal(manager, cx);
         }
+        ended
     }
 
-    fn config_path_shown(&self) -> String {
-        self.config_path.clone().unwrap_or_default()
+    fn path_shown(&self) -> String {
+        self.path.clone().unwrap_or_default()
     }
+}
 
-    /// The child is done.
-    fn conclude(&mut self, reload: &mut Reload, now: Moment) -> Result<ReloadPlan, Response> {
-        let path = self.config_path_shown();
-        let reader = &mut reload.reader;
-        let content = reader.take_content().filter(|_| reader.is_complete());
-        let Some(content) = content else {
-            let why = format!(
-                "cannot reload {path}: the process that read it ended early, at {}",
-                reader.touches()
-            );
-            let hint = "nothing was changed; reload again";
-            return Err(refuse_with(ErrorCode::Conflict, why, hint));
-        };
-        let refuse_file = |why: String| {
-            let message = format!("cannot reload {path}:\n{why}");
-            refuse(ErrorCode::BadConfig, message)
-        };
-        let content = content.map_err(|error| {
-            refuse_file(format!(
-                "cannot read it: {}; nothing was changed",
-                error.why
-            ))
-        })?;
-        let starting = |config: &Config| {
-            let plan = self.common.supervisor.plan(config);
-            let restarted = plan.restarted.into_iter().map(|change| change.name);
-            plan.added.into_iter().chain(restarted).collect()
-        };
-        let answer = |question: &[u8]| reader.answer(question);
-        let facts = Recorded::new(&answer);
-        let files = Files::of(path.as_str(), content);
-        let report = config::load(files, &facts, Needed::By(&starting));
-        if facts.missed_any() {
-            let why = format!("cannot reload {path}: not all that it names was looked up");
-            return Err(refuse(ErrorCode::Conflict, why));
-        }
-        let Some(config) = report.config else {
-            return Err(refuse_file(report.render(false, "nothing was changed")));
-        };
-        self.go_over_to(config, &path, reload.dry_run, now)
-    }
+fn start_reader(path: &str, registry: &Registry) -> io::Result<ConfigReader> {
+    let reader = ConfigReader::start(Path::new(path))?;
+    let (fd, token) = (reader.as_raw_fd(), Source::Reload.token());
+    registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+    Ok(reader)
+}
 
-    /// The file is good.
-    fn go_over_to(
-        &mut self,
-        config: Config,
-        path: &str,
-        dry_run: bool,
-        now: Moment,
-    ) -> Result<ReloadPlan, Response> {
-        let plan = self.common.supervisor.plan(&config);
-        if !self.common.supervisor.has_room_for(plan.added.len()) {
-            let why = "too many services are still stopping; try again when they are down";
-            let message = format!("cannot reload {path}: {why}");
-            return Err(refuse(ErrorCode::Conflict, message));
-        }
-        if dry_run {
-            return Ok(plan);
-        }
-        let counts = plan.counts();
-        self.common
-            .messages
-            .push(format!("reloaded {path}: {}", Words(counts)));
-        self.journal.add(Entry {
-            wall: clock::wall(),
-            service: None,
-            happened: Happened::Reloaded(counts),
-        });
-        self.common
-            .supervisor
-            .handle(Event::Reload(config.into()), self.common.clock.now());
-        // Before the first of them is started.
-        self.fit_sinks();
-        self.perform(now);
-        Ok(plan)
+/// The child is done.
+fn conclude(reload: &mut Reload, path: &str, cx: &mut Context<'_>) -> Result<ReloadPlan, Response> {
+    let reader = &mut reload.reader;
+    let content = reader.take_content().filter(|_| reader.is_complete());
+    let Some(content) = content else {
+        let why = format!(
+            "cannot reload {path}: the process that read it ended early, at {}",
+            reader.touches()
+        );
+        let hint = "nothing was changed; reload again";
+        return Err(refuse_with(ErrorCode::Conflict, why, hint));
+    };
+    let refuse_file = |why: String| {
+        let message = format!("cannot reload {path}:\n{why}");
+        refuse(ErrorCode::BadConfig, message)
+    };
+    let content = content.map_err(|error| {
+        refuse_file(format!(
+            "cannot read it: {}; nothing was changed",
+            error.why
+        ))
+    })?;
+    let starting = |config: &Config| {
+        let plan = cx.supervisor.plan(config);
+        let restarted = plan.restarted.into_iter().map(|change| change.name);
+        plan.added.into_iter().chain(restarted).collect()
+    };
+    let answer = |question: &[u8]| reader.answer(question);
+    let facts = Recorded::new(&answer);
+    let files = Files::of(path, content);
+    let report = config::load(files, &facts, Needed::By(&starting));
+    if facts.missed_any() {
+        let why = format!("cannot reload {path}: not all that it names was looked up");
+        return Err(refuse(ErrorCode::Conflict, why));
     }
+    let Some(config) = report.config else {
+        return Err(refuse_file(report.render(false, "nothing was changed")));
+    };
+    go_over_to(config, path, reload.dry_run, cx)
+}
 
-    /// Each service's place for its lines, as the file says now.
-    fn fit_sinks(&mut self) {
-        let ids = self.common.supervisor.ids();
-        let ids: Vec<ServiceId> = ids
-            .filter(|id| !self.common.supervisor.has_left(*id))
-            .collect();
-        let configs = ids
-            .iter()
-            .filter_map(|id| self.common.supervisor.config(*id));
-        let width = configs.map(|config| config.name.len()).max().unwrap_or(0);
-        self.prefixer = self.prefixer.with_width(width);
-        for id in ids {
-            let Some(config) = self.common.supervisor.config(id) else {
-                continue;
-            };
-            if self.common.supervisor.is_main_program(id) {
-                continue;
-            }
-            let sink = self.sink(&config);
-            if self.streams.fit_service(id, &config, sink) {
-                self.retire_log_helpers(id);
-            }
-        }
-        // Their columns may have become more or fewer.
-        self.follow_window_size();
+/// The file is good.
+fn go_over_to(
+    config: Config,
+    path: &str,
+    dry_run: bool,
+    cx: &mut Context<'_>,
+) -> Result<ReloadPlan, Response> {
+    let plan = cx.supervisor.plan(&config);
+    if !cx.supervisor.has_room_for(plan.added.len()) {
+        let why = "too many services are still stopping; try again when they are down";
+        let message = format!("cannot reload {path}: {why}");
+        return Err(refuse(ErrorCode::Conflict, message));
     }
+    if !dry_run {
+        cx.message(format!("reloaded {path}: {}", Words(plan.counts())));
+        cx.tell(Event::Reload(config.into()));
+    }
+    Ok(plan)
 }
 
 fn refuse(code: ErrorCode, message: String) -> Response {

@@ -72,9 +72,9 @@ impl Reactor {
             supervisor: &self.common.supervisor,
             config_path: self.config_path.as_deref(),
             observed: &mut Shell {
-                streams: &mut self.streams,
+                streams: &mut self.output.streams,
                 journal: &self.journal,
-                log_helpers: &self.log_helpers,
+                log_helpers: &self.output.log_helpers,
                 usage: &mut self.usage,
                 tidiness: &mut self.common.tidiness,
             },
@@ -87,7 +87,7 @@ impl Reactor {
                 self.tell(Event::Request { client, request }, now);
             }
             Ok(Step::Changes(Change::Reload { dry_run })) => {
-                if let Err(refusal) = self.begin_reload(Some(client), dry_run, now) {
+                if let Err(refusal) = self.begin_reload(client, dry_run, now) {
                     self.connections.reply(client, &refusal, now);
                 }
             }

@@ -72,7 +72,7 @@ impl Reactor {
         }
         self.shortage.forget_at = now.after(AGAIN);
         self.shortage.forgot = true;
-        self.streams.forget_half();
+        self.output.streams.forget_half();
         memory::give_back_heap();
         true
     }

@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, RawFd};
 
+use mio::Interest;
 use mio::unix::SourceFd;
-use mio::{Interest, Registry};
 
 use super::children::Children;
+use super::context::Context;
 use super::table::Table;
 use super::token::{Slot, Source};
 use crate::base::{JobId, Pid};
@@ -130,10 +131,11 @@ impl Signs {
         job: JobId,
         (leader, uid): (Pid, Option<u32>),
         post: Post,
-        registry: &Registry,
+        cx: &Context<'_>,
     ) -> io::Result<()> {
         let token = Source::Sign(self.table.next_slot()).token();
-        registry.register(&mut SourceFd(&post.fd()), token, Interest::READABLE)?;
+        cx.registry
+            .register(&mut SourceFd(&post.fd()), token, Interest::READABLE)?;
         self.table.insert(Sign {
             job,
             main: leader,

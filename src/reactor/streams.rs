@@ -12,9 +12,10 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use mio::Interest;
 use mio::unix::SourceFd;
-use mio::{Interest, Registry};
 
+use super::context::Context;
 use super::outlet::Outlet;
 use super::stream::{NewStream, Portion, READ_BYTES, Stream};
 use super::table::Table;
@@ -64,14 +65,6 @@ pub(super) struct Streams {
     news: bool,
     began: Moment,
     buffer: Vec<u8>,
-}
-
-/// What a turn writes to.
-pub(super) struct Outside<'a> {
-    pub queue: &'a mut Queue,
-    /// Complaints about log files.
-    pub messages: &'a mut Vec<String>,
-    pub now: Moment,
 }
 
 impl Streams {
@@ -212,8 +205,8 @@ impl Streams {
     pub fn add(
         &mut self,
         new: NewStream,
-        registry: &Registry,
-        outside: &mut Outside<'_>,
+        queue: &mut Queue,
+        cx: &mut Context<'_>,
     ) -> io::Result<()> {
         let of_service = self.keys_of(new.service);
         if of_service.len() >= MAX_STREAMS_OF_A_SERVICE
@@ -221,17 +214,17 @@ impl Streams {
                 .into_iter()
                 .min_by_key(|key| (self.table[*key].job.is_some(), self.table.generation(*key)))
         {
-            self.cut_off(oldest, outside);
+            self.cut_off(oldest, queue, cx);
         }
         let slot = self.table.next_slot();
-        registry.register(
+        cx.registry.register(
             &mut SourceFd(&new.fd.as_raw_fd()),
             Source::Stream(slot).token(),
             Interest::READABLE,
         )?;
         let keys = self.of_service.entry(new.service).or_default();
         keys.push(slot.index);
-        self.table.insert(Stream::new(new, outside.now));
+        self.table.insert(Stream::new(new, cx.now));
         Ok(())
     }
 
@@ -278,9 +271,9 @@ impl Streams {
     }
 
     /// Reads the ready streams in turn until the budget is spent or nothing is left that may be read.
-    pub fn pump(&mut self, outside: &mut Outside<'_>) {
-        if outside.queue.accepts() {
-            self.tell_dropped(outside);
+    pub fn pump(&mut self, queue: &mut Queue, cx: &mut Context<'_>) {
+        if queue.accepts() {
+            self.tell_dropped(queue, cx);
             self.ready.append(&mut self.held);
         }
         let mut budget = TURN_BUDGET;
@@ -291,7 +284,7 @@ impl Streams {
                 continue;
             };
             let service = stream.service;
-            if self.waits(service) && !outside.queue.accepts() {
+            if self.waits(service) && !queue.accepts() {
                 self.held.push_back(key);
                 continue;
             }
@@ -299,7 +292,7 @@ impl Streams {
                 self.held_by_file.push(key);
                 continue;
             }
-            let spent = self.drain(key, STREAM_BUDGET.min(budget), false, outside);
+            let spent = self.drain(key, STREAM_BUDGET.min(budget), false, queue, cx);
             budget = budget.saturating_sub(spent);
             if self.table.get(key).is_some_and(|stream| stream.is_ready) {
                 self.ready.push_back(key);
@@ -325,11 +318,11 @@ impl Streams {
             .is_some_and(|outlet| outlet.sink.waits())
     }
 
-    fn tell_dropped(&mut self, outside: &mut Outside<'_>) {
-        let stamp = self.stamp(outside.now);
+    fn tell_dropped(&mut self, queue: &mut Queue, cx: &mut Context<'_>) {
+        let stamp = self.stamp(cx.now);
         for service in std::mem::take(&mut self.owing) {
             if let Some(outlet) = self.outlets.get_mut(&service) {
-                outlet.sink.tell_dropped(stamp, outside.queue);
+                outlet.sink.tell_dropped(stamp, queue);
                 if outlet.sink.owes_a_word() {
                     self.owing.insert(service);
                 }
@@ -344,17 +337,17 @@ impl Streams {
     }
 
     /// Shows the partial lines that have been quiet for long enough.
-    pub fn flush_quiet(&mut self, outside: &mut Outside<'_>) {
-        if !outside.queue.accepts() {
+    pub fn flush_quiet(&mut self, queue: &mut Queue, cx: &mut Context<'_>) {
+        if !queue.accepts() {
             return;
         }
         for key in self.partial.iter().copied().collect::<Vec<_>>() {
             let quiet = self
                 .table
                 .get(key)
-                .is_none_or(|stream| stream.last_read.after(QUIET) <= outside.now);
+                .is_none_or(|stream| stream.last_read.after(QUIET) <= cx.now);
             if quiet {
-                self.flush(key, Mark::Quiet, outside);
+                self.flush(key, Mark::Quiet, queue, cx);
             }
         }
     }
@@ -366,13 +359,14 @@ impl Streams {
         key: usize,
         budget: usize,
         last_words: bool,
-        outside: &mut Outside<'_>,
+        queue: &mut Queue,
+        cx: &mut Context<'_>,
     ) -> usize {
-        let stamp = self.stamp(outside.now);
+        let stamp = self.stamp(cx.now);
         let service = self.table[key].service;
         let waits = !last_words && self.waits(service);
         let mut spent = 0;
-        while spent < budget && (!waits || outside.queue.accepts()) {
+        while spent < budget && (!waits || queue.accepts()) {
             if !last_words && spent > 0 && self.waits_for_file(service) {
                 break;
             }
@@ -383,7 +377,7 @@ impl Streams {
             let (count, portion) = self.table[key].gather(&mut self.buffer, last_words);
             spent += count;
             if count > 0 {
-                self.take(key, count, stamp, outside);
+                self.take(key, count, stamp, queue, cx);
             }
             match portion {
                 Portion::More => {}
@@ -396,15 +390,15 @@ impl Streams {
                     break;
                 }
                 Portion::End => {
-                    self.end(key, outside);
+                    self.end(key, queue, cx);
                     break;
                 }
                 Portion::Lost(error) => {
                     let name = self.name_of(key);
-                    outside.messages.push(format!(
+                    cx.messages.push(format!(
                         "{name}: cannot read its output: {error}; the rest of it is lost"
                     ));
-                    self.end(key, outside);
+                    self.end(key, queue, cx);
                     break;
                 }
             }
@@ -426,9 +420,16 @@ impl Streams {
         }
     }
 
-    fn take(&mut self, key: usize, count: usize, stamp: Stamp, outside: &mut Outside<'_>) {
+    fn take(
+        &mut self,
+        key: usize,
+        count: usize,
+        stamp: Stamp,
+        queue: &mut Queue,
+        cx: &mut Context<'_>,
+    ) {
         let stream = &mut self.table[key];
-        stream.last_read = outside.now;
+        stream.last_read = cx.now;
         stream.is_silent = false;
         let Some(outlet) = self.outlets.get_mut(&stream.service) else {
             return;
@@ -441,7 +442,7 @@ impl Streams {
             self.found.push(awaited.job);
             stream.awaited = None;
         }
-        if outlet.take(&mut stream.text, bytes, stamp, outside) {
+        if outlet.take(&mut stream.text, bytes, stamp, queue, cx) {
             self.needing.insert(stream.service);
         }
         if outlet.sink.owes_a_word() {
@@ -454,15 +455,15 @@ impl Streams {
         }
     }
 
-    fn flush(&mut self, key: usize, mark: Mark, outside: &mut Outside<'_>) {
+    fn flush(&mut self, key: usize, mark: Mark, queue: &mut Queue, cx: &mut Context<'_>) {
         self.partial.remove(&key);
-        let stamp = self.stamp(outside.now);
+        let stamp = self.stamp(cx.now);
         let Some(stream) = self.table.get_mut(key) else {
             return;
         };
         if let Some(outlet) = self.outlets.get_mut(&stream.service) {
             self.news = true;
-            if outlet.flush(&mut stream.text, mark, stamp, outside) {
+            if outlet.flush(&mut stream.text, mark, stamp, queue, cx) {
                 self.needing.insert(stream.service);
             }
         }

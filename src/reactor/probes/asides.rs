@@ -51,6 +51,9 @@ impl Probes {
 
     /// Starts the children of checks, as many as a turn has time for, and ends those that are not needed.
     pub fn start_asides(&mut self, cx: &mut Context<'_>) {
+        if !self.has_work() {
+            return;
+        }
         for pid in self.asides.given_up.drain(..) {
             cx.helpers.end(pid);
         }
