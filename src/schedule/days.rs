@@ -146,10 +146,13 @@ impl Days {
         let mut chosen = self.of_month(from.year, from.month) & (u32::MAX << from.day);
         let (mut year, mut month) = (from.year, from.month);
         while chosen == 0 {
-            (year, month) = match month {
-                12 => (year + 1, 1),
-                _ => (year, month + 1),
+            // The next month that counts, in this year or another.
+            let later = u32::from(self.months) & (!1 << month);
+            month = match later {
+                0 => u32::from(self.months).trailing_zeros().min(12),
+                _ => later.trailing_zeros(),
             };
+            year += i64::from(later == 0);
             if year > from.year + 400 {
                 return None;
             }

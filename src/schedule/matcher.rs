@@ -9,12 +9,16 @@ use super::{Timestamp, civil};
 /// Further than any zone is from UTC, in seconds.
 pub(super) const FARTHEST: i64 = 26 * 3600;
 
-/// Years that are searched. The rarest date, 29 February on one weekday, comes back after 40 at most; an expression
-/// that only names times which a zone skips never matches.
+/// Years that are searched. The rarest date, 29 February on one weekday, comes back after 40 at most.
 const YEARS: i64 = 84;
 
+/// Stretches that are looked at. An expression that names nothing but a time which its zone skips each year would
+/// otherwise be looked for in all of these years; each of them takes two stretches.
+const MOST_STRETCHES: u32 = 64;
+
 impl Expression {
-    /// The first match after `after`. None: there is none in the next 84 years, or before the year 9999.
+    /// The first match after `after`. None: there is none in the next 84 years or before the year 9999, or its zone
+    /// has skipped the time each year for decades.
     ///
     /// `@every` counts from `after`.
     pub fn next(&self, after: Timestamp, zone: &Zone) -> Option<Timestamp> {
@@ -58,7 +62,10 @@ impl Calendar {
     /// Elapsed time: each instant whose civil time matches.
     fn next_elapsed(&self, after: i64, zone: &Zone, last: i64) -> Option<i64> {
         let mut from = after + 1;
-        while from <= last {
+        for _ in 0..MOST_STRETCHES {
+            if from > last {
+                break;
+            }
             let stretch = zone.stretch(from);
             let local = from + stretch.offset;
             let matching = self.next(local)?;

@@ -16,6 +16,7 @@ mod graph;
 mod health;
 mod jitter;
 mod order;
+pub mod plan;
 mod ready;
 mod reload;
 mod request;

@@ -243,7 +243,16 @@ impl Case {
         // Each civil time that the clock has shown or skipped.
         let mut passed = HashSet::new();
         let mut previous = i64::MAX;
-        let mut at = first - MEMORY.min(2 * window) / step * step;
+        // As long ago as the clock may have shown a time that comes again: longer where it has gone back a day.
+        let offsets = (0..=25).map(|hours| offset(zone, after - hours * 3600));
+        let (lowest, highest) = offsets.fold((i32::MAX, i32::MIN), |(low, high), offset| {
+            (low.min(offset), high.max(offset))
+        });
+        let memory = match highest - lowest > 7200 {
+            true => MEMORY,
+            false => MEMORY.min(2 * window),
+        };
+        let mut at = first - memory / step * step;
         while at < after + window {
             let now = civil(at);
             let mut runs = false;
