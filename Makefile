@@ -123,6 +123,7 @@ setup: ## Install what the tests need, 500 MB (as root on Debian; elsewhere it s
 lint: ## Check format and lints
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) rustdoc --locked --lib -- --document-private-items
 
 verify: lint build ## Check format, lints, and that the binary is static and small
 	@if readelf -l "$(BINARY)" | grep -q INTERP; then \

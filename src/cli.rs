@@ -8,6 +8,7 @@ mod familiar;
 mod help;
 mod logs;
 mod offline;
+mod requests;
 mod runs;
 mod schedule;
 mod talk;
@@ -20,7 +21,7 @@ use std::path::PathBuf;
 use argh::FromArgs;
 
 use crate::base::Signal;
-use crate::control::message::{Request, Selection};
+use crate::control::message::Request;
 use crate::daemon;
 use crate::sys::install;
 use arguments::{Arguments, Command, SignalArgs};
@@ -120,59 +121,26 @@ fn ask(client: &Client, command: Command) -> i32 {
             client.show(&request, status.json, None)
         }
         Command::Logs(logs) => {
-            let request = Request::Logs {
-                services: logs.services,
-                lines: logs.lines,
-                since_ms: logs.since,
-                grep: logs.grep,
-                follow: logs.follow,
-            };
-            client.logs(&request, logs.json, logs.timestamps)
+            let (json, timestamps) = (logs.json, logs.timestamps);
+            client.logs(&logs.into(), json, timestamps)
         }
         Command::Events(events) => {
-            let request = Request::Events {
-                services: events.services,
-                lines: events.lines,
-                follow: events.follow,
-            };
-            client.events(&request, events.json)
+            let json = events.json;
+            client.events(&events.into(), json)
         }
         Command::Health(health) => client.show(&Request::Health {}, health.json, None),
         Command::Version(version) => client.version(version.json),
         Command::Start(start) => {
-            let selection = Selection {
-                services: start.services,
-                all: start.all,
-                with_dependents: false,
-                no_wait: start.no_wait,
-                timeout_ms: start.timeout,
-            };
-            client.change(Request::Start, selection, start.json, ("start", "starting"))
+            let (json, words) = (start.json, ("start", "starting"));
+            client.change(Request::Start, start.into(), json, words)
         }
         Command::Stop(stop) => {
-            let selection = Selection {
-                services: stop.services,
-                all: stop.all,
-                with_dependents: false,
-                no_wait: stop.no_wait,
-                timeout_ms: stop.timeout,
-            };
-            client.change(Request::Stop, selection, stop.json, ("stop", "stopping"))
+            let (json, words) = (stop.json, ("stop", "stopping"));
+            client.change(Request::Stop, stop.into(), json, words)
         }
         Command::Restart(restart) => {
-            let selection = Selection {
-                services: restart.services,
-                all: restart.all,
-                with_dependents: restart.with_dependents,
-                no_wait: restart.no_wait,
-                timeout_ms: restart.timeout,
-            };
-            client.change(
-                Request::Restart,
-                selection,
-                restart.json,
-                ("restart", "restarting"),
-            )
+            let (json, words) = (restart.json, ("restart", "restarting"));
+            client.change(Request::Restart, restart.into(), json, words)
         }
         Command::Signal(SignalArgs { service, signal })
             if Signal::parse(&signal).is_none() && Signal::parse(&service).is_some() =>

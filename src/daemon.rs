@@ -257,7 +257,7 @@ fn prefixer(config: &Config, options: &Options) -> Prefixer {
     }
 }
 
-/// Colour where a person looks (https://no-color.org), or where it was asked for.
+/// Colour where a person looks (<https://no-color.org>), or where it was asked for.
 pub fn wants_color(choice: ColorChoice, stream: &impl IsTerminal) -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");

@@ -1,6 +1,15 @@
-//! go-overlay: a service supervisor and init for containers and small machines.
+//! go-overlay: a service supervisor and init (PID 1) for containers and small machines, in one static binary.
 //!
-//! The modules in reading order; `docs/ARCHITECTURE.md` is the map and its rules.
+//! This library is the program; `main.rs` only calls [`cli::run`]. It is public for the tests and benchmarks, and promises
+//! no stable interface.
+//!
+//! All decisions are made by [`supervisor::Supervisor`], a state machine without I/O: events and the time go in, actions
+//! and the next deadline come out. [Its module](supervisor) has an example from boot to exit. Around it is [`reactor`], the
+//! single-threaded loop that owns every descriptor of the daemon, reports to the supervisor what happened, and performs
+//! its actions.
+//!
+//! A module uses those of lower layers only, and the lower ones perform no I/O. `docs/ARCHITECTURE.md` is the map, and
+//! `tests/architecture` enforces its rules.
 
 pub mod api; // what clients may ask: verbs, streams, words
 pub mod base; // identifiers, time, signals

@@ -1,8 +1,5 @@
 //! Who asks, and what that client may do.
 
-use super::words::Words;
-use crate::control::message::{ErrorCode, Response};
-
 /// A client, as its transport knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
@@ -45,16 +42,12 @@ impl Caller {
     }
 
     /// # Errors
-    /// The answer to a client without this right.
-    pub fn check(self, access: Access) -> Result<(), Response> {
+    /// Where the client lacks this right.
+    pub fn check(self, access: Access) -> Result<(), Denied> {
         let caller = self;
         match self.may(access) {
             true => Ok(()),
-            false => Err(Response::Error {
-                code: ErrorCode::NotAllowed,
-                message: Words(&Denied { caller, access }).to_string(),
-                hint: None,
-            }),
+            false => Err(Denied { caller, access }),
         }
     }
 }

@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use super::access::Access;
+use super::access::{Access, Denied};
 use super::protocol::{self, selection};
 use super::stream::Subscription;
 use super::views::Views;
+use super::words::Words;
 use crate::base::ServiceId;
-use crate::control::message::{Request, Response, ServiceStatus};
+use crate::control::message::{ErrorCode, Request, Response, ServiceStatus};
 use crate::domain::Usage;
 use crate::output::feed::{Feed, Filter};
 use crate::output::tail;
@@ -120,6 +121,16 @@ verbs! { |views|
 impl From<client::Request> for Change {
     fn from(request: client::Request) -> Change {
         Change::Supervisor(request)
+    }
+}
+
+impl From<Denied> for Response {
+    fn from(denied: Denied) -> Response {
+        Response::Error {
+            code: ErrorCode::NotAllowed,
+            message: Words(&denied).to_string(),
+            hint: None,
+        }
     }
 }
 

@@ -77,10 +77,11 @@ impl Client {
             }
         };
         let shown = print(&text);
-        match response {
-            Response::Outcome { ok: false, .. } | Response::Health { healthy: false, .. } => FAILED,
-            _ => shown,
-        }
+        let is_failure = matches!(
+            response,
+            Response::Outcome { ok: false, .. } | Response::Health { healthy: false, .. }
+        );
+        if is_failure { FAILED } else { shown }
     }
 
     /// Our own version is always known; the daemon's where there is one.

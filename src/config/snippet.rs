@@ -19,7 +19,7 @@ const MARGIN: usize = 2;
 const FAR: usize = 64 * 1024;
 
 /// The findings as text, each with its line underlined, and at the end a count, with what comes of errors. Of more than
-/// [`MAX_SHOWN`] the errors come first.
+/// `MAX_SHOWN` the errors come first.
 pub fn render(findings: &[Finding], files: &Files, color: bool, outcome: &str) -> String {
     let renderer = if color {
         Renderer::styled()

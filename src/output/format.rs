@@ -1,12 +1,13 @@
 //! How a line is written: plain, with the name in front, or as a JSON object. What stands before a line
 //! is made once for all the lines of one read; a line itself is only copied.
 
+pub mod json;
+
 use std::io::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use memchr::{memchr, memchr_iter, memrchr_iter};
 
-use super::json;
 use super::screen::{self, ESCAPE};
 use super::splitter::{MAX_LINE, Piece};
 use crate::base::allocation::make_room;

@@ -5,7 +5,6 @@ mod boundary;
 pub mod feed;
 pub mod file_text;
 pub mod format;
-pub mod json;
 pub mod prefix;
 pub mod queue;
 pub mod recent;

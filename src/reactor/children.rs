@@ -14,7 +14,7 @@ use super::helpers::Helpers;
 use crate::base::{ExitStatus, JobId, Moment, Pid, Signal};
 use crate::supervisor::event::{Scope, Word};
 use crate::sys::oom::OomKills;
-use crate::sys::pinned::Pinned;
+use crate::sys::pinned::{self, Pinned};
 use crate::sys::process;
 use crate::sys::reap::{self, Found};
 use crate::sys::stray;
@@ -156,7 +156,7 @@ impl Children {
             return Ok(false);
         };
         match scope {
-            Scope::Group if is_successor => reap::kill_group_of(pid, signal),
+            Scope::Group if is_successor => pinned::kill_group_of(pid, signal),
             // A child that has just been started leads no group yet.
             Scope::Group => match reap::kill_group(pid, signal) {
                 Ok(false) => reap::kill_process(pid, signal),

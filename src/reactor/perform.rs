@@ -121,7 +121,10 @@ impl Reactor {
                 let ended = self.reloads.abandon(&mut self.manager, cx);
                 self.follow_reload(ended, now);
             }
-            _ => {}
+            Notice::Restarts { .. }
+            | Notice::Health { .. }
+            | Notice::PostScriptFailed { .. }
+            | Notice::KillingAll { .. } => {}
         }
         let name = about(&notice).map(|service| self.name_of(service));
         if self.is_told(&notice) {

@@ -3,11 +3,8 @@
 
 use super::civil::{DAY, Date};
 use super::expression::{Calendar, Expression, Rule};
-use super::zone::Zone;
+use super::zone::{FARTHEST, Zone};
 use super::{Timestamp, civil};
-
-/// Further than any zone is from UTC, in seconds.
-pub(super) const FARTHEST: i64 = 26 * 3600;
 
 /// Years that are searched. The rarest date, 29 February on one weekday, comes back after 40 at most.
 const YEARS: i64 = 84;

@@ -6,7 +6,9 @@ use std::ops::RangeInclusive;
 use jiff::tz::TimeZone;
 
 use super::Timestamp;
-use super::matcher::FARTHEST;
+
+/// Further than any zone is from UTC, in seconds.
+pub(super) const FARTHEST: i64 = 26 * 3600;
 
 /// A zone with its name and where its rules are from.
 #[derive(Clone, Debug)]

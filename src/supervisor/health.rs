@@ -1,126 +1,16 @@
-//! Health checks: when the next one is due, what their results add up to, and what follows.
+//! Health checks: when the next one is due, and what follows from a result.
 //!
 //! A check is tried as soon as the program was executed, and again after short pauses that grow up to
 //! `start_interval`, until it passes for the first time: whoever waits for it is not kept. A service that
 //! has never been well has `start_period`, and after it as much time as `retries` failures would take.
 
-use std::time::Duration;
-
 use super::Supervisor;
+use super::check::{Check, Round, Standing};
 use super::event::{Action, Notice};
 use super::service::{AfterStop, Phase, RunningFailure, Service};
 use crate::base::{JobId, Moment, ServiceId};
-use crate::config::model::{self, OnUnhealthy};
+use crate::config::model::OnUnhealthy;
 use crate::domain::{CheckError, CheckFailure, FailReason, Health};
-
-/// Before the second check of a service that has just been executed; doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(25);
-
-/// The standing of one running program's check.
-#[derive(Debug)]
-pub(super) struct Check {
-    standing: Standing,
-    /// When its program was executed.
-    began: Moment,
-    /// Failures in a row.
-    failures: u32,
-    /// Why the last check failed; None when it passed.
-    error: Option<CheckError>,
-    round: Round,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// Never passed, and not given up.
-    Starting,
-    Healthy {
-        since: Moment,
-    },
-    Unhealthy,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Round {
-    Due(Moment),
-    Running(JobId),
-}
-
-impl Check {
-    /// The next one is to be begun.
-    pub fn due(&self) -> Option<Moment> {
-        match self.round {
-            Round::Due(at) => Some(at),
-            Round::Running(_) => None,
-        }
-    }
-
-    pub fn healthy_since(&self) -> Option<Moment> {
-        match self.standing {
-            Standing::Healthy { since } => Some(since),
-            Standing::Starting | Standing::Unhealthy => None,
-        }
-    }
-
-    pub fn health(&self) -> Health {
-        match self.standing {
-            Standing::Starting => Health::Starting,
-            Standing::Healthy { .. } => Health::Healthy,
-            Standing::Unhealthy => Health::Unhealthy,
-        }
-    }
-
-    /// Why the last check failed.
-    pub fn error(&self) -> Option<&CheckError> {
-        self.error.as_ref()
-    }
-
-    /// What fails, and what that makes of it; None while the last check passed, or none was made.
-    pub fn failure(&self, config: &model::Health) -> Option<CheckFailure> {
-        Some(CheckFailure {
-            health: self.health(),
-            failures: self.failures,
-            retries: config.retries,
-            error: self.error.clone()?,
-        })
-    }
-
-    /// Takes a result in; the pause before the next check.
-    fn note(
-        &mut self,
-        result: Result<(), CheckError>,
-        config: &model::Health,
-        now: Moment,
-    ) -> Duration {
-        let Err(error) = result else {
-            self.error = None;
-            self.failures = 0;
-            if self.healthy_since().is_none() {
-                self.standing = Standing::Healthy { since: now };
-            }
-            return config.interval;
-        };
-        self.error = Some(error);
-        self.failures = self.failures.saturating_add(1);
-        match self.standing {
-            Standing::Starting => {
-                let patience = config.interval.saturating_mul(config.retries);
-                let given_up_at = self.began.after(config.start_period).after(patience);
-                if given_up_at <= now {
-                    self.standing = Standing::Unhealthy;
-                }
-                let pause = FIRST_PAUSE.saturating_mul(1 << (self.failures - 1).min(16));
-                pause.min(config.start_interval)
-            }
-            Standing::Healthy { .. } => {
-                if self.failures >= config.retries {
-                    self.standing = Standing::Unhealthy;
-                }
-                config.interval
-            }
-            Standing::Unhealthy => config.interval,
-        }
-    }
-}
 
 impl Service {
     /// Whether its health check passes, where it has one.

@@ -8,7 +8,59 @@
 //! Nothing recurses: whatever changes a service puts it and its neighbours into a queue, and
 //! [`Supervisor::poll_action`] looks at each of them until nobody has anything left to do. What is to be done with the
 //! first is done before the second is looked at.
+//!
+//! A shell that answers at once, from boot to exit:
+//!
+//! ```
+//! use go_overlay::base::{ExitStatus, Moment, Pid, Signal};
+//! use go_overlay::config::model::{Config, Service, Timeouts};
+//! use go_overlay::domain::{Now, State};
+//! use go_overlay::supervisor::Supervisor;
+//! use go_overlay::supervisor::event::{Action, Event};
+//!
+//! /// An event goes in, and every action that comes out is performed. Returns the exit code of the daemon.
+//! fn tell(supervisor: &mut Supervisor, event: Event, now: Now) -> Option<u8> {
+//!     supervisor.handle(event, now);
+//!     while let Some(action) = supervisor.poll_action() {
+//!         let answer = match action {
+//!             Action::Spawn { job, .. } => Event::Spawned { job, pid: Pid(100) },
+//!             Action::Kill { job, signal, .. } => {
+//!                 let status = ExitStatus::Signaled(signal);
+//!                 Event::Exited { job, status }
+//!             }
+//!             Action::SignalStrays(_) => Event::ChildrenGone,
+//!             Action::Exit(code) => return Some(code),
+//!             // Answers to clients, news for the log, checks.
+//!             _ => continue,
+//!         };
+//!         supervisor.handle(answer, now);
+//!     }
+//!     None
+//! }
+//!
+//! let web = Service {
+//!     name: "web".into(),
+//!     command: "/usr/bin/web".into(),
+//!     ..Service::default()
+//! };
+//! let config = Config {
+//!     timeouts: Timeouts::default(),
+//!     services: vec![web],
+//! };
+//! // The supervisor reads no clock: time is what its caller says.
+//! let at = |seconds: u64| Now::at(Moment(seconds * 1_000_000_000));
+//! let mut supervisor = Supervisor::new(config, None, at(0));
+//!
+//! assert_eq!(tell(&mut supervisor, Event::Boot, at(0)), None);
+//! assert_eq!(supervisor.list(at(1))[0].state, State::Running);
+//! // Nothing waits on time: the loop sleeps until something happens.
+//! assert_eq!(supervisor.poll_timeout(), None);
+//!
+//! let sigterm = Event::ShutdownSignal(Signal::TERM);
+//! assert_eq!(tell(&mut supervisor, sigterm, at(60)), Some(0));
+//! ```
 
+mod check;
 pub mod client;
 pub mod event;
 mod follow;
@@ -391,7 +443,7 @@ impl Supervisor {
             Phase::Starting { .. } | Phase::Running { .. } => None,
             Phase::Stopped(_) | Phase::Failed { .. } => service.phase.restart_at(),
         };
-        let check = service.check.as_ref().and_then(health::Check::due);
+        let check = service.check.as_ref().and_then(check::Check::due);
         let watchdog = service.watchdog().filter(|_| self.is_judged(id));
         let watchdog = watchdog.map(|(_, deadline)| deadline);
         let others = [check, watchdog, service.post.deadline()];

@@ -133,23 +133,11 @@ impl Supervisor {
             order.push(id);
         }
         self.order = order;
-        // The edges are drawn before anybody moves, so that all go by the new graph.
+        // The edges are drawn before any service moves, so that all go by the new graph.
         let fates: Vec<_> = fates
             .into_iter()
             .map(|(id, fate, new)| {
-                let leaves = matches!(fate, Fate::Leaves);
-                let service = self.service_mut(id);
-                let came_back = service.leaving && !leaves;
-                service.leaving = leaves;
-                if came_back {
-                    service.raised_by = Some(Cause::Reload);
-                    // What the file does not want up is no more to be kept up than before.
-                    if new.as_ref().is_some_and(|new| new.enabled) {
-                        service.pending_stop = None;
-                    }
-                }
-                let old = new
-                    .map(|new| std::mem::replace(&mut self.service_mut(id).config, Rc::new(new)));
+                let old = self.replace_config(id, new, matches!(fate, Fate::Leaves));
                 (id, fate, old)
             })
             .collect();
@@ -179,6 +167,26 @@ impl Supervisor {
         for id in self.ids().collect::<Vec<_>>() {
             self.enqueue(id);
         }
+    }
+
+    /// What the file says of a service from now on, or that it leaves. Returns what the file said before.
+    fn replace_config(
+        &mut self,
+        id: ServiceId,
+        new: Option<model::Service>,
+        leaves: bool,
+    ) -> Option<Rc<model::Service>> {
+        let service = self.service_mut(id);
+        let came_back = service.leaving && !leaves;
+        service.leaving = leaves;
+        if came_back {
+            service.raised_by = Some(Cause::Reload);
+            // What the file does not want up is no more to be kept up than before.
+            if new.as_ref().is_some_and(|new| new.enabled) {
+                service.pending_stop = None;
+            }
+        }
+        new.map(|new| std::mem::replace(&mut service.config, Rc::new(new)))
     }
 
     fn begin_leaving(&mut self, id: ServiceId, now: Moment) {

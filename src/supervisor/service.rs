@@ -8,7 +8,7 @@ use crate::base::{ExitStatus, JobId, Moment, Pid, ServiceId};
 use crate::config::model::{self, Condition};
 use crate::domain::{Cause, FailReason, Failure, NeverReady, State, StopReason};
 
-use super::health::Check;
+use super::check::Check;
 
 /// A slab entry.
 #[derive(Debug)]

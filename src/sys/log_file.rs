@@ -1,7 +1,7 @@
 //! A second destination of a service's output. Opened for appending, never truncated; trouble with it
 //! costs lines of the file, never the service, and is told once until it works again.
 //!
-//! What may never finish is done where it is called, or by a child of the daemon ([`deferred`]).
+//! What may never finish is done where it is called, or by a child of the daemon (`deferred`).
 
 mod children;
 mod deferred;

@@ -120,7 +120,7 @@ impl Folder {
 
     /// Binds a datagram socket to a new file that only the daemon's user can send to. A program that starts as root
     /// (`is_own`, where that is the daemon's user) may change its user itself, and goes on to speak: see
-    /// [`Folder::bind_unlisted`].
+    /// `bind_unlisted`.
     ///
     /// # Errors
     /// When the directory is gone.

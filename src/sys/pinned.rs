@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::process::Stat;
+use super::process::{self, Stat};
 use super::reap;
 use crate::base::{Pid, Signal};
 
@@ -104,6 +104,36 @@ fn send(fd: &OwnedFd, signal: i32) -> Result<(), Errno> {
     // SAFETY: without a siginfo the kernel fills it in as for kill(2).
     let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, none, 0) };
     Errno::result(result).map(drop)
+}
+
+/// Sends a signal to the group that a child is in; false when the child is gone.
+///
+/// The number of a group that the child leads is held by the child. Any other is held by its members, which may
+/// leave, so that each of them is sent the signal on its own: it is held, and found in the group while the child is.
+///
+/// # Errors
+/// EPERM, when it may not be sent to the child.
+pub fn kill_group_of(child: Pid, signal: Signal) -> io::Result<bool> {
+    let place = |pid| Some((process::group(pid)?, process::session(pid)?));
+    let Some(of_child) = place(child) else {
+        return Ok(false);
+    };
+    if of_child.0 == child {
+        return reap::kill_group(child, signal);
+    }
+    let is_own_group = Some(of_child.0) == process::group(process::own());
+    for pid in process::all().filter(|pid| *pid != child && !is_own_group) {
+        if place(pid) != Some(of_child) {
+            continue;
+        }
+        let Some(member) = Pinned::new(pid) else {
+            continue;
+        };
+        if place(pid) == Some(of_child) && place(child) == Some(of_child) {
+            let _ = member.signal(signal);
+        }
+    }
+    reap::kill_process(child, signal)
 }
 
 #[cfg(test)]

@@ -2,8 +2,6 @@
 
 use std::io;
 
-use super::pinned::Pinned;
-use super::process;
 use crate::base::{ExitStatus, Pid, Signal};
 
 /// What one look found.
@@ -117,36 +115,6 @@ pub fn group_is_populated(leader: Pid) -> bool {
     // SAFETY: kill takes numbers only; without a signal it only looks.
     let looked = unsafe { libc::kill(-leader.0, 0) };
     looked == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
-}
-
-/// Sends a signal to the group that a child is in; false when the child is gone.
-///
-/// The number of a group that the child leads is held by the child. Any other is held by its members, which may
-/// leave, so that each of them is sent the signal on its own: it is held, and found in the group while the child is.
-///
-/// # Errors
-/// EPERM, when it may not be sent to the child.
-pub fn kill_group_of(child: Pid, signal: Signal) -> io::Result<bool> {
-    let place = |pid| Some((process::group(pid)?, process::session(pid)?));
-    let Some(of_child) = place(child) else {
-        return Ok(false);
-    };
-    if of_child.0 == child {
-        return kill_group(child, signal);
-    }
-    let is_own_group = Some(of_child.0) == process::group(process::own());
-    for pid in process::all().filter(|pid| *pid != child && !is_own_group) {
-        if place(pid) != Some(of_child) {
-            continue;
-        }
-        let Some(member) = Pinned::new(pid) else {
-            continue;
-        };
-        if place(pid) == Some(of_child) && place(child) == Some(of_child) {
-            let _ = member.signal(signal);
-        }
-    }
-    kill_process(child, signal)
 }
 
 #[cfg(test)]

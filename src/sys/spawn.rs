@@ -149,6 +149,12 @@ enum Stage {
     Execute,
 }
 
+/// Why the last system call of this thread failed.
+fn errno() -> i32 {
+    // SAFETY: the place exists as long as the thread does.
+    unsafe { *libc::__errno_location() }
+}
+
 /// Why a program does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct SpawnError {
@@ -160,7 +166,7 @@ impl SpawnError {
     fn last(stage: Stage) -> SpawnError {
         SpawnError {
             stage,
-            errno: child::errno(),
+            errno: errno(),
         }
     }
 

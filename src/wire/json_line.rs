@@ -11,8 +11,8 @@ use crate::api::{journal, protocol};
 use crate::base::{ServiceId, nearest};
 use crate::control::message::{ErrorCode, MAX_REQUEST_BYTES, Request, Response, ServiceStatus};
 use crate::output::feed;
+use crate::output::format::json;
 use crate::output::format::{Origin, Stamp};
-use crate::output::json;
 
 /// The codec of one connection.
 #[derive(Debug)]

@@ -134,11 +134,13 @@ fn suspensions_and_steps_of_the_time_of_day_change_nothing() {
 
 #[test]
 fn whatever_happens_to_a_daemon_that_is_frozen_every_invariant_holds() {
+    let first = number("SEED").unwrap_or(1);
     let seeds = number("SEEDS").map_or(1500, |seeds| seeds.div_ceil(4));
     let mut absent = Duration::ZERO;
-    for seed in 1..=seeds {
+    for seed in first..first + seeds {
         let run = played(seed, Kind::Everything, None);
         absent += run.watched.clocks.at(run.now).absent;
     }
-    assert!(absent > Duration::ZERO);
+    // One seed alone may have none.
+    assert!(absent > Duration::ZERO || seeds < 10);
 }

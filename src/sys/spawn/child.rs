@@ -105,12 +105,6 @@ fn become_program(
     }
 }
 
-/// Why the last system call of this thread failed.
-pub(super) fn errno() -> i32 {
-    // SAFETY: the place exists as long as the thread does.
-    unsafe { *libc::__errno_location() }
-}
-
 fn check(result: i64, stage: Stage) -> Result<(), SpawnError> {
     match result {
         0.. => Ok(()),

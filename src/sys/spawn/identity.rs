@@ -9,7 +9,7 @@
 use std::ptr;
 
 use super::Ids;
-use super::child::errno;
+use super::errno;
 
 // Where ids once had 16 bits, the plain names still are the calls for those, to which 65535 is -1.
 #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use super::format::{Origin, Stamp, dropped};
-use super::splitter::Piece;
+use super::{Origin, Stamp, dropped};
+use crate::output::splitter::Piece;
 
 /// Adds what is before the text of a line: it is the same for all the lines of one read.
 pub fn head(out: &mut Vec<u8>, stamp: Stamp, service: &str, origin: Origin) {
