@@ -41,7 +41,7 @@ impl Span {
 }
 
 /// A reader of a table sees only the text that the table is in, and reports ranges of it. What has read a whole file
-/// then says which one it was ([`Finding::in_file`]).
+/// then says which one it was (`Finding::in_file`).
 impl From<Range<usize>> for Span {
     fn from(range: Range<usize>) -> Span {
         Span {
