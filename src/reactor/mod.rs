@@ -1,5 +1,8 @@
-//! The shell around the supervisor: owns every descriptor of the daemon and is the only user of mio's
-//! `Poll` in it. It decides nothing; it tells the supervisor what happened and does what comes out.
+//! The shell around the supervisor: the only user of mio's `Poll` in the daemon. It decides nothing; it reports to the
+//! supervisor what happened, and does what comes of it.
+//!
+//! This file is the turn. The parts own every descriptor, and are given a [`context::Context`] for each call; what they
+//! leave for the supervisor it is handed when the call has returned ([`Reactor::settle`]).
 //!
 //! Within a turn: starts that were executed or failed, then signals, then what services say of themselves, then timers,
 //! then checks, then the control socket, then the services' output. A flood of output can so delay nothing for longer than one turn's budget.
@@ -39,21 +42,19 @@ mod trouble;
 
 use mio::Events;
 
-use crate::api::journal::Journal;
 use crate::base::Moment;
 use crate::supervisor::event::Event;
 use crate::sys::signals::SignalFd;
-use crate::sys::usage;
-use connections::Connections;
 use context::Common;
 use jobs::Jobs;
 use manager::Manager;
 use output::Output;
+use perform::Told;
 use probes::Probes;
 use ready::Ready;
 use reload::Reloads;
+use serve::Clients;
 pub use setup::Setup;
-use shortage::Shortage;
 use timers::Timers;
 use trouble::Trouble;
 
@@ -66,19 +67,14 @@ pub struct Reactor {
     signals: SignalFd,
     trouble: Trouble,
     timers: Timers,
-    connections: Connections,
+    clients: Clients,
     jobs: Jobs,
     output: Output,
     probes: Probes,
     manager: Manager,
-    journal: Journal,
-    shortage: Shortage,
-    config_path: Option<String>,
-    debug: bool,
-    /// What processes use.
-    usage: usage::Watch,
-    /// The configuration that is read again.
     reloads: Reloads,
+    told: Told,
+    /// The exit code, when the supervisor has reached its end.
     exit: Option<u8>,
 }
 
@@ -99,14 +95,16 @@ impl Reactor {
                 self.finish(now);
                 return code;
             }
-            if self.connections.some_left() {
+            if self.clients.connections.some_left() {
                 self.common.tidiness.ask_after_client(now);
             }
             self.arm(now);
             let now = self.rest(&mut events, now);
             let ready = self.sort(&events, now);
             self.turn(ready, now);
-            self.relieve(now);
+            let cx = &mut self.common.context(now);
+            self.clients.relieve(&mut self.output, cx);
+            self.settle(now);
         }
     }
 
@@ -136,10 +134,14 @@ impl Reactor {
             self.settle(now);
         }
         for (slot, hung_up) in ready.clients {
-            self.serve(slot, hung_up, now);
+            let cx = &mut self.common.context(now);
+            let asked = self.clients.on_ready(slot, hung_up, &mut self.output, cx);
+            self.follow_client(asked, now);
         }
-        if ready.listener || self.connections.has_more_to_accept() {
-            self.accept(now);
+        if ready.listener || self.clients.connections.has_more_to_accept() {
+            let cx = &mut self.common.context(now);
+            self.clients.accept(&mut self.trouble, cx);
+            self.settle(now);
         }
         if ready.reload {
             let cx = &mut self.common.context(now);
@@ -156,7 +158,7 @@ impl Reactor {
         self.jobs.leave_stuck(&mut self.common.context(now));
         self.settle(now);
         self.start_waiting(now);
-        self.feed_followers();
+        self.clients.feed_followers(&mut self.output);
     }
 
     /// Starts what has waited for its turn.
@@ -173,7 +175,8 @@ impl Reactor {
     fn finish(&mut self, now: Moment) {
         self.output
             .finish(&self.signals, &mut self.common.context(now));
-        self.end_feeds(now);
+        let cx = &mut self.common.context(now);
+        self.clients.finish(&mut self.output, cx);
         self.jobs.finish();
     }
 }

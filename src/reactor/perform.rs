@@ -1,18 +1,27 @@
 //! What the supervisor decided, done: one function an action.
 
 use super::Reactor;
+use super::connections::CLIENTS_A_TURN;
 use super::context;
 use super::launches::Wish;
 use super::reload::Ended;
+use super::serve::ReloadRequest;
 use crate::api::journal::{Entry, Happened};
 use crate::api::protocol;
 use crate::api::words::{self, Words};
-use crate::base::{ClientId, ExitStatus, Moment, ServiceId};
-use crate::control::message::Response;
+use crate::base::{ExitStatus, Moment, ServiceId};
 use crate::domain::{FailReason, Failure, Health, ShutdownReason, State, StopReason};
 use crate::supervisor::event::{Action, Event, Notice};
 use crate::supervisor::view::Detail;
 use crate::sys::clock;
+
+/// How much the user is told.
+pub(super) struct Told {
+    /// Only a main program is supervised: its exit code says what there is to say, and the rest is its own output.
+    pub is_alone: bool,
+    /// Everything is reported.
+    pub debug: bool,
+}
 
 impl Reactor {
     /// Hands the supervisor an event, and does everything that comes out of it.
@@ -65,13 +74,13 @@ impl Reactor {
                 return self.jobs.end_command(job, cx);
             }
             Action::SignalStrays(signal) => {
-                let is_quiet = self.config_path.is_none() && !self.debug;
+                let is_quiet = self.told.is_alone && !self.told.debug;
                 return self.jobs.signal_strays(signal, is_quiet, cx);
             }
             Action::Forget { service } => self.output.forget(service),
             Action::Reply { client, response } => {
                 let response = protocol::response(response);
-                self.connections.reply(client, &response, now);
+                self.clients.connections.reply(client, &response, now);
             }
             Action::Notice(notice) => self.notice(notice, now),
             Action::Exit(code) => {
@@ -82,16 +91,31 @@ impl Reactor {
         None
     }
 
-    /// The answer follows, unless it is there at once.
-    pub(super) fn begin_reload(
-        &mut self,
-        client: ClientId,
-        dry_run: bool,
-        now: Moment,
-    ) -> Result<(), Response> {
-        let cx = &mut self.common.context(now);
-        self.reloads
-            .begin(Some(client), dry_run, &mut self.manager, cx)
+    /// Writes the answers that are there, and takes the next requests of the clients that got them, but a bounded
+    /// number a turn: a client that asks without end must not keep the others waiting.
+    pub(super) fn serve_due(&mut self, now: Moment) {
+        for _ in 0..CLIENTS_A_TURN {
+            let Some(client) = self.clients.connections.next_due() else {
+                return;
+            };
+            let cx = &mut self.common.context(now);
+            let asked = self.clients.advance(client, &mut self.output, cx);
+            self.follow_client(asked, now);
+        }
+    }
+
+    /// What comes of a client's request: events for the supervisor, or a reload.
+    pub(super) fn follow_client(&mut self, asked: Option<ReloadRequest>, now: Moment) {
+        if let Some(ReloadRequest { client, dry_run }) = asked {
+            let cx = &mut self.common.context(now);
+            let begun = self
+                .reloads
+                .begin(Some(client), dry_run, &mut self.manager, cx);
+            if let Err(refusal) = begun {
+                self.clients.connections.reply(client, &refusal, now);
+            }
+        }
+        self.settle(now);
     }
 
     /// What comes of a reload that is over.
@@ -100,14 +124,14 @@ impl Reactor {
             return;
         };
         if let Some(counts) = changes {
-            self.journal.add(Entry {
+            self.clients.journal.add(Entry {
                 wall: clock::wall(),
                 service: None,
                 happened: Happened::Reloaded(counts),
             });
         }
         if let Some((client, response)) = answer {
-            self.connections.reply(client, &response, now);
+            self.clients.connections.reply(client, &response, now);
         }
     }
 
@@ -131,7 +155,7 @@ impl Reactor {
             let name = name.as_deref().unwrap_or_default();
             self.common.messages.push(words::log_line(&notice, name));
         }
-        self.journal.add(Entry {
+        self.clients.journal.add(Entry {
             wall: clock::wall(),
             service: name,
             happened: Happened::Notice(notice),
@@ -140,14 +164,14 @@ impl Reactor {
 
     /// Whether a notice is worth a line on standard error.
     fn is_told(&self, notice: &Notice) -> bool {
-        self.debug
+        self.told.debug
             || match notice {
                 Notice::Changed {
                     from, to, detail, ..
                 } => match to {
                     State::Pending | State::Starting | State::Stopping => false,
                     State::Running | State::Stopped | State::Failed => {
-                        !(self.is_alone() && is_expected(*from, *to, detail))
+                        !(self.told.is_alone && is_expected(*from, *to, detail))
                     }
                 },
                 Notice::Restarts { .. } => false,
@@ -156,14 +180,9 @@ impl Reactor {
                 }
                 Notice::PostScriptFailed { .. } | Notice::KillingAll { .. } => true,
                 Notice::ShuttingDown { reason, .. } => {
-                    !self.is_alone() || matches!(reason, ShutdownReason::Unable(_))
+                    !self.told.is_alone || matches!(reason, ShutdownReason::Unable(_))
                 }
             }
-    }
-
-    /// Only a main program is supervised: its exit code says what there is to say, and the rest is its own output.
-    fn is_alone(&self) -> bool {
-        self.config_path.is_none()
     }
 
     pub(super) fn name_of(&self, service: ServiceId) -> String {

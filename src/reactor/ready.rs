@@ -51,7 +51,7 @@ impl Reactor {
             }
         }
         ready.reload |= self.reloads.has_work();
-        ready.listener |= self.connections.has_more_to_accept();
+        ready.listener |= self.clients.connections.has_more_to_accept();
         if self.trouble.take_again() {
             (ready.signals, ready.supervisor_timer) = (true, true);
         }

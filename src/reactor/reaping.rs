@@ -27,7 +27,7 @@ impl Reactor {
     /// What each signal means; docs/CLI-COMMANDS.md has the table.
     fn on_signal(&mut self, received: Received, now: Moment) {
         let Received { signal, sender } = received;
-        let has_services = self.config_path.is_some();
+        let has_services = !self.told.is_alone;
         match (signal, sender) {
             (Signal::CHLD, _) => {}
             // A write to a closed pipe or beyond `ulimit -f`, and `ulimit -t`: the write failed, or SIGKILL follows.

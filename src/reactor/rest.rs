@@ -16,7 +16,7 @@ impl Reactor {
         let more_to_do = self.output.has_work()
             || self.jobs.has_work(now)
             || self.probes.has_work()
-            || self.connections.has_work()
+            || self.clients.connections.has_work()
             || self.reloads.has_work();
         let timeout = more_to_do
             .then_some(Duration::ZERO)
@@ -63,13 +63,12 @@ impl Reactor {
     /// What is due beside the supervisor's.
     pub(super) fn keep_house(&mut self, now: Moment) {
         self.output.on_deadline(&mut self.common.context(now));
-        if self.connections.on_deadline(&mut self.common.context(now)) {
-            self.accept(now);
-        }
+        let cx = &mut self.common.context(now);
+        self.clients.on_deadline(&mut self.trouble, cx);
+        self.settle(now);
         if self.jobs.is_due(now) {
             self.reap(now);
         }
-        self.keep_watch(now);
         let cx = &mut self.common.context(now);
         let ended = self.reloads.on_deadline(&mut self.manager, cx);
         self.follow_reload(ended, now);
@@ -107,10 +106,9 @@ impl Reactor {
     fn next_housekeeping(&mut self, now: Moment) -> Option<Moment> {
         let all = [
             self.output.deadline(),
-            self.connections.deadline(),
+            self.clients.deadline(),
             self.jobs.deadline(now),
             self.probes.deadline(),
-            self.usage.deadline(),
             self.common.tidiness.deadline(),
             self.manager.deadline(),
             self.reloads.deadline(),

@@ -1,13 +1,17 @@
 //! The control socket: new clients, and what comes of their requests, which the verbs decide (`api::verbs`).
 
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use super::Reactor;
-use super::connections::{Accepted, CLIENTS_A_TURN, Outcome};
+use super::connections::{Accepted, Connections, Outcome};
+use super::context::Context;
 use super::log_helpers::LogHelpers;
+use super::output::Output;
+use super::shortage::Shortage;
 use super::streams::Streams;
 use super::tidiness::Tidiness;
 use super::token::Slot;
+use super::trouble::Trouble;
 use crate::api::access::Caller;
 use crate::api::journal::Journal;
 use crate::api::stream::History;
@@ -20,87 +24,144 @@ use crate::output::recent::Recent;
 use crate::supervisor::event::Event;
 use crate::sys::{clock, usage};
 
-impl Reactor {
-    /// Takes new connections in.
-    pub(super) fn accept(&mut self, now: Moment) {
-        let cx = &mut self.common.context(now);
-        match self.connections.accept(cx) {
-            Accepted::All => self.trouble.accepts(),
-            Accepted::Some => {}
-            Accepted::Failed(error) => self.trouble.cannot_accept(&error, cx),
+/// The control socket's clients, and what they ask for.
+pub(super) struct Clients {
+    pub(super) connections: Connections,
+    pub(super) journal: Journal,
+    /// What processes use, while a client watches.
+    pub(super) usage: usage::Watch,
+    pub(super) shortage: Shortage,
+    /// For `version`; None where only a main program is supervised.
+    config_path: Option<String>,
+}
+
+/// A request that another part carries out.
+pub(super) struct ReloadRequest {
+    pub client: ClientId,
+    pub dry_run: bool,
+}
+
+impl Clients {
+    pub fn new(listener: Option<UnixListener>, config_path: Option<String>) -> Clients {
+        Clients {
+            connections: Connections::new(listener),
+            journal: Journal::default(),
+            usage: usage::Watch::default(),
+            shortage: Shortage::default(),
+            config_path,
         }
-        self.settle(now);
+    }
+
+    /// Takes new connections in.
+    pub fn accept(&mut self, trouble: &mut Trouble, cx: &mut Context<'_>) {
+        match self.connections.accept(cx) {
+            Accepted::All => trouble.accepts(),
+            Accepted::Some => {}
+            Accepted::Failed(error) => trouble.cannot_accept(&error, cx),
+        }
     }
 
     /// Serves the client of a slot.
-    pub(super) fn serve(&mut self, slot: Slot, hung_up: bool, now: Moment) {
-        let cx = &mut self.common.context(now);
+    pub fn on_ready(
+        &mut self,
+        slot: Slot,
+        hung_up: bool,
+        output: &mut Output,
+        cx: &mut Context<'_>,
+    ) -> Option<ReloadRequest> {
         let outcome = self.connections.on_ready(slot, hung_up, cx);
-        self.follow_up(outcome, now);
+        self.follow_up(outcome, output, cx)
     }
 
-    /// Writes the answers that are there, and takes the next requests of the clients that got them, but a bounded
-    /// number a turn: a client that asks without end must not keep the others waiting.
-    pub(super) fn serve_due(&mut self, now: Moment) {
-        for _ in 0..CLIENTS_A_TURN {
-            let Some(client) = self.connections.next_due() else {
-                return;
-            };
-            let cx = &mut self.common.context(now);
-            let outcome = self.connections.advance(client, cx);
-            self.follow_up(outcome, now);
-        }
+    /// Writes the answer that is there for this client, and takes its next request.
+    pub fn advance(
+        &mut self,
+        client: ClientId,
+        output: &mut Output,
+        cx: &mut Context<'_>,
+    ) -> Option<ReloadRequest> {
+        let outcome = self.connections.advance(client, cx);
+        self.follow_up(outcome, output, cx)
     }
 
-    fn follow_up(&mut self, outcome: Outcome, now: Moment) {
-        self.settle(now);
+    fn follow_up(
+        &mut self,
+        outcome: Outcome,
+        output: &mut Output,
+        cx: &mut Context<'_>,
+    ) -> Option<ReloadRequest> {
         match outcome {
             Outcome::Nothing => {}
             Outcome::Asked {
                 client,
                 caller,
                 request,
-            } => self.dispatch(client, caller, request, now),
-            Outcome::Hungry(client) => self.feed(client, now),
+            } => return self.dispatch(client, caller, request, output, cx),
+            Outcome::Hungry(client) => self.feed(client, output, cx),
         }
+        None
     }
 
-    fn dispatch(&mut self, client: ClientId, caller: Caller, request: Request, now: Moment) {
+    fn dispatch(
+        &mut self,
+        client: ClientId,
+        caller: Caller,
+        request: Request,
+        output: &mut Output,
+        cx: &mut Context<'_>,
+    ) -> Option<ReloadRequest> {
         let views = Views {
             caller,
-            now: self.common.clock.now(),
-            supervisor: &self.common.supervisor,
+            now: cx.time,
+            supervisor: cx.supervisor,
             config_path: self.config_path.as_deref(),
             observed: &mut Shell {
-                streams: &mut self.output.streams,
+                streams: &mut output.streams,
                 journal: &self.journal,
-                log_helpers: &self.output.log_helpers,
+                log_helpers: &output.log_helpers,
                 usage: &mut self.usage,
-                tidiness: &mut self.common.tidiness,
+                tidiness: cx.tidiness,
             },
         };
         match verbs::dispatch(request, views) {
             Ok(Step::Reads(response)) | Err(response) => {
-                self.connections.reply(client, &response, now);
+                self.connections.reply(client, &response, cx.now);
             }
             Ok(Step::Waits(request) | Step::Changes(Change::Supervisor(request))) => {
-                self.tell(Event::Request { client, request }, now);
+                cx.tell(Event::Request { client, request });
             }
             Ok(Step::Changes(Change::Reload { dry_run })) => {
-                if let Err(refusal) = self.begin_reload(client, dry_run, now) {
-                    self.connections.reply(client, &refusal, now);
-                }
+                return Some(ReloadRequest { client, dry_run });
             }
-            Ok(Step::Streams(stream)) => self.connections.begin_stream(client, stream, now),
+            Ok(Step::Streams(stream)) => self.connections.begin_stream(client, stream, cx.now),
         }
+        None
     }
 
-    /// The next look at what processes use, while somebody watches.
-    pub(super) fn keep_watch(&mut self, now: Moment) {
-        if self.usage.deadline().is_some_and(|at| at <= now) {
-            let processes = self.common.supervisor.main_processes();
+    /// At the end of a turn: makes room where memory has run out.
+    pub fn relieve(&mut self, output: &mut Output, cx: &mut Context<'_>) {
+        self.shortage.relieve(&mut self.connections, output, cx);
+    }
+
+    pub fn deadline(&self) -> Option<Moment> {
+        let all = [self.connections.deadline(), self.usage.deadline()];
+        all.into_iter().flatten().min()
+    }
+
+    /// Closes what has been idle for too long, and takes in what could not be taken before.
+    pub fn on_deadline(&mut self, trouble: &mut Trouble, cx: &mut Context<'_>) {
+        if self.connections.on_deadline(cx) {
+            self.accept(trouble, cx);
+        }
+        self.keep_watch(cx);
+    }
+
+    /// The next look at what processes use, while a client watches.
+    fn keep_watch(&mut self, cx: &Context<'_>) {
+        if self.usage.deadline().is_some_and(|at| at <= cx.now) {
+            let processes = cx.supervisor.main_processes();
             let pids: Vec<_> = processes.iter().flatten().map(|(pid, _)| *pid).collect();
-            self.usage.keep_up(&pids, now);
+            self.usage.keep_up(&pids, cx.now);
         }
     }
 }

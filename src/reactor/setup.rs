@@ -8,25 +8,24 @@ use mio::Interest;
 use mio::unix::SourceFd;
 
 use super::Reactor;
-use super::connections::Connections;
 use super::context::Common;
 use super::jobs::Jobs;
 use super::manager::Manager;
 use super::output::Output;
+use super::perform::Told;
 use super::probes::Probes;
 use super::reload::Reloads;
-use super::shortage::Shortage;
+use super::serve::Clients;
 use super::timers::Timers;
 use super::token::Source;
 use super::trouble::Trouble;
-use crate::api::journal::Journal;
 use crate::base::Pid;
 use crate::domain::Clock;
 use crate::output::prefix::Prefixer;
 use crate::supervisor::Supervisor;
+use crate::sys::clock;
 use crate::sys::manager::ManagerSocket;
 use crate::sys::signals::SignalFd;
-use crate::sys::{clock, usage};
 
 /// What the daemon hands over.
 pub struct Setup {
@@ -78,16 +77,15 @@ impl Reactor {
             signals: setup.signals,
             trouble: Trouble::default(),
             timers,
-            connections: Connections::new(setup.listener),
+            clients: Clients::new(setup.listener, setup.config_path.clone()),
             jobs: Jobs::new(),
             output: Output::new(setup.prefixer, now),
             probes: Probes::default(),
             manager: Manager::new(setup.manager),
-            journal: Journal::default(),
-            config_path: setup.config_path.clone(),
-            debug: setup.debug,
-            shortage: Shortage::default(),
-            usage: usage::Watch::default(),
+            told: Told {
+                is_alone: setup.config_path.is_none(),
+                debug: setup.debug,
+            },
             reloads: Reloads::new(setup.config_path),
             exit: None,
         });

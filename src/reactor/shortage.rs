@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use super::Reactor;
+use super::connections::Connections;
+use super::context::Context;
+use super::output::Output;
 use crate::base::{ClientId, Moment};
 use crate::output::format::counted;
 use crate::supervisor::event::Event;
@@ -29,70 +31,79 @@ pub(super) struct Shortage {
     silent_until: Moment,
 }
 
-impl Reactor {
+impl Shortage {
     /// There is no memory for what a client asked for: it loses its connection.
-    pub(super) fn disconnect_for_memory(&mut self, client: ClientId, now: Moment) {
-        self.connections.close(client, self.common.poll.registry());
-        self.shortage.disconnected += 1;
-        self.tell(Event::ClientGone { client }, now);
+    pub fn disconnect(
+        &mut self,
+        client: ClientId,
+        connections: &mut Connections,
+        cx: &mut Context<'_>,
+    ) {
+        connections.close(client, cx.registry);
+        self.disconnected += 1;
+        cx.tell(Event::ClientGone { client });
     }
 
     /// To be called at the end of a turn.
-    pub(super) fn relieve(&mut self, now: Moment) {
-        let is_due = self.shortage.again_at.is_none_or(|at| at <= now);
+    pub fn relieve(
+        &mut self,
+        connections: &mut Connections,
+        output: &mut Output,
+        cx: &mut Context<'_>,
+    ) {
+        let is_due = self.again_at.is_none_or(|at| at <= cx.now);
         if reserve::is_used() && is_due {
-            self.make_room(now);
+            self.disconnect_slow_readers(connections, cx);
+            self.forget_at = Moment::default();
+            self.forget_output(output, cx.now);
+            self.again_at = match reserve::take() {
+                true => None,
+                false => Some(cx.now.after(AGAIN)),
+            };
         }
-        self.report_shortage(now);
-    }
-
-    fn make_room(&mut self, now: Moment) {
-        self.disconnect_slow_readers(now);
-        self.shortage.forget_at = Moment::default();
-        self.forget_for_memory(now);
-        self.shortage.again_at = match reserve::take() {
-            true => None,
-            false => Some(now.after(AGAIN)),
-        };
+        self.report(cx);
     }
 
     /// Whether there were any.
-    pub(super) fn disconnect_slow_readers(&mut self, now: Moment) -> bool {
-        let slow = self.connections.slow_readers();
+    pub fn disconnect_slow_readers(
+        &mut self,
+        connections: &mut Connections,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let slow = connections.slow_readers();
         for client in &slow {
-            self.disconnect_for_memory(*client, now);
+            self.disconnect(*client, connections, cx);
         }
         !slow.is_empty()
     }
 
     /// Forgets the older half of the remembered output, unless that was done just now; whether it was done.
-    pub(super) fn forget_for_memory(&mut self, now: Moment) -> bool {
-        if now < self.shortage.forget_at {
+    pub fn forget_output(&mut self, output: &mut Output, now: Moment) -> bool {
+        if now < self.forget_at {
             return false;
         }
-        self.shortage.forget_at = now.after(AGAIN);
-        self.shortage.forgot = true;
-        self.output.streams.forget_half();
+        self.forget_at = now.after(AGAIN);
+        self.forgot = true;
+        output.streams.forget_half();
         memory::give_back_heap();
         true
     }
 
-    fn report_shortage(&mut self, now: Moment) {
-        let shortage = &mut self.shortage;
-        let is_new = shortage.forgot || shortage.disconnected > 0;
-        if !is_new || now < shortage.silent_until {
+    fn report(&mut self, cx: &mut Context<'_>) {
+        let is_new = self.forgot || self.disconnected > 0;
+        if !is_new || cx.now < self.silent_until {
             return;
         }
-        let clients = match std::mem::take(&mut shortage.disconnected) {
+        let clients = match std::mem::take(&mut self.disconnected) {
             0 => String::new(),
             count => format!("; disconnected {}", counted(count, "client")),
         };
-        let forgot = match std::mem::take(&mut shortage.forgot) {
+        let forgot = match std::mem::take(&mut self.forgot) {
             true => "; forgot the older half of the remembered output",
             false => "",
         };
-        shortage.silent_until = now.after(REPORTED_EVERY);
-        self.common.messages.push(format!(
+        self.silent_until = cx.now.after(REPORTED_EVERY);
+        cx.message(format!(
             "cannot get more memory{forgot}{clients}; raise the limit (ulimit -v), or lower log_buffer"
         ));
     }

@@ -95,6 +95,22 @@ const PANICS: [&str; 7] = [
     "process::abort(",
 ];
 
+/// The files that are the reactor's turn. Every other one in `reactor/` is a part, which is given a context.
+const TURN: [&str; 6] = [
+    "reactor/mod.rs",
+    "reactor/setup.rs",
+    "reactor/ready.rs",
+    "reactor/rest.rs",
+    "reactor/perform.rs",
+    "reactor/reaping.rs",
+];
+
+/// Lines of the turn's own file.
+const MAX_TURN_LINES: usize = 200;
+
+/// What the reactor owns.
+const MAX_PARTS: usize = 15;
+
 /// What is allowed all the same: file, what its line contains, and the reason.
 const ALLOWED: [(&str, &str, &str); 0] = [];
 
@@ -185,6 +201,37 @@ fn panics(source: &Source) -> Vec<String> {
         .collect()
 }
 
+fn long_turn(source: &Source) -> Vec<String> {
+    let lines = source.code.lines().count();
+    let is_long = source.path == "reactor/mod.rs" && lines > MAX_TURN_LINES;
+    let finding =
+        is_long.then(|| format!("src/{}: {lines} lines, of {MAX_TURN_LINES}", source.path));
+    finding.into_iter().collect()
+}
+
+fn reactor_in_a_part(source: &Source) -> Vec<String> {
+    if source.module() != "reactor" || TURN.contains(&source.path.as_str()) {
+        return Vec::new();
+    }
+    let places = source.places("Reactor").into_iter();
+    places
+        .filter_map(|at| source.finding(at, "a part knows the reactor: give it a context"))
+        .collect()
+}
+
+/// Fields of the reactor beyond the bound.
+fn too_many_parts(source: &Source) -> Vec<String> {
+    let Some(at) = source.places("struct Reactor").first().copied() else {
+        return Vec::new();
+    };
+    let body = source.code[at..].split_once('{').unwrap().1;
+    let body = body.split_once('}').unwrap().0;
+    let fields = body.lines().filter(|line| line.contains(": ")).count();
+    let finding = (fields > MAX_PARTS)
+        .then(|| source.finding(at, &format!("{fields} fields, of {MAX_PARTS}")));
+    finding.flatten().into_iter().collect()
+}
+
 fn check(rule: fn(&Source) -> Vec<String>) {
     let findings: Vec<String> = sources().iter().flat_map(rule).collect();
     assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
@@ -213,6 +260,22 @@ fn unsafe_stays_in_sys() {
 #[test]
 fn nothing_panics() {
     check(panics);
+}
+
+#[test]
+fn the_reactor_is_a_turn_and_its_parts() {
+    check(reactor_in_a_part);
+    check(too_many_parts);
+    check(long_turn);
+    let sources = sources();
+    for file in TURN {
+        let source = sources.iter().find(|source| source.path == file);
+        let is_needed = source.is_some_and(|source| !source.places("Reactor").is_empty());
+        assert!(
+            is_needed,
+            "src/{file} does not know the reactor: it is a part"
+        );
+    }
 }
 
 #[test]
@@ -349,4 +412,32 @@ fn planted_impurity_unsafe_and_panics_are_found() {
             assert_eq!(impurities(&source).len(), findings, "{text}");
         }
     }
+}
+
+#[test]
+fn planted_violations_of_the_reactors_shape_are_found() {
+    let long = "fn f() {}\n".repeat(201);
+    assert_eq!(
+        long_turn(&Source::new("reactor/mod.rs", &long)),
+        ["src/reactor/mod.rs: 201 lines, of 200"]
+    );
+    assert_eq!(long_turn(&Source::new("reactor/jobs.rs", &long)), [""; 0]);
+    for text in [
+        "impl Reactor { fn f(&self) {} }",
+        "fn f(reactor: &mut Reactor) {}",
+        "use crate::reactor::Reactor;",
+    ] {
+        let in_a_part = |path| reactor_in_a_part(&Source::new(path, text)).len();
+        assert_eq!(in_a_part("reactor/jobs.rs"), 1, "{text}");
+        assert_eq!(in_a_part("reactor/probes/asides.rs"), 1, "{text}");
+        assert_eq!(in_a_part("reactor/perform.rs"), 0, "{text}");
+        assert_eq!(in_a_part("daemon.rs"), 0, "{text}");
+    }
+
+    let fields = |count| {
+        let fields: String = (0..count).map(|n| format!("    f{n}: u8,\n")).collect();
+        let text = format!("/// All: it.\npub struct Reactor {{\n    /// One: a.\n{fields}}}\n");
+        too_many_parts(&Source::new("reactor/mod.rs", &text)).len()
+    };
+    assert_eq!([fields(MAX_PARTS), fields(MAX_PARTS + 1)], [0, 1]);
 }
