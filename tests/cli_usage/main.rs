@@ -514,3 +514,42 @@ fn the_machines_zone_is_what_tz_says() {
     let (code, text) = schedule("Mars/Olympus");
     assert!(code == 2 && text.contains("TZ is `Mars/Olympus`"), "{text}");
 }
+
+/// An image without a database of time zones, as one that is built `FROM scratch`.
+#[test]
+fn zones_are_known_where_there_is_nothing_but_the_program() {
+    if !support::is_root() {
+        return support::skip("chroot(2) needs root");
+    }
+    let stage = Stage::new();
+    std::fs::copy(PROGRAM, stage.path("go-overlay")).unwrap();
+    let schedule = |zone: &str, more: &[&str]| {
+        let args = ["/go-overlay", "schedule", "--expression", "30 2 * * *"];
+        let output = Command::new("chroot")
+            .arg(stage.root())
+            .args(args)
+            .args(["--timezone", zone, "--after", "2027-03-27T12:00:00Z"])
+            .args(more)
+            .env_remove("TZ")
+            .output()
+            .unwrap();
+        (code(&output), out(&output) + &err(&output))
+    };
+    let (code, text) = schedule("Europe/Berlin", &["-n", "1"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(
+        text.contains("time zone Europe/Berlin (bundled tzdb "),
+        "{text}"
+    );
+    assert!(text.contains("2027-03-28T03:00:00+02:00"), "{text}");
+    let (code, text) = schedule("local", &["--json", "-n", "1"]);
+    assert!(
+        code == 0 && text.contains("2027-03-28T02:30:00+00:00"),
+        "{text}"
+    );
+    let (code, text) = schedule("Europe/Berln", &[]);
+    assert!(
+        code == 2 && text.contains("did you mean `Europe/Berlin`?"),
+        "{text}"
+    );
+}

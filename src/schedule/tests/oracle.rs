@@ -244,7 +244,8 @@ impl Case {
         let mut passed = HashSet::new();
         let mut previous = i64::MAX;
         // As long ago as the clock may have shown a time that comes again: longer where it has gone back a day.
-        let offsets = (0..=25).map(|hours| offset(zone, after - hours * 3600));
+        let hours = -window / 3600 - 1..=25;
+        let offsets = hours.map(|hours| offset(zone, after - hours * 3600));
         let (lowest, highest) = offsets.fold((i32::MAX, i32::MIN), |(low, high), offset| {
             (low.min(offset), high.max(offset))
         });
