@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use super::stream::Codec;
+use crate::domain::State;
 use crate::supervisor::event::Notice;
-use crate::supervisor::view::ReloadCounts;
+use crate::supervisor::view::{Detail, ReloadCounts};
 
 mod size;
 
@@ -28,18 +29,39 @@ pub struct Entry {
     /// When: nanoseconds since 1970.
     pub wall: u64,
     /// The name of the service it is about; None where it is about the whole.
-    pub service: Option<String>,
+    pub service: Option<Box<str>>,
     /// What.
     pub happened: Happened,
 }
 
-/// The kinds of events, each with its data.
+/// The kinds of events, each with its data. They are kept small: what most events lack is in a box.
 #[derive(Debug)]
 pub enum Happened {
-    /// The supervisor reported it.
-    Notice(Notice),
+    /// A service changed its state, and there is nothing to add to that.
+    Changed {
+        /// From.
+        from: State,
+        /// To.
+        to: State,
+    },
+    /// The supervisor reported anything else.
+    Notice(Box<Notice>),
     /// The configuration was read again.
-    Reloaded(ReloadCounts),
+    Reloaded(Box<ReloadCounts>),
+}
+
+impl From<Notice> for Happened {
+    fn from(notice: Notice) -> Happened {
+        match notice {
+            Notice::Changed {
+                from,
+                to,
+                detail: Detail::Nothing,
+                ..
+            } => Happened::Changed { from, to },
+            notice => Happened::Notice(Box::new(notice)),
+        }
+    }
 }
 
 /// What a reading yields.
@@ -153,8 +175,8 @@ impl Journal {
 
 impl Reader {
     fn wants(&self, entry: &Entry) -> bool {
-        let service = entry.service.as_ref();
-        self.services.is_empty() || service.is_some_and(|name| self.services.contains(name))
+        let is_wanted = |name| self.services.iter().any(|wanted| wanted.as_str() == name);
+        self.services.is_empty() || entry.service.as_deref().is_some_and(is_wanted)
     }
 }
 

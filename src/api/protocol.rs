@@ -196,14 +196,20 @@ pub fn event(item: journal::Item<'_>) -> EventRecord {
         }
         journal::Item::Entry(entry) => {
             let (kind, detail) = match &entry.happened {
+                Happened::Changed { .. } => (EventKind::State, String::new()),
                 Happened::Notice(notice) => (event_kind(notice), words::event_detail(notice)),
-                Happened::Reloaded(counts) => (EventKind::Reload, Words(*counts).to_string()),
+                Happened::Reloaded(counts) => (EventKind::Reload, Words(**counts).to_string()),
             };
             let (from, to) = from_and_to(&entry.happened).unzip();
             EventRecord {
                 from: from.map(str::to_owned),
                 to: to.map(str::to_owned),
-                ..record(entry.wall, kind, entry.service.clone(), detail)
+                ..record(
+                    entry.wall,
+                    kind,
+                    entry.service.as_deref().map(str::to_owned),
+                    detail,
+                )
             }
         }
     }
@@ -221,16 +227,18 @@ fn event_kind(notice: &Notice) -> EventKind {
 
 /// The state or health before and after.
 fn from_and_to(happened: &Happened) -> Option<(&'static str, &'static str)> {
-    match happened {
-        Happened::Notice(Notice::Changed { from, to, .. }) => Some((from.name(), to.name())),
-        Happened::Notice(Notice::Health { from, to, .. }) => Some((from.name(), to.name())),
-        Happened::Notice(
-            Notice::Restarts { .. }
-            | Notice::PostScriptFailed { .. }
-            | Notice::ShuttingDown { .. }
-            | Notice::KillingAll { .. },
-        )
-        | Happened::Reloaded(_) => None,
+    let notice = match happened {
+        Happened::Changed { from, to } => return Some((from.name(), to.name())),
+        Happened::Notice(notice) => notice,
+        Happened::Reloaded(_) => return None,
+    };
+    match &**notice {
+        Notice::Changed { from, to, .. } => Some((from.name(), to.name())),
+        Notice::Health { from, to, .. } => Some((from.name(), to.name())),
+        Notice::Restarts { .. }
+        | Notice::PostScriptFailed { .. }
+        | Notice::ShuttingDown { .. }
+        | Notice::KillingAll { .. } => None,
     }
 }
 

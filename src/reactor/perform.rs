@@ -127,7 +127,7 @@ impl Reactor {
             self.clients.journal.add(Entry {
                 wall: clock::wall(),
                 service: None,
-                happened: Happened::Reloaded(counts),
+                happened: Happened::Reloaded(counts.into()),
             });
         }
         if let Some((client, response)) = answer {
@@ -157,8 +157,8 @@ impl Reactor {
         }
         self.clients.journal.add(Entry {
             wall: clock::wall(),
-            service: name,
-            happened: Happened::Notice(notice),
+            service: name.map(String::into_boxed_str),
+            happened: notice.into(),
         });
     }
 

@@ -15,10 +15,11 @@ const COUNTS: usize = 2 * size_of::<usize>();
 
 /// In bytes. A text that is shared counts each time.
 pub fn of_entry(entry: &Entry) -> usize {
-    let name = entry.service.as_ref().map_or(0, String::capacity);
+    let name = entry.service.as_ref().map_or(0, |name| name.len());
     let happened = match &entry.happened {
-        Happened::Notice(notice) => of_notice(notice),
-        Happened::Reloaded(_) => 0,
+        Happened::Changed { .. } => 0,
+        Happened::Notice(notice) => size_of::<Notice>() + of_notice(notice),
+        Happened::Reloaded(counts) => size_of_val(&**counts),
     };
     size_of::<Entry>() + name + happened
 }

@@ -13,7 +13,7 @@ fn happened(service: &str, detail: &str) -> Entry {
     Entry {
         wall: 0,
         service: Some(service.into()),
-        happened: Happened::Notice(Notice::Changed {
+        happened: Happened::from(Notice::Changed {
             service: ServiceId::new(0, 0),
             from: State::Starting,
             to: State::Running,
@@ -70,4 +70,31 @@ fn what_is_kept_is_bounded_and_who_is_slow_is_told() {
     let missed = 5000 - journal.entries.len();
     assert_eq!(records[0].detail, format!("{missed} events were missed"));
     assert_eq!(records.len(), journal.entries.len() + 1);
+}
+
+#[test]
+fn what_most_events_are_takes_little_room() {
+    let mut journal = Journal::default();
+    let plain = || Entry {
+        wall: 0,
+        service: Some("web".into()),
+        happened: Happened::from(Notice::Changed {
+            service: ServiceId::new(0, 0),
+            from: State::Pending,
+            to: State::Starting,
+            detail: Detail::Nothing,
+        }),
+    };
+    for _ in 0..5000 {
+        journal.add(plain());
+    }
+    assert!(journal.entries.len() > 1000, "{}", journal.entries.len());
+    let records = read(&journal, &mut journal.reader(Vec::new(), Some(1), false));
+    let [record] = &records[..] else {
+        panic!("{records:?}");
+    };
+    assert_eq!(record.event, EventKind::State);
+    assert_eq!(record.from.as_deref(), Some("PENDING"));
+    assert_eq!(record.to.as_deref(), Some("STARTING"));
+    assert_eq!(record.detail, "");
 }
