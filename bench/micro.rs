@@ -17,6 +17,7 @@ use go_overlay::config::model::{
 use go_overlay::config::{self, Files, Needed};
 use go_overlay::control::message::Response;
 use go_overlay::domain::Now;
+use go_overlay::output::destination::Destination;
 use go_overlay::output::format::{Layout, Origin, Stamp, StreamKind};
 use go_overlay::output::queue::Queue;
 use go_overlay::output::recent::Recent;
@@ -65,7 +66,11 @@ fn main() {
     };
     for (name, format) in [("plain", LogFormat::Plain), ("json", LogFormat::Json)] {
         let layout = Layout::new(format, Timestamps::None, "web", "[web] ".into(), false);
-        let mut sink = Sink::new(Some(layout), Overflow::Block, None, Recent::new(BLOCK));
+        let mut sink = Sink::new(
+            vec![Destination::Stdout(layout)],
+            Overflow::Block,
+            Recent::new(BLOCK),
+        );
         let (mut text, mut queue) = (StreamText::new(origin), Queue::new());
         let stamp = Stamp {
             wall: 1,
@@ -76,7 +81,13 @@ fn main() {
             "µs",
             1e6,
             || {
-                black_box(sink.take(&mut text, &block, stamp, &mut queue));
+                sink.take(
+                    &mut text,
+                    black_box(&block),
+                    stamp,
+                    &mut queue,
+                    &mut |_, text: &[u8]| _ = black_box(text),
+                );
                 queue.clear();
             },
         );

@@ -2,6 +2,7 @@
 
 pub mod awaited;
 mod boundary;
+pub mod destination;
 pub mod feed;
 pub mod file_text;
 pub mod format;

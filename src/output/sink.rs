@@ -1,8 +1,7 @@
-//! Where one service's output goes: standard output, its file, its memory; and what becomes of lines for
-//! which standard output has no room.
+//! Where one service's output goes: its memory, and a list of places.
 
-use super::file_text::FileText;
-use super::format::{Layout, Origin, Stamp};
+use super::destination::{Destination, Drops, Kind, Line};
+use super::format::{Origin, Stamp};
 use super::queue::Queue;
 use super::recent::{Mark, Recent};
 use super::splitter::{Piece, Splitter};
@@ -38,99 +37,91 @@ impl StreamText {
     }
 }
 
-/// One service's sink. The log file itself is the caller's: what is to be written to it comes back.
+/// One service's sink. What is not for the queue before standard output is handed to the caller, who writes it.
 #[derive(Debug)]
 pub struct Sink {
-    /// None: not to standard output.
-    stdout: Option<Layout>,
-    overflow: Overflow,
-    /// None: there is no log file.
-    file: Option<Box<FileText>>,
+    destinations: Vec<Destination>,
+    drops: Drops,
     /// The last output, for `logs`.
     pub recent: Recent,
-    /// Lines dropped since the start.
-    pub dropped: u64,
-    /// Of these, how many the log does not say yet.
-    untold: u64,
 }
 
 impl Sink {
     /// Writes to these places.
-    pub fn new(
-        stdout: Option<Layout>,
-        overflow: Overflow,
-        file: Option<FileText>,
-        recent: Recent,
-    ) -> Sink {
+    pub fn new(destinations: Vec<Destination>, overflow: Overflow, recent: Recent) -> Sink {
         Sink {
-            stdout,
-            overflow,
-            file: file.map(Box::new),
+            destinations,
+            drops: Drops::new(overflow),
             recent,
-            dropped: 0,
-            untold: 0,
         }
     }
 
     /// Takes over other settings; what is remembered and counted stays.
     pub fn refit(&mut self, new: Sink) {
         let Sink {
-            stdout,
-            overflow,
-            file,
+            destinations,
+            drops,
             recent,
-            dropped: _,
-            untold: _,
         } = new;
-        self.stdout = stdout;
-        self.overflow = overflow;
+        self.drops.overflow = drops.overflow;
         self.recent.set_limit(recent.limit());
-        match (&mut self.file, file) {
-            // It may be in the middle of a line.
-            (Some(old), Some(new)) => old.refit(*new),
-            (old, new) => *old = new,
+        let mut old = std::mem::take(&mut self.destinations);
+        for new in destinations {
+            let same = old.iter().position(|old| old.kind() == new.kind());
+            self.destinations.push(match same {
+                Some(at) => old.swap_remove(at).refit(new),
+                None => new,
+            });
         }
     }
 
     /// Whether the service has to wait while standard output has no room.
     pub fn waits(&self) -> bool {
-        self.stdout.is_some() && self.overflow == Overflow::Block
+        self.is_patient() && self.has(Kind::Stdout)
     }
 
     /// Whether the service waits rather than lose lines.
     pub fn is_patient(&self) -> bool {
-        self.overflow == Overflow::Block
+        self.drops.overflow == Overflow::Block
+    }
+
+    fn has(&self, kind: Kind) -> bool {
+        let mut kinds = self.destinations.iter().map(Destination::kind);
+        kinds.any(|of| of == kind)
+    }
+
+    /// How many lines were dropped since the start.
+    pub fn dropped(&self) -> u64 {
+        self.drops.total
     }
 
     /// Whether lines were dropped of which the log does not say so yet.
     pub fn owes_a_word(&self) -> bool {
-        self.untold > 0
+        self.drops.untold > 0
     }
 
-    /// Takes in what was read of a stream. Gives back what is to be written to the log file, if there is
-    /// one; [`Sink::written`] is to follow.
-    pub fn take<'a>(
-        &'a mut self,
+    /// Takes in what was read of a stream. `write` is given what there is to be written to each other place.
+    pub fn take(
+        &mut self,
         stream: &mut StreamText,
-        bytes: &'a [u8],
+        bytes: &[u8],
         stamp: Stamp,
         queue: &mut Queue,
-    ) -> Option<&'a [u8]> {
+        write: &mut impl FnMut(Kind, &[u8]),
+    ) {
         let origin = stream.origin;
         self.recent.push(stamp, origin, bytes);
         self.begin(stamp, origin, bytes);
-        let bare = self.file_is_bare(origin);
         let mut splitter = std::mem::take(&mut stream.splitter);
         let (first, block, rest) = splitter.divide(bytes);
         splitter.feed(first, &mut |piece| self.give(piece, stream, stamp, queue));
-        if !self.give_block(block, bare, queue) {
+        if !self.give_block(block, origin, queue) {
             splitter.feed(block, &mut |piece| self.give(piece, stream, stamp, queue));
         }
         splitter.feed(rest, &mut |piece| self.give(piece, stream, stamp, queue));
         stream.splitter = splitter;
-        match (&self.file, bare) {
-            (Some(_), true) => Some(bytes),
-            (file, _) => file.as_deref().map(FileText::text),
+        for destination in &mut self.destinations {
+            destination.hand_over(origin, bytes, write);
         }
     }
 
@@ -142,10 +133,12 @@ impl Sink {
         mark: Mark,
         stamp: Stamp,
         queue: &mut Queue,
-    ) -> Option<&[u8]> {
-        self.recent.mark(stamp, stream.origin, mark);
+        write: &mut impl FnMut(Kind, &[u8]),
+    ) {
+        let origin = stream.origin;
+        self.recent.mark(stamp, origin, mark);
         if stream.has_partial() {
-            self.begin(stamp, stream.origin, &[]);
+            self.begin(stamp, origin, &[]);
             let mut splitter = std::mem::take(&mut stream.splitter);
             let mut give = |piece: Piece<'_>| self.give(piece, stream, stamp, queue);
             match mark {
@@ -154,86 +147,45 @@ impl Sink {
             }
             stream.splitter = splitter;
         }
-        self.file.as_deref().map(FileText::text)
-    }
-
-    /// What was given for the log file was written.
-    pub fn written(&mut self) {
-        if let Some(file) = &mut self.file {
-            file.clear();
+        for destination in &mut self.destinations {
+            destination.hand_over(origin, &[], write);
         }
     }
 
     /// Says how many lines were dropped, now that there is room.
     pub fn tell_dropped(&mut self, stamp: Stamp, queue: &mut Queue) {
-        let Some(layout) = &mut self.stdout else {
-            self.untold = 0;
-            return;
-        };
-        if self.untold > 0 && queue.make_room(layout.most_said()) {
-            let lines = std::mem::take(&mut self.untold);
-            layout.write_dropped(lines, stamp, queue.end());
+        let mut layouts = self.destinations.iter_mut();
+        match layouts.find_map(Destination::of_queue) {
+            Some(layout) => self.drops.tell(layout, stamp, queue),
+            None => self.drops.untold = 0,
         }
     }
 
     fn begin(&mut self, stamp: Stamp, origin: Origin, bytes: &[u8]) {
-        if let Some(layout) = &mut self.stdout {
-            layout.begin(stamp, origin, bytes);
-        }
-        if let Some(file) = &mut self.file {
-            file.begin(stamp, origin, bytes);
+        for destination in &mut self.destinations {
+            destination.begin(stamp, origin, bytes);
         }
     }
 
-    /// The bytes of the only stream of a service are its lines.
-    fn file_is_bare(&self, origin: Origin) -> bool {
-        let file = self.file.as_deref();
-        origin.stream == super::format::StreamKind::Tty && file.is_some_and(FileText::is_bare)
-    }
-
-    /// Takes whole lines at once, where nothing has to be looked at but their ends.
-    fn give_block(&self, block: &[u8], bare: bool, queue: &mut Queue) -> bool {
-        let file_needs_lines = self.file.is_some() && !bare;
-        match &self.stdout {
-            _ if file_needs_lines || self.untold > 0 => false,
-            None => true,
-            Some(_) if self.overflow == Overflow::Drop => false,
-            Some(layout) => layout.write_block(block, queue.end()),
-        }
+    /// Takes whole lines at once, if every place does.
+    fn give_block(&self, block: &[u8], origin: Origin, queue: &mut Queue) -> bool {
+        let mut all = self.destinations.iter();
+        all.all(|destination| destination.takes_blocks(origin, &self.drops))
+            && self
+                .destinations
+                .iter()
+                .all(|destination| destination.add_block(block, queue))
     }
 
     fn give(&mut self, piece: Piece<'_>, stream: &mut StreamText, stamp: Stamp, queue: &mut Queue) {
-        let origin = stream.origin;
-        if self.file.is_some()
-            && !self.file_is_bare(origin)
-            && let Some(file) = &mut self.file
-        {
-            file.add(piece, origin);
+        let mut line = Line {
+            origin: stream.origin,
+            stamp,
+            dropping: &mut stream.dropping,
+        };
+        for destination in &mut self.destinations {
+            destination.add(piece, &mut line, &mut self.drops, queue);
         }
-        if self.stdout.is_some() && !self.drops(piece, stream, queue) {
-            if self.untold > 0 {
-                self.tell_dropped(stamp, queue);
-                self.begin(stamp, origin, &[]);
-            }
-            if let Some(layout) = &self.stdout {
-                layout.write(piece, queue.end());
-            }
-        }
-    }
-
-    /// Whether there is no room for the piece, or no memory. A line of which one piece was dropped is dropped to its
-    /// end, and counted once.
-    fn drops(&mut self, piece: Piece<'_>, stream: &mut StreamText, queue: &mut Queue) -> bool {
-        let most = self.stdout.as_ref().map_or(0, |layout| layout.most(piece));
-        let waits = self.overflow == Overflow::Block;
-        let has_room = (waits || queue.accepts()) && queue.make_room(most);
-        let was = stream.dropping && !piece.starts_line;
-        stream.dropping = was || (!piece.is_bare_end() && !has_room);
-        if stream.dropping && !was {
-            self.dropped += 1;
-            self.untold += 1;
-        }
-        stream.dropping
     }
 }
 

@@ -237,7 +237,7 @@ impl Output {
                 continue;
             };
             let settings = outlet.settings();
-            let (Some(file), Some(settings)) = (&mut outlet.log_file, settings) else {
+            let (Some(file), Some(settings)) = (outlet.log_file(), settings) else {
                 continue;
             };
             let of = Of { service, settings };
@@ -336,7 +336,7 @@ impl Output {
         let Some(outlet) = self.streams.outlet(service) else {
             return;
         };
-        let Some(file) = &mut outlet.log_file else {
+        let Some(file) = outlet.log_file() else {
             return;
         };
         let Some(key) = self.log_helpers.writer(&of) else {
@@ -417,7 +417,7 @@ impl Output {
     fn file_of(&mut self, of: &Of) -> Option<&mut log_file::LogFile> {
         let outlet = self.streams.outlet(of.service)?;
         let settings = outlet.settings()?;
-        let file = outlet.log_file.as_mut()?;
+        let file = outlet.log_file()?;
         Rc::ptr_eq(&settings, &of.settings).then_some(file)
     }
 

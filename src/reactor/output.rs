@@ -6,15 +6,13 @@ use std::time::Duration;
 use super::console::{Console, Kind};
 use super::context::Context;
 use super::log_helpers::LogHelpers;
+use super::outlet::sink_of;
 use super::streams::Streams;
 use super::token::Slot;
 use crate::base::{JobId, Moment, ServiceId};
 use crate::config::model::{Service, TtySize};
-use crate::output::file_text::FileText;
-use crate::output::format::{Layout, counted};
+use crate::output::format::counted;
 use crate::output::prefix::Prefixer;
-use crate::output::recent::Recent;
-use crate::output::sink::Sink;
 use crate::sys::output_end::OutputEnd;
 use crate::sys::signals::SignalFd;
 use crate::sys::{clock, pty};
@@ -57,7 +55,7 @@ impl Output {
             if let Some(config) = cx.supervisor.config(id)
                 && !cx.supervisor.is_main_program(id)
             {
-                let sink = self.sink(&config);
+                let sink = sink_of(&config, &self.prefixer);
                 self.streams.add_service(id, &config, sink);
             }
         }
@@ -85,7 +83,7 @@ impl Output {
     }
 
     fn fit_service(&mut self, id: ServiceId, config: &Service) {
-        let sink = self.sink(config);
+        let sink = sink_of(config, &self.prefixer);
         if self.streams.fit_service(id, config, sink) {
             self.retire_log_helpers(id);
         }
@@ -103,21 +101,6 @@ impl Output {
     pub fn forget(&mut self, service: ServiceId) {
         self.streams.forget(service);
         self.retire_log_helpers(service);
-    }
-
-    fn sink(&self, config: &Service) -> Sink {
-        let log = &config.log;
-        let layout = |prefix: String, screen: bool| {
-            Layout::new(log.format, log.timestamps, &config.name, prefix, screen)
-        };
-        let prefix = self.prefixer.prefix(&config.name);
-        let stdout = log
-            .stdout
-            .then(|| layout(prefix, self.prefixer.is_for_screen()));
-        let has_file = config.log_file.is_some();
-        let file = has_file.then(|| FileText::new(layout(String::new(), false), log.format));
-        let limit = usize::try_from(log.buffer).unwrap_or(usize::MAX);
-        Sink::new(stdout, log.overflow, file, Recent::new(limit))
     }
 
     /// The size of the daemon's own terminal, without the columns that names take; 80 by 24 where there is

@@ -139,7 +139,7 @@ impl Streams {
     pub fn dropped(&self, service: ServiceId) -> u64 {
         self.outlets
             .get(&service)
-            .map_or(0, |outlet| outlet.sink.dropped)
+            .map_or(0, |outlet| outlet.sink.dropped())
     }
 
     /// Somebody reads what is remembered, or nobody any more.
@@ -157,8 +157,7 @@ impl Streams {
     /// Has every log file opened again, after another program renamed it.
     pub fn reopen_log_files(&mut self) {
         for (service, outlet) in &mut self.outlets {
-            if let Some(file) = &mut outlet.log_file {
-                file.ask_to_reopen();
+            if outlet.ask_to_reopen() {
                 self.needing.insert(*service);
             }
         }
@@ -188,7 +187,7 @@ impl Streams {
         let with = self
             .outlets
             .iter()
-            .filter(|(_, outlet)| outlet.log_file.is_some());
+            .filter(|(_, outlet)| outlet.settings().is_some());
         with.map(|(service, _)| *service).collect()
     }
 
@@ -302,8 +301,7 @@ impl Streams {
 
     fn waits_for_file(&mut self, service: ServiceId) -> bool {
         let outlet = self.outlets.get_mut(&service);
-        let file = outlet.and_then(|outlet| outlet.log_file.as_mut());
-        file.is_some_and(|file| file.is_full())
+        outlet.is_some_and(|outlet| outlet.is_full())
     }
 
     fn note_need(&mut self, service: ServiceId, outlet: &Outlet) {

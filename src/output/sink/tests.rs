@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::config::model::{LogFormat, Timestamps};
-use crate::output::format::StreamKind;
+use crate::output::file_text::FileText;
+use crate::output::format::{Layout, StreamKind};
 use crate::output::queue::HIGH_WATER;
 
 const WEB: Origin = Origin {
@@ -18,7 +19,32 @@ fn sink(overflow: Overflow) -> Sink {
         "[web] ".into(),
         false,
     );
-    Sink::new(Some(layout), overflow, None, Recent::new(1000))
+    let to = vec![Destination::Stdout(layout)];
+    Sink::new(to, overflow, Recent::new(1000))
+}
+
+/// What is handed over for the file.
+fn take(
+    sink: &mut Sink,
+    stream: &mut StreamText,
+    bytes: &[u8],
+    stamp: Stamp,
+    queue: &mut Queue,
+) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut write = |kind, text: &[u8]| {
+        assert_eq!(kind, Kind::File);
+        file.extend_from_slice(text);
+    };
+    sink.take(stream, bytes, stamp, queue, &mut write);
+    file
+}
+
+fn flush(sink: &mut Sink, stream: &mut StreamText, mark: Mark, queue: &mut Queue) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut write = |_, text: &[u8]| file.extend_from_slice(text);
+    sink.flush(stream, mark, Stamp::default(), queue, &mut write);
+    file
 }
 
 fn drained(queue: &mut Queue) -> String {
@@ -37,7 +63,7 @@ fn what_is_received_and_what_is_counted_make_the_whole() {
     for round in 0..3 {
         for line in 0..lines {
             let text = format!("{line:094}\n");
-            sink.take(&mut stream, text.as_bytes(), stamp, &mut queue);
+            take(&mut sink, &mut stream, text.as_bytes(), stamp, &mut queue);
         }
         assert!(queue.len() <= HIGH_WATER + 200);
         assert!(sink.owes_a_word(), "round {round}");
@@ -52,13 +78,13 @@ fn what_is_received_and_what_is_counted_make_the_whole() {
         }
     }
     assert!(told > 0);
-    assert_eq!(received + sink.dropped as usize, 3 * lines);
+    assert_eq!(received + sink.dropped() as usize, 3 * lines);
     sink.tell_dropped(stamp, &mut queue);
     let last = drained(&mut queue);
     let number = last.trim_start_matches("[web] ").trim_end();
     assert_eq!(
         number,
-        crate::output::format::dropped(sink.dropped - told as u64)
+        crate::output::format::dropped(sink.dropped() - told as u64)
     );
 }
 
@@ -69,11 +95,11 @@ fn a_long_line_that_does_not_fit_is_counted_once() {
     let stamp = Stamp::default();
     queue.append(&vec![b'x'; HIGH_WATER]);
     let long = [vec![b'y'; 100_000], b"\n".to_vec()].concat();
-    sink.take(&mut stream, &long, stamp, &mut queue);
-    sink.take(&mut stream, b"short\n", stamp, &mut queue);
-    assert_eq!(sink.dropped, 2);
+    take(&mut sink, &mut stream, &long, stamp, &mut queue);
+    take(&mut sink, &mut stream, b"short\n", stamp, &mut queue);
+    assert_eq!(sink.dropped(), 2);
     queue.consume(HIGH_WATER);
-    sink.take(&mut stream, b"shown\n", stamp, &mut queue);
+    take(&mut sink, &mut stream, b"shown\n", stamp, &mut queue);
     assert_eq!(drained(&mut queue), "[web] 2 lines dropped\n[web] shown\n");
     assert!(!sink.owes_a_word());
 }
@@ -83,8 +109,14 @@ fn with_block_nothing_is_dropped() {
     let (mut sink, mut queue) = (sink(Overflow::Block), Queue::new());
     let mut stream = StreamText::new(WEB);
     queue.append(&vec![b'x'; HIGH_WATER]);
-    sink.take(&mut stream, b"line\n", Stamp::default(), &mut queue);
-    assert_eq!((sink.dropped, sink.waits()), (0, true));
+    take(
+        &mut sink,
+        &mut stream,
+        b"line\n",
+        Stamp::default(),
+        &mut queue,
+    );
+    assert_eq!((sink.dropped(), sink.waits()), (0, true));
     assert!(queue.front().ends_with(b"x[web] line\n"));
 }
 
@@ -93,12 +125,11 @@ fn a_file_gets_everything_whatever_standard_output_does() {
     let format = LogFormat::Plain;
     let layout = |prefix: &str| Layout::new(format, Timestamps::None, "web", prefix.into(), false);
     let file = FileText::new(layout(""), format);
-    let mut sink = Sink::new(
-        Some(layout("[web] ")),
-        Overflow::Drop,
-        Some(file),
-        Recent::new(0),
-    );
+    let to = vec![
+        Destination::Stdout(layout("[web] ")),
+        Destination::File(Box::new(file)),
+    ];
+    let mut sink = Sink::new(to, Overflow::Drop, Recent::new(0));
     let mut queue = Queue::new();
     queue.append(&vec![b'x'; HIGH_WATER]);
     let origin = Origin {
@@ -106,11 +137,16 @@ fn a_file_gets_everything_whatever_standard_output_does() {
         pid: 7,
     };
     let mut stream = StreamText::new(origin);
-    let text = sink.take(&mut stream, b"a\nb", Stamp::default(), &mut queue);
-    assert_eq!(text, Some(&b"a\n"[..]));
-    sink.written();
-    let text = sink.flush(&mut stream, Mark::End, Stamp::default(), &mut queue);
-    assert_eq!(text, Some(&b"b"[..]));
+    let text = take(
+        &mut sink,
+        &mut stream,
+        b"a\nb",
+        Stamp::default(),
+        &mut queue,
+    );
+    assert_eq!(text, b"a\n");
+    let text = flush(&mut sink, &mut stream, Mark::End, &mut queue);
+    assert_eq!(text, b"b");
 }
 
 proptest::proptest! {
@@ -124,7 +160,8 @@ proptest::proptest! {
     ) {
         let json = || Layout::new(LogFormat::Json, Timestamps::None, "web", String::new(), false);
         let file = FileText::new(json(), LogFormat::Json);
-        let mut sink = Sink::new(Some(json()), Overflow::Block, Some(file), Recent::new(1000));
+        let to = vec![Destination::Stdout(json()), Destination::File(Box::new(file))];
+        let mut sink = Sink::new(to, Overflow::Block, Recent::new(1000));
         let (mut queue, mut file, mut stream) = (Queue::new(), Vec::new(), StreamText::new(WEB));
         let mut at: Vec<_> = cuts.iter().map(|(cut, pause)| (cut.index(text.len() + 1), *pause)).collect();
         at.push((text.len(), false));
@@ -132,17 +169,13 @@ proptest::proptest! {
         let (mut from, stamp) = (0, Stamp::default());
         for (to, pause) in at {
             let bytes = &text.as_bytes()[from..to];
-            file.extend_from_slice(sink.take(&mut stream, bytes, stamp, &mut queue).unwrap_or_default());
-            sink.written();
+            file.extend_from_slice(&take(&mut sink, &mut stream, bytes, stamp, &mut queue));
             if pause {
-                let rest = sink.flush(&mut stream, Mark::Quiet, stamp, &mut queue);
-                file.extend_from_slice(rest.unwrap_or_default());
-                sink.written();
+                file.extend_from_slice(&flush(&mut sink, &mut stream, Mark::Quiet, &mut queue));
             }
             from = to;
         }
-        let rest = sink.flush(&mut stream, Mark::End, stamp, &mut queue);
-        file.extend_from_slice(rest.unwrap_or_default());
+        file.extend_from_slice(&flush(&mut sink, &mut stream, Mark::End, &mut queue));
         for written in [queue.front(), &file] {
             let mut lines: Vec<String> = Vec::new();
             for line in written.split_inclusive(|byte| *byte == b'\n') {

@@ -266,7 +266,7 @@ impl Output {
             });
             let unwritten = writers.sum();
             let outlet = self.streams.outlet(service);
-            let file = outlet.and_then(|outlet| outlet.log_file.as_mut());
+            let file = outlet.and_then(|outlet| outlet.log_file());
             cx.messages
                 .extend(file.and_then(|file| file.give_up(unwritten)));
         }

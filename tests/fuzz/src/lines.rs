@@ -5,6 +5,7 @@ use go_overlay::api::stream::Codec;
 use go_overlay::base::ServiceId;
 use go_overlay::config::model::{LogFormat, Overflow, Timestamps};
 use go_overlay::control::message::LogLine;
+use go_overlay::output::destination::Destination;
 use go_overlay::output::feed::{Feed, Filter};
 use go_overlay::output::file_text::FileText;
 use go_overlay::output::format::{Layout, Origin, Stamp, StreamKind};
@@ -85,12 +86,11 @@ impl Settings {
         };
         let file = FileText::new(layout("", false), self.format);
         let stdout = layout(&self.prefix, self.screen);
-        Sink::new(
-            Some(stdout),
-            self.overflow,
-            Some(file),
-            Recent::new(self.buffer),
-        )
+        let to = vec![
+            Destination::Stdout(stdout),
+            Destination::File(Box::new(file)),
+        ];
+        Sink::new(to, self.overflow, Recent::new(self.buffer))
     }
 }
 
@@ -144,16 +144,14 @@ fn written(settings: &Settings, reads: &[&[u8]]) -> (Vec<u8>, Vec<u8>, u64) {
     };
     let (mut sink, mut queue, mut file) = (settings.sink(), Queue::new(), Vec::new());
     let mut stream = StreamText::new(origin);
+    let mut write = |_, text: &[u8]| file.extend_from_slice(text);
     for bytes in reads {
-        file.extend_from_slice(sink.take(&mut stream, bytes, stamp, &mut queue).unwrap());
-        sink.written();
+        sink.take(&mut stream, bytes, stamp, &mut queue, &mut write);
     }
-    let rest = sink.flush(&mut stream, Mark::End, stamp, &mut queue);
-    file.extend_from_slice(rest.unwrap());
-    sink.written();
+    sink.flush(&mut stream, Mark::End, stamp, &mut queue, &mut write);
     sink.tell_dropped(stamp, &mut queue);
     assert!(sink.recent.held() <= 2 * settings.buffer + 64);
-    (queue.front().to_vec(), file, sink.dropped)
+    (queue.front().to_vec(), file, sink.dropped())
 }
 
 /// A sink writes the same in any portions, and where it promises the bytes, the bytes.
