@@ -19,6 +19,7 @@ pub mod config; // services.toml -> Config
 pub mod control; // the protocol both ends share
 pub mod daemon; // the daemon, put together
 pub mod domain; // states and reasons, as data
+pub mod launch; // from a service to the program that is executed
 pub mod output; // the text of the log path
 pub mod probe; // what daemon and services say to each other
 pub mod reactor; // the shell: every descriptor

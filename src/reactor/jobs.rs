@@ -13,8 +13,8 @@ use super::signs::{Heard, Signs};
 use super::token::Slot;
 use crate::base::{ExitStatus, JobId, Moment, ServiceId, Signal};
 use crate::domain::{CheckError, SpawnFailure};
+use crate::launch::environment::Environment;
 use crate::supervisor::event::{Event, Scope, Word};
-use crate::sys::environment::Environment;
 use crate::sys::signals::Received;
 use crate::sys::stray;
 

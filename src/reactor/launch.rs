@@ -12,15 +12,16 @@ use super::stream::NewStream;
 use crate::base::{Pid, Signal};
 use crate::config::model::{self, IdOrName, Ready, Stdin};
 use crate::domain::{Role, SpawnFailure};
+use crate::launch;
 use crate::output::format::{Origin, StreamKind};
 use crate::supervisor::event::Scope;
 use crate::sys::commands::reason;
 use crate::sys::job_control::Terminal;
-use crate::sys::launch;
 use crate::sys::limits::{self, Holder};
 use crate::sys::notify::NotifySocket;
 use crate::sys::pipe;
 use crate::sys::pty::Pty;
+use crate::sys::service_user;
 use crate::sys::spawn::{self, Handed, Line, Program, Reporter, Session, Started, Stdio};
 
 /// A child's ends of its terminal or pipes, and the daemon's.
@@ -84,7 +85,7 @@ impl Jobs {
         if is_main_program {
             self.foreground.begin(job, pid, has_foreground);
         }
-        let uid = config.user.is_none().then(launch::own_uid);
+        let uid = config.user.is_none().then(service_user::own_uid);
         for post in sign.posts {
             let added = self.signs.add(job, (pid, uid), post, cx);
             if let Err(error) = added {

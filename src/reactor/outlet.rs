@@ -212,8 +212,7 @@ impl Outlet {
         let (places, now) = (&mut self.places, cx.now);
         let messages = &mut *cx.messages;
         let mut write = |kind, text: &[u8]| write_to(places, kind, text, messages, now);
-        self.sink
-            .take(stream, bytes, stamp, queue, &mut write);
+        self.sink.take(stream, bytes, stamp, queue, &mut write);
         self.needs_child()
     }
 
@@ -229,8 +228,7 @@ impl Outlet {
         let (places, now) = (&mut self.places, cx.now);
         let messages = &mut *cx.messages;
         let mut write = |kind, text: &[u8]| write_to(places, kind, text, messages, now);
-        self.sink
-            .flush(stream, mark, stamp, queue, &mut write);
+        self.sink.flush(stream, mark, stamp, queue, &mut write);
         for place in &mut self.places {
             place.pause_in_line(cx.messages);
         }

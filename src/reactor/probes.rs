@@ -22,13 +22,14 @@ use crate::base::terminal::without_steering;
 use crate::base::{ExitStatus, JobId, Moment};
 use crate::config::model::{Health, Probe, Service};
 use crate::domain::{CheckError, CheckProblem, Role};
+use crate::launch;
+use crate::launch::environment::Environment;
 use crate::probe::http::{self, Answer, Bad};
 use crate::supervisor::event::Event;
 use crate::sys::check_aside::{CheckAside, cannot_connect as cannot_connect_path};
-use crate::sys::environment::Environment;
+use crate::sys::pipe;
 use crate::sys::released::ClosedPromptly;
 use crate::sys::spawn::{self, Handed, Session, Started, Stdio};
-use crate::sys::{launch, pipe};
 use asides::{Asides, touches_paths};
 
 /// How much of what a command says is kept, its end: the reason is there.

@@ -13,7 +13,7 @@ use super::aside::{self, Aside};
 use super::commands::reason;
 use super::facts::SystemFacts;
 use super::released::ClosedPromptly;
-use super::{guarded, launch};
+use super::{guarded, service_user};
 use crate::base::Pid;
 use crate::config::endpoint::Authority;
 use crate::config::model::Service;
@@ -47,7 +47,7 @@ impl CheckAside {
     /// When no process or descriptor is left.
     pub fn connect(path: &Path, service: &Service) -> io::Result<CheckAside> {
         CheckAside::start(|socket| {
-            let rights = launch::rights(service);
+            let rights = service_user::rights(service);
             let connected = rights.and_then(|rights| {
                 guarded::find_socket(path, &rights)
                     .and_then(|found| mio::net::UnixStream::connect(&found.path))

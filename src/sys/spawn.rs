@@ -321,7 +321,7 @@ fn resource_number(resource: Resource) -> libc::c_int {
 
 /// Starts a child and waits until its program is executed, as only a test may.
 #[cfg(test)]
-pub(super) fn start_and_wait(
+pub(crate) fn start_and_wait(
     handed: &Handed,
     make: impl FnOnce(&mut Reporter) -> Result<Program, SpawnFailure>,
 ) -> Result<Pid, SpawnFailure> {

@@ -12,7 +12,7 @@ use source::{Source, sources};
 mod words;
 
 /// The layers, low to high. A module uses modules of lower layers, never one above or beside it.
-const LAYERS: [(&str, u8); 18] = [
+const LAYERS: [(&str, u8); 19] = [
     ("base", 0),
     ("domain", 1),
     ("schedule", 1),
@@ -26,6 +26,8 @@ const LAYERS: [(&str, u8); 18] = [
     ("sys", 4),
     ("probe", 4),
     ("wire", 5),
+    // Uses the kernel through sys.
+    ("launch", 5),
     ("reactor", 6),
     ("client", 6),
     ("daemon", 7),

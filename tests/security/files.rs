@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use go_overlay::config::model::{EnvValue, Script, Service};
+use go_overlay::launch;
+use go_overlay::launch::environment::{self, Environment};
 use go_overlay::supervisor::event::{Role, SpawnFailure};
-use go_overlay::sys::environment::{self, Environment};
-use go_overlay::sys::launch;
 use nix::sys::stat::Mode;
 
 use crate::attack::{

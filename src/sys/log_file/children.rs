@@ -15,7 +15,7 @@ use super::{Errand, Identity, LogFile, Owner, Rotation, opening};
 use crate::config::model::UserSpec;
 use crate::sys::local::is_local;
 use crate::sys::signals::{self, Set};
-use crate::sys::{clock, launch, report};
+use crate::sys::{clock, report, service_user};
 
 /// A child that has rotated a file waits so long for the next time, in milliseconds: a file that fills fast needs no
 /// child of its own each time.
@@ -38,12 +38,13 @@ pub struct Settings {
 impl Settings {
     /// Reads the passwd file.
     fn owner(&self) -> Owner {
-        launch::owner_of(self.owner.as_deref()?)
+        service_user::owner_of(self.owner.as_deref()?)
     }
 
     /// The folder and the owner may be made before the service starts.
     fn is_absent(&self) -> bool {
-        !launch::has_log_folder(&self.path) || (self.owner.is_some() && self.owner().is_none())
+        !service_user::has_log_folder(&self.path)
+            || (self.owner.is_some() && self.owner().is_none())
     }
 }
 

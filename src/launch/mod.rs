@@ -1,20 +1,25 @@
 //! From a service's configuration to the program that is executed. Done at each start, from what the
 //! files and the environment hold then; nothing is kept in between.
 
+mod env_file;
+pub mod environment;
+mod script;
+mod shebang;
+
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use crate::config::log::folder_of;
-use crate::config::model::{EnvValue, Health, Probe, Script, Service, User, UserSpec};
-use crate::config::user::resolve;
+use crate::config::model::{EnvValue, Health, Probe, Script, Service, User};
 use crate::domain::{Role, SpawnFailure};
-use crate::sys::commands::{DEFAULT_PATH, Refusal, candidates, find_command, reason};
-use crate::sys::environment::{self, Environment, Made};
-use crate::sys::facts::SystemFacts;
-use crate::sys::guarded::{self, Links, Rights};
-use crate::sys::script::{self, Invocation};
+use crate::sys::commands::{DEFAULT_PATH, Refusal, candidates, find_command};
+use crate::sys::guarded::Rights;
+use crate::sys::service_user::{is_folder, look_up, rights};
 use crate::sys::spawn::{Ids, Program, quick};
+
+use environment::{Environment, Made};
+use script::Invocation;
 
 /// What came of looking everything up.
 #[derive(Debug)]
@@ -122,48 +127,9 @@ fn foreign_script(path: &Path) -> String {
     )
 }
 
-/// The daemon's own user, which is a service's where none is named.
-pub fn own_uid() -> u32 {
-    nix::unistd::geteuid().as_raw()
-}
-
-/// Whose log file a service has that runs as this user: user and group; None where there is no such user.
-pub fn owner_of(user: &UserSpec) -> Option<(u32, u32)> {
-    let user = resolve(user, &SystemFacts::new()).ok()?;
-    Some((user.uid, user.gid))
-}
-
-/// Whether the folder of a log file is there; it may be made before the service starts.
-pub fn has_log_folder(path: &Path) -> bool {
-    is_folder(folder_of(path), &Rights::of(None)).is_ok()
-}
-
-/// The rights of a service's user.
-///
-/// # Errors
-/// In words, where there is no such user.
-pub fn rights(service: &Service) -> Result<Rights, String> {
-    let user = service.user.as_deref().map(|spec| look_up(spec, "user"));
-    Ok(Rights::of(user.transpose()?.map(|(user, _)| user).as_ref()))
-}
-
 /// Whether the service itself runs as this user; one that cannot be looked up is another.
 fn runs_as(service: &Service, user: Option<&User>) -> bool {
     rights(service).is_ok_and(|own| own.same_user(&Rights::of(user)))
-}
-
-/// The user as the passwd and group files know it now, which a service before this one may have changed.
-fn look_up(spec: &UserSpec, key: &'static str) -> Result<(User, Ids), String> {
-    let user = resolve(spec, &SystemFacts::new())
-        .map_err(|why| format!("cannot use `{key}`: {why} ({})", why.place()))?;
-    let ids = Ids {
-        uid: user.uid,
-        gid: user.gid,
-        groups: user.groups.clone(),
-        name: spec.user.to_string(),
-        key,
-    };
-    Ok((user, ids))
 }
 
 /// The kernel's "no such file" would be taken for the program's.
@@ -188,18 +154,6 @@ fn check_log_folder(service: &Service) -> Result<(), Refusal> {
         let advice = format!("{folder}: {why}; mkdir -p {folder}");
         (1, format!("cannot open log_file {path} in {advice}"))
     })
-}
-
-fn is_folder(folder: &Path, rights: &Rights) -> Result<(), String> {
-    let found = guarded::find(folder, rights, Links::Judged)
-        .and_then(|place| place.metadata().map(|found| found.is_dir()));
-    match found {
-        Ok(true) => Ok(()),
-        Ok(false) => Err("it is not a directory".to_owned()),
-        // The service's user may see more than the daemon's.
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
-        Err(error) => Err(reason(&error)),
-    }
 }
 
 fn command(service: &Service, words: &[String], search: &OsStr) -> Result<Invocation, Refusal> {
@@ -248,7 +202,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::config::model::IdOrName;
+    use crate::config::model::{IdOrName, UserSpec};
     use crate::sys::spawn::{Handed, Session, Stdio, start_and_wait};
 
     /// A folder that every user can write, and what its programs say: they write to `$OUT`.

@@ -8,9 +8,9 @@ use std::rc::Rc;
 
 use memchr::memchr;
 
+use super::env_file;
 use crate::config::model::{EnvValue, Service, User};
 use crate::sys::commands::{DEFAULT_PATH, reason};
-use crate::sys::env_file;
 use crate::sys::guarded::{self, Links, Rights};
 
 /// What a service manager said to the daemon; its children would take it for theirs.
