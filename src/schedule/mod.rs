@@ -4,6 +4,7 @@
 //! Debian's cron: an expression whose minute or hour field begins with `*` follows elapsed time; any other one names
 //! fixed times, of which those in a gap run at its end, and those that occur twice run once.
 
+mod bundle;
 mod civil;
 mod clock_change;
 mod days;

