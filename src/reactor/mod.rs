@@ -4,8 +4,8 @@
 //! This file is the turn. The parts own every descriptor, and are given a [`context::Context`] for each call; what they
 //! leave for the supervisor it is handed when the call has returned ([`Reactor::settle`]).
 //!
-//! Within a turn: starts that were executed or failed, then signals, then what services say of themselves, then timers,
-//! then checks, then the control socket, then the services' output. A flood of output can so delay nothing for longer than one turn's budget.
+//! The order within a turn is that of [`Reactor::turn`]: what has happened to processes first, clients later, and output at
+//! the end. A flood of output can so delay nothing for longer than one turn's budget.
 
 mod admission;
 mod children;

@@ -1,4 +1,4 @@
-//! What the kernel has reported, in the order in which a turn takes it up.
+//! What the kernel has reported, sorted for the turn. What has no place in its order is done at once.
 
 use mio::Events;
 
