@@ -100,7 +100,6 @@ impl Jobs {
                 break;
             };
             if let Dead::Job(job) = dead {
-                self.launches.child_ended(job);
                 self.look_at_launch(job, cx);
                 for heard in self.signs.last_words(job, &self.children) {
                     round.words.extend(self.take_successor(heard, cx));

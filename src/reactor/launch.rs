@@ -112,7 +112,8 @@ impl Jobs {
         let quick = is_quick.then(|| launch::quick(inherited, config)).flatten();
         if let Some((mut program, paths)) = quick {
             sign.equip(&mut program);
-            if let Ok(started) = spawn::quick::start(handed, program, paths, &self.launches.pool) {
+            if let Ok(started) = spawn::quick::start(handed, program, paths, &self.launches.stacks)
+            {
                 return Ok(started);
             }
         }

@@ -17,7 +17,7 @@ use crate::base::{JobId, Moment, Pid, ServiceId, Signal};
 use crate::domain::{Role, SpawnFailure};
 use crate::supervisor::event::Event;
 use crate::sys::process::Status;
-use crate::sys::spawn::quick::Pool;
+use crate::sys::spawn::quick::Stacks;
 use crate::sys::spawn::{Line, Report, Started};
 use mio::Interest;
 use mio::unix::SourceFd;
@@ -51,8 +51,8 @@ pub(super) struct Launches {
     spent: usize,
     /// What is started again, the long way, once the child of the quick way has ended.
     retries: BTreeMap<JobId, Wish>,
-    /// What children of the quick way borrow.
-    pub pool: Pool,
+    /// Those of the quick way; one is kept.
+    pub stacks: Stacks,
     /// Starts since the daemon last gave memory back for them.
     since_tidy: usize,
     /// The first of all are over.
@@ -115,11 +115,6 @@ impl Launches {
         started: Started,
         cx: &Context<'_>,
     ) -> std::io::Result<()> {
-        if !self.pool.slots.has_free() {
-            for (_, launch) in self.table.iter_mut() {
-                launch.report.settle();
-            }
-        }
         let slot = self.table.next_slot();
         let Started { pid, report } = started;
         self.spent += match report.is_of_a_copy() {
@@ -206,17 +201,17 @@ impl Launches {
     /// child's memory: the daemon too.
     pub fn signal_on_the_way(&mut self, job: JobId, signal: Signal, now: Moment) -> Signal {
         let key = self.by_job.get(&job);
-        let Some(launch) = key.and_then(|key| self.table.get_mut(*key)) else {
-            return signal;
-        };
-        if signal == Signal::CONT || launch.report.has_news() {
-            return signal;
+        let launch = key.and_then(|key| self.table.get_mut(*key));
+        match launch.filter(|launch| signal != Signal::CONT && !launch.report.has_news()) {
+            None => signal,
+            Some(launch) => {
+                if launch.killed_at.is_none() {
+                    launch.killed_at = Some(now);
+                    launch.look_at = Some(now.after(STUCK_AFTER));
+                }
+                Signal::KILL
+            }
         }
-        if launch.killed_at.is_none() {
-            launch.killed_at = Some(now);
-            launch.look_at = Some(now.after(STUCK_AFTER));
-        }
-        Signal::KILL
     }
 
     /// The jobs whose child was killed, and is stuck in the kernel all the same; each is named once.
@@ -257,14 +252,6 @@ impl Launches {
         self.failures.remove(&job)
     }
 
-    /// The child of this job has ended, and uses nothing of the daemon's any more.
-    pub fn child_ended(&mut self, job: JobId) {
-        let key = self.by_job.get(&job);
-        if let Some(launch) = key.and_then(|key| self.table.get_mut(*key)) {
-            launch.report.child_ended();
-        }
-    }
-
     fn look(&mut self, job: JobId) -> Option<Look> {
         let key = *self.by_job.get(&job)?;
         let launch = self.table.get_mut(key)?;
@@ -283,7 +270,7 @@ impl Launches {
             self.table.remove(key);
             self.since_tidy += 1;
             if self.table.is_empty() && self.waiting.is_empty() {
-                self.pool.stacks.give_back();
+                self.stacks.give_back();
             }
         }
         Some(look)

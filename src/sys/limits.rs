@@ -45,11 +45,6 @@ pub fn is_kept_free(fd: RawFd, holder: Holder) -> bool {
     u64::try_from(fd).is_ok_and(|fd| fd >= bound(limit, holder))
 }
 
-/// Whether this many descriptors of the daemon's own make no difference to services and clients: a sixteenth of all.
-pub fn has_room_for(count: usize) -> bool {
-    getrlimit(Resource::RLIMIT_NOFILE).is_ok_and(|(limit, _)| limit / 16 >= count as u64)
-}
-
 fn bound(limit: u64, holder: Holder) -> u64 {
     let kept = KEPT_FROM_SERVICES.min(limit / 4);
     match holder {

@@ -11,8 +11,6 @@ mod child;
 mod identity;
 pub mod quick;
 mod report;
-mod slots;
-mod stacks;
 
 use std::ffi::{CStr, CString};
 use std::fmt;

@@ -8,34 +8,94 @@
 //!
 //! It says no more than that it failed. Then the long way is taken, which finds out why.
 
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::rc::Rc;
 
-use super::slots::Slots;
-use super::stacks::{Stack, Stacks};
 use super::{Handed, Program, Report, Session, Started, Stdio, kernel_limits};
 use crate::base::Pid;
 use crate::sys::pipe;
 use crate::sys::signals::{self, KernelAction, SET_BYTES};
 use crate::sys::syscall::{self, call};
 
-/// What children borrow, for all starts of the daemon.
+/// The child's stack, in bytes. It calls a handful of functions that hold next to nothing.
+const STACK_BYTES: usize = 32 * 1024;
+
+/// The pages of a stack (mmap(2)): in the heap they would leave holes.
+#[derive(Debug)]
+struct Pages(ptr::NonNull<libc::c_void>);
+
+impl Pages {
+    fn new() -> io::Result<Pages> {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
+        // SAFETY: new pages at a place of the kernel's choice.
+        let place = unsafe { libc::mmap(ptr::null_mut(), STACK_BYTES, access, kind, -1, 0) };
+        match ptr::NonNull::new(place) {
+            Some(place) if place.as_ptr() != libc::MAP_FAILED => Ok(Pages(place)),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: the pages are this object's own, and no child is on them.
+        unsafe { libc::munmap(self.0.as_ptr(), STACK_BYTES) };
+    }
+}
+
+/// Stacks that children have left, for the next ones: while many are started, one by one is mapped, touched and unmapped
+/// otherwise, which costs a tenth of all that the daemon does for a start. As many as were in use at a time.
 #[derive(Clone, Debug, Default)]
-pub struct Pool {
-    /// Stacks.
-    pub stacks: Stacks,
-    /// Low descriptor numbers.
-    pub slots: Slots,
+pub struct Stacks(Rc<RefCell<Vec<Pages>>>);
+
+impl Stacks {
+    fn take(&self) -> io::Result<Stack> {
+        let left = self.0.borrow_mut().pop();
+        Ok(Stack {
+            pages: Some(left.map_or_else(Pages::new, Ok)?),
+            stacks: self.clone(),
+        })
+    }
+
+    /// Unmaps those that are not in use but one, for the next restart: it holds a page.
+    pub fn give_back(&self) {
+        let mut left = self.0.borrow_mut();
+        left.truncate(1);
+        left.shrink_to_fit();
+    }
+}
+
+/// One that a child is on. Dropped, when the child has left it, it goes back to the others.
+#[derive(Debug)]
+struct Stack {
+    pages: Option<Pages>,
+    stacks: Stacks,
+}
+
+impl Stack {
+    /// Where it begins: it grows downwards.
+    fn top(&self) -> *mut libc::c_void {
+        let start = self.pages.as_ref().map(|pages| pages.0.as_ptr());
+        // SAFETY: one past the end of the pages.
+        start.map_or(ptr::null_mut(), |start| unsafe {
+            start.byte_add(STACK_BYTES)
+        })
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.stacks.0.borrow_mut().extend(self.pages.take());
+    }
 }
 
 /// [`super::Line::Retry`], as it is written.
 const RETRY: &[u8] = b"\"retry\"\n";
-
-/// Reported when the child has a table of descriptors of its own: an empty line, which only makes the daemon look.
-const UNSHARED: &[u8] = b"\n";
 
 const DEFAULT_ACTION: KernelAction = [libc::SIG_DFL; 4];
 
@@ -56,10 +116,6 @@ pub struct Ground {
     signals: signals::Start,
     handed: Handed,
     report: RawFd,
-    /// The table of descriptors is the daemon's until the child takes a copy, up to this number.
-    shared_up_to: Option<RawFd>,
-    /// It has done so. The child writes this, and the daemon reads it.
-    has_own_table: AtomicBool,
     daemon: libc::pid_t,
     stack: Stack,
 }
@@ -73,7 +129,7 @@ pub fn start(
     handed: &Handed,
     program: Program,
     paths: Vec<CString>,
-    pool: &Pool,
+    stacks: &Stacks,
 ) -> io::Result<Started> {
     let needs_more = program.ids.is_some() || program.oom_score_adj.is_some();
     if !IS_KNOWN || needs_more || program.text.is_some() {
@@ -85,18 +141,14 @@ pub fn start(
         Some((_, to)) if theirs.as_raw_fd() == to => theirs.try_clone()?,
         _ => theirs,
     };
-    let lent = pool.slots.lend(handed, theirs.as_raw_fd());
-    let stack = pool.stacks.take()?;
-    let ground = match &lent {
-        Some((lent, handed)) => Ground::new(handed, program, paths, lent.report(), stack)
-            .map(|ground| ground.sharing_up_to(lent.end())),
-        None => Ground::new(handed, program, paths, theirs.as_raw_fd(), stack),
-    };
-    let ground = Box::new(ground?);
-    let flags = match lent {
-        Some(_) => libc::CLONE_VM | libc::CLONE_FILES | libc::SIGCHLD,
-        None => libc::CLONE_VM | libc::SIGCHLD,
-    };
+    let ground = Box::new(Ground::new(
+        handed,
+        program,
+        paths,
+        &theirs,
+        stacks.take()?,
+    )?);
+    let flags = libc::CLONE_VM | libc::SIGCHLD;
     // SAFETY: the child runs on a stack of its own, aligned to 16 bytes, and reads the ground, which is boxed and kept
     // in the report until that is over: by then the child has left this memory.
     let pid = unsafe {
@@ -106,7 +158,7 @@ pub fn start(
     match pid {
         0.. => Ok(Started {
             pid: Pid(pid),
-            report: Report::on(ours, ground, lent.map(|(lent, _)| lent)),
+            report: Report::on(ours, ground),
         }),
         _ => Err(io::Error::last_os_error()),
     }
@@ -117,7 +169,7 @@ impl Ground {
         handed: &Handed,
         program: Program,
         paths: Vec<CString>,
-        report: RawFd,
+        report: &OwnedFd,
         stack: Stack,
     ) -> io::Result<Ground> {
         Ok(Ground {
@@ -131,25 +183,11 @@ impl Ground {
                 Session::Group { .. } => return Err(io::ErrorKind::Unsupported.into()),
             },
             handed: *handed,
-            report,
-            shared_up_to: None,
-            has_own_table: AtomicBool::new(false),
+            report: report.as_raw_fd(),
             daemon: std::process::id().cast_signed(),
             stack,
             program,
         })
-    }
-
-    fn sharing_up_to(self, end: RawFd) -> Ground {
-        Ground {
-            shared_up_to: Some(end),
-            ..self
-        }
-    }
-
-    /// Whether the child uses none of the daemon's descriptors any more.
-    pub(super) fn has_own_table(&self) -> bool {
-        self.has_own_table.load(Ordering::Acquire)
     }
 }
 
@@ -172,8 +210,7 @@ extern "C" fn run(ground: *mut libc::c_void) -> libc::c_int {
 unsafe fn execute(ground: &Ground) {
     // SAFETY: as above.
     unsafe {
-        let steps: [Step; 9] = [
-            take_own_table,
+        let steps: [Step; 8] = [
             begin_session,
             set_stdio,
             set_ready_fd,
@@ -215,25 +252,6 @@ unsafe fn is_there(path: usize) -> bool {
 
 /// A step of the child: below 0 it failed.
 type Step = unsafe fn(&Ground) -> isize;
-
-/// Before anything is done to a descriptor.
-unsafe fn take_own_table(ground: &Ground) -> isize {
-    let Some(end) = ground.shared_up_to else {
-        return 0;
-    };
-    let flags = libc::CLOSE_RANGE_UNSHARE as usize;
-    // SAFETY: see `execute`.
-    unsafe {
-        let all = [word(end), u32::MAX as usize, flags, 0, 0];
-        let result = call(libc::SYS_close_range, all);
-        if result < 0 {
-            return result;
-        }
-        ground.has_own_table.store(true, Ordering::Release);
-        let (text, length) = (UNSHARED.as_ptr().addr(), UNSHARED.len());
-        call(libc::SYS_write, [word(ground.report), text, length, 0, 0])
-    }
-}
 
 unsafe fn begin_session(_: &Ground) -> isize {
     // SAFETY: see `execute`.

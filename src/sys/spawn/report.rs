@@ -3,12 +3,12 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
 use super::quick::Ground;
-use super::slots::Lent;
 use crate::domain::SpawnFailure;
 
 /// The most that is kept of an unfinished line, in bytes. The child is the daemon's own code: a longer one is none of
@@ -65,21 +65,16 @@ impl Reporter {
 pub struct Report {
     end: File,
     unread: Vec<u8>,
-    /// What was read and is not taken yet.
-    progress: Progress,
     /// What the child reads while it is on its way.
     ground: Option<Box<Ground>>,
-    /// What it uses of the daemon's table of descriptors. Its copy of the other end is the child's as well, so that the
-    /// end is not seen before this is dropped.
-    lent: Option<Lent>,
     is_over: bool,
 }
 
-/// A child that is on its way still uses its ground and what it was lent, which is never freed then.
+/// A child that is on its way still reads its ground, which is never freed then.
 impl Drop for Report {
     fn drop(&mut self) {
         if !self.is_over {
-            std::mem::forget((self.ground.take(), self.lent.take()));
+            std::mem::forget(self.ground.take());
         }
     }
 }
@@ -98,17 +93,15 @@ impl Report {
         Report {
             end: File::from(end),
             unread: Vec::new(),
-            progress: Progress::default(),
             ground: None,
-            lent: None,
             is_over: false,
         }
     }
 
-    /// Of a child that reads this ground, and uses these descriptors.
-    pub(super) fn on(end: OwnedFd, ground: Box<Ground>, lent: Option<Lent>) -> Report {
+    /// Of a child that reads this ground.
+    pub(super) fn on(end: OwnedFd, ground: Box<Ground>) -> Report {
         let mut report = Report::new(end);
-        (report.ground, report.lent) = (Some(ground), lent);
+        report.ground = Some(ground);
         report
     }
 
@@ -117,58 +110,37 @@ impl Report {
         self.ground.is_none()
     }
 
-    /// Takes back what the child was lent, once it has a table of descriptors of its own.
-    pub fn settle(&mut self) {
-        if self
-            .ground
-            .as_ref()
-            .is_some_and(|ground| ground.has_own_table())
-        {
-            self.lent = None;
-        }
+    /// Whether there is something to read, if only the end.
+    pub fn has_news(&self) -> bool {
+        let mut end = [PollFd::new(self.end.as_fd(), PollFlags::POLLIN)];
+        poll(&mut end, PollTimeout::ZERO).is_ok_and(|count| count > 0)
     }
 
-    /// The child has ended.
-    pub fn child_ended(&mut self) {
-        self.lent = None;
-    }
-
-    /// Whether there is something to take, if only the end.
-    pub fn has_news(&mut self) -> bool {
-        self.read();
-        self.progress.is_over || !self.progress.lines.is_empty()
-    }
-
-    /// Takes what there is. Never waits.
+    /// Reads what there is. Never waits.
     pub fn look(&mut self) -> Progress {
-        self.read();
-        std::mem::take(&mut self.progress)
-    }
-
-    fn read(&mut self) {
+        let mut progress = Progress::default();
         let mut buffer = [0; READ_BYTES];
         loop {
-            self.settle();
             match self.end.read(&mut buffer) {
-                Ok(count @ 1..) => self.take(&buffer[..count]),
+                Ok(count @ 1..) => self.take(&buffer[..count], &mut progress.lines),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // No error is left that a pipe could have; the child may still be on its way.
                 end => {
-                    self.progress.is_over = true;
+                    progress.is_over = true;
                     // The kernel closes the other end after the child has left this memory.
                     self.is_over = end.is_ok();
                     break;
                 }
             }
         }
+        progress
     }
 
-    fn take(&mut self, bytes: &[u8]) {
+    fn take(&mut self, bytes: &[u8], lines: &mut Vec<Line>) {
         self.unread.extend_from_slice(bytes);
         while let Some(end) = memchr::memchr(b'\n', &self.unread) {
-            let line = serde_json::from_slice(&self.unread[..end]);
-            self.progress.lines.extend(line);
+            lines.extend(serde_json::from_slice(&self.unread[..end]));
             self.unread.drain(..=end);
         }
         if self.unread.len() > MAX_LINE {
