@@ -7,9 +7,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-fn main() {
-    write_zones(Path::new(&std::env::var_os("OUT_DIR").unwrap_or_default()))
-        .expect("OUT_DIR is writable");
+fn main() -> std::io::Result<()> {
+    write_zones(Path::new(&std::env::var_os("OUT_DIR").unwrap_or_default()))?;
     println!("cargo::rerun-if-changed=src/link/no_unwind.ld");
     let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
     // Tests unwind: a panic of theirs is a result.
@@ -18,6 +17,7 @@ fn main() {
         println!("cargo::rustc-link-arg-bins=-Wl,-T,{folder}/src/link/no_unwind.ld");
         println!("cargo::rustc-link-arg-bins=-Wl,--no-eh-frame-hdr");
     }
+    Ok(())
 }
 
 /// Writes what `src/schedule/bundle.rs` reads.
