@@ -7,6 +7,9 @@ use crate::sys::signals::{self, Received, Sender};
 
 impl Reactor {
     pub(super) fn on_signals(&mut self, now: Moment) {
+        // SIGHUP continues a main program that is stopped, and has a lower number than the SIGCHLD of that stop.
+        self.jobs.on_child_signal(&mut self.common.context(now));
+        self.settle(now);
         loop {
             match self.signals.read() {
                 Ok(Some(received)) => self.on_signal(received, now),
