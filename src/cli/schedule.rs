@@ -3,7 +3,7 @@
 use super::arguments::ScheduleArgs;
 use super::{USAGE, complain, print, wrong_usage};
 use crate::render::plain;
-use crate::render::schedule::{next_times, refused, schedule};
+use crate::render::schedule::{refused, schedule};
 use crate::schedule::{Expression, Schedule, Timestamp, Zone, ZoneError, find_zone, mistaken};
 use crate::sys::clock;
 use crate::sys::zone_files::SystemZones;
@@ -35,7 +35,7 @@ pub(super) fn run(arguments: &ScheduleArgs) -> i32 {
     if !arguments.json {
         return print(&schedule(&due, after, count));
     }
-    let times = next_times(&due, after).take(count);
+    let times = due.times(after).take(count);
     let times: Vec<String> = times.map(|at| at.rfc3339(due.zone())).collect();
     print(&super::talk::as_json(&times))
 }

@@ -5,14 +5,6 @@ use crate::schedule::{ExpressionError, Schedule, Timestamp, Zone};
 
 const WEEK: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 
-/// The next times after an instant, as many as are asked for or as there are.
-pub fn next_times(
-    schedule: &Schedule,
-    after: Timestamp,
-) -> impl Iterator<Item = Timestamp> + use<'_> {
-    std::iter::successors(schedule.next(after), |at| schedule.next(*at))
-}
-
 /// A zone and where its rules are from.
 pub fn zone(zone: &Zone) -> String {
     let chosen = zone.choice().map_or(String::new(), |by| format!("{by}; "));
@@ -36,7 +28,7 @@ pub fn schedule(schedule: &Schedule, after: Timestamp, count: usize) -> String {
     }
     text.push_str(&format!("time zone {}\n", zone(schedule.zone())));
     let mut found = 0;
-    for at in next_times(schedule, after).take(count) {
+    for at in schedule.times(after).take(count) {
         found += 1;
         text.push_str(&time(schedule, at));
     }

@@ -64,4 +64,21 @@ impl Schedule {
             .filter_map(|expression| expression.next(after, &self.zone))
             .min()
     }
+
+    /// All matches after `after`, in order. The intervals of an `@every` follow each other whatever else matches.
+    pub fn times(&self, after: Timestamp) -> impl Iterator<Item = Timestamp> + use<'_> {
+        let next = |expression: &Expression, after| expression.next(after, &self.zone);
+        let mut nexts: Vec<Option<Timestamp>> = (self.expressions.iter())
+            .map(|expression| next(expression, after))
+            .collect();
+        std::iter::from_fn(move || {
+            let at = nexts.iter().flatten().min().copied()?;
+            for (expression, due) in self.expressions.iter().zip(&mut nexts) {
+                if *due == Some(at) {
+                    *due = next(expression, at);
+                }
+            }
+            Some(at)
+        })
+    }
 }

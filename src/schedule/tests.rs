@@ -39,3 +39,16 @@ fn next(text: &str, zone: &str, after: &str, count: usize) -> Vec<String> {
     }
     times
 }
+
+#[test]
+fn intervals_follow_each_other_whatever_else_matches() {
+    let every = |text: &str| Expression::parse(text).unwrap();
+    let both = Schedule::new(vec![every("@every 60s"), every("@every 90s")], Zone::utc());
+    let times: Vec<i64> = both.times(Timestamp(0)).take(5).map(|at| at.0).collect();
+    assert_eq!(times, [60, 90, 120, 180, 240]);
+    let mixed = Schedule::new(vec![every("0 3 * * *"), every("@every 2h")], Zone::utc());
+    let hours: Vec<i64> = (mixed.times(Timestamp(0)).take(4))
+        .map(|at| at.0 / 3600)
+        .collect();
+    assert_eq!(hours, [2, 3, 4, 6]);
+}
