@@ -1,10 +1,10 @@
 //! The shell around the supervisor: the only user of mio's `Poll` in the daemon. It decides nothing; it reports to the
 //! supervisor what happened, and does what comes of it.
 //!
-//! This file is the turn. The parts own every descriptor, and are given a [`context::Context`] for each call; what they
-//! leave for the supervisor it is handed when the call has returned ([`Reactor::settle`]).
+//! This file is the turn. The parts own every descriptor, and are given a `Context` for each call; what they
+//! leave for the supervisor it is handed when the call has returned (`Reactor::settle`).
 //!
-//! The order within a turn is that of [`Reactor::turn`]: what has happened to processes first, clients later, and output at
+//! The order within a turn is that of `Reactor::turn`: what has happened to processes first, clients later, and output at
 //! the end. A flood of output can so delay nothing for longer than one turn's budget.
 
 mod admission;
